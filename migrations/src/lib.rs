@@ -1,0 +1,1 @@
+//! One migrator per service, for SQLite and PostgreSQL.

@@ -1,0 +1,1 @@
+//! Executes query plans against subgraphs through one transport trait.

@@ -1,0 +1,90 @@
+//! The vocabulary of supergraph SDL: the `join` and `link` definitions, and
+//! constructors for their directives.
+//!
+//! Source: <https://specs.apollo.dev/join/v0.3>, <https://specs.apollo.dev/link/v1.0>.
+
+use apollo_compiler::ast::{Argument, Directive, Value};
+use apollo_compiler::{Name, Node};
+
+pub(super) const DEFINITIONS: &str = r#"
+schema @link(url: "https://specs.apollo.dev/link/v1.0") @link(url: "https://specs.apollo.dev/join/v0.3", for: EXECUTION) { query: Query }
+type Query
+directive @join__enumValue(graph: join__Graph!) repeatable on ENUM_VALUE
+directive @join__field(graph: join__Graph, requires: join__FieldSet, provides: join__FieldSet, type: String, external: Boolean, override: String, usedOverridden: Boolean) repeatable on FIELD_DEFINITION | INPUT_FIELD_DEFINITION
+directive @join__graph(name: String!, url: String!) on ENUM_VALUE
+directive @join__implements(graph: join__Graph!, interface: String!) repeatable on OBJECT | INTERFACE
+directive @join__type(graph: join__Graph!, key: join__FieldSet, extension: Boolean! = false, resolvable: Boolean! = true, isInterfaceObject: Boolean! = false) repeatable on OBJECT | INTERFACE | UNION | ENUM | INPUT_OBJECT | SCALAR
+directive @join__unionMember(graph: join__Graph!, member: String!) repeatable on UNION
+directive @link(url: String, as: String, for: link__Purpose, import: [link__Import]) repeatable on SCHEMA
+scalar join__FieldSet
+scalar link__Import
+enum link__Purpose {
+  "`SECURITY` features provide metadata necessary to securely resolve fields."
+  SECURITY
+  "`EXECUTION` features provide metadata necessary for operation execution."
+  EXECUTION
+}
+enum join__Graph
+"#;
+
+pub(super) const INACCESSIBLE: &str = r#"
+directive @inaccessible on FIELD_DEFINITION | OBJECT | INTERFACE | UNION | ARGUMENT_DEFINITION | SCALAR | ENUM | ENUM_VALUE | INPUT_OBJECT | INPUT_FIELD_DEFINITION
+"#;
+pub(super) const INACCESSIBLE_URL: &str = "https://specs.apollo.dev/inaccessible/v0.2";
+
+pub(super) const TAG: &str = r#"
+directive @tag(name: String!) repeatable on FIELD_DEFINITION | OBJECT | INTERFACE | UNION | ARGUMENT_DEFINITION | SCALAR | ENUM | ENUM_VALUE | INPUT_OBJECT | INPUT_FIELD_DEFINITION | SCHEMA
+"#;
+pub(super) const TAG_URL: &str = "https://specs.apollo.dev/tag/v0.3";
+
+/// Builds a directive application; arguments are added in the order given.
+pub(super) struct Apply(Directive);
+
+impl Apply {
+    pub fn new(name: &'static str) -> Self {
+        Self(Directive::new(Name::new_static_unchecked(name)))
+    }
+
+    pub fn value(mut self, name: &'static str, value: Value) -> Self {
+        self.0.arguments.push(Node::new(Argument {
+            name: Name::new_static_unchecked(name),
+            value: Node::new(value),
+        }));
+        self
+    }
+
+    pub fn graph(self, graph: &Name) -> Self {
+        self.value("graph", Value::Enum(graph.clone()))
+    }
+
+    pub fn string(self, name: &'static str, text: &str) -> Self {
+        self.value(name, Value::String(text.to_owned()))
+    }
+
+    pub fn flag(self, name: &'static str, value: bool) -> Self {
+        self.value(name, Value::Boolean(value))
+    }
+
+    pub fn done(self) -> Node<Directive> {
+        Node::new(self.0)
+    }
+}
+
+/// The enum value that stands for a subgraph: upper case, `_` for what a name
+/// cannot hold.
+pub(super) fn graph_name(subgraph: &str) -> Name {
+    let mut text: String = subgraph
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_uppercase()
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    if !text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+        text.insert(0, '_');
+    }
+    Name::new_unchecked(&text)
+}

@@ -1,0 +1,29 @@
+//! Federation as pure functions: subgraph SDL in, supergraph SDL out; a
+//! supergraph and an operation in, a query plan out. No I/O, no async, and no
+//! knowledge of any particular graph.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`subgraph`] | parses and validates one subgraph's SDL and resolves its `@link`s |
+//! | [`compose`] | merges subgraphs into supergraph SDL (join v0.3, link v1.0), or lists every reason why not |
+//! | [`supergraph`] | loads supergraph SDL (ours or anyone's) into the model that planning reads |
+//! | [`operation`] | a client operation with fragments inlined and conditions decided |
+//! | [`plan`] | chooses the fetches that answer an operation, and the shape of its answer |
+//!
+//! The format is that of the Apollo Federation 2 specification and its
+//! `join`/`link` supergraph specifications.
+
+pub mod compose;
+pub mod error;
+pub mod field_set;
+pub mod operation;
+pub mod plan;
+pub mod subgraph;
+pub mod supergraph;
+
+pub use apollo_compiler;
+pub use compose::{Composition, compose};
+pub use error::{CompositionError, CompositionErrors, Location};
+pub use plan::QueryPlan;
+pub use subgraph::Subgraph;
+pub use supergraph::{Supergraph, SubgraphId};

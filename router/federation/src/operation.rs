@@ -1,0 +1,209 @@
+//! A client operation made plain: fragments inlined, `@skip` and `@include`
+//! decided, fields of one response key merged.
+//!
+//! A plan is made per operation *and* per value of the variables that its
+//! conditions read, so nothing after this module knows of conditions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use apollo_compiler::ast::{Argument, DirectiveList, Value};
+use apollo_compiler::executable::{self, Operation, Selection, SelectionSet};
+use apollo_compiler::{ExecutableDocument, Name, Node};
+
+use crate::plan::PlanError;
+use crate::supergraph::Supergraph;
+
+/// The values of the boolean variables that conditions read.
+pub type Conditions = BTreeMap<Name, bool>;
+
+/// Selections of one parent type, in the order in which a client wrote them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Selections(pub Vec<Item>);
+
+#[derive(Debug, Clone)]
+pub(crate) enum Item {
+    Field(Field),
+    /// Only for a type condition that narrows the parent.
+    Fragment(Name, Selections),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Field {
+    pub key: Name,
+    pub name: Name,
+    pub arguments: Vec<Node<Argument>>,
+    /// The named type that the field answers.
+    pub ty: Name,
+    pub selections: Selections,
+}
+
+/// The variables that some `@skip` or `@include` of the operation reads.
+pub fn condition_variables(document: &ExecutableDocument, operation: &Operation) -> BTreeSet<Name> {
+    let mut found = BTreeSet::new();
+    let mut visited = BTreeSet::new();
+    note_conditions(document, &operation.selection_set, &mut visited, &mut found);
+    found
+}
+
+fn note_conditions(
+    document: &ExecutableDocument,
+    set: &SelectionSet,
+    visited: &mut BTreeSet<Name>,
+    found: &mut BTreeSet<Name>,
+) {
+    for selection in &set.selections {
+        for name in ["skip", "include"] {
+            if let Some(variable) = condition(selection.directives(), name)
+                .and_then(|value| value.as_variable().cloned())
+            {
+                found.insert(variable);
+            }
+        }
+        match selection {
+            Selection::Field(field) => {
+                note_conditions(document, &field.selection_set, visited, found);
+            }
+            Selection::InlineFragment(inline) => {
+                note_conditions(document, &inline.selection_set, visited, found);
+            }
+            Selection::FragmentSpread(spread) => {
+                if visited.insert(spread.fragment_name.clone())
+                    && let Some(fragment) = spread.fragment_def(document)
+                {
+                    note_conditions(document, &fragment.selection_set, visited, found);
+                }
+            }
+        }
+    }
+}
+
+fn condition<'a>(directives: &'a DirectiveList, name: &str) -> Option<&'a Value> {
+    Some(directives.get(name)?.specified_argument_by_name("if")?)
+}
+
+/// Inlines an operation.
+///
+/// # Errors
+/// [`PlanError::TooLarge`] past `budget` selections: fragments can make a
+/// short document exponentially long.
+pub(crate) fn flatten(
+    graph: &Supergraph,
+    document: &ExecutableDocument,
+    operation: &Operation,
+    conditions: &Conditions,
+    budget: &mut usize,
+) -> Result<Selections, PlanError> {
+    let mut flatten = Flatten {
+        graph,
+        document,
+        conditions,
+        budget,
+    };
+    let mut out = Selections::default();
+    flatten.set(&operation.selection_set.ty, &operation.selection_set, &mut out)?;
+    Ok(out)
+}
+
+struct Flatten<'a> {
+    graph: &'a Supergraph,
+    document: &'a ExecutableDocument,
+    conditions: &'a Conditions,
+    budget: &'a mut usize,
+}
+
+impl Flatten<'_> {
+    fn set(
+        &mut self,
+        parent: &Name,
+        set: &SelectionSet,
+        out: &mut Selections,
+    ) -> Result<(), PlanError> {
+        for selection in &set.selections {
+            if !self.included(selection.directives()) {
+                continue;
+            }
+            *self.budget = self.budget.checked_sub(1).ok_or(PlanError::TooLarge)?;
+            match selection {
+                Selection::Field(field) => self.field(field, out)?,
+                Selection::InlineFragment(inline) => {
+                    let condition = inline.type_condition.as_ref().unwrap_or(parent);
+                    self.fragment(parent, condition, &inline.selection_set, out)?;
+                }
+                Selection::FragmentSpread(spread) => {
+                    if let Some(fragment) = spread.fragment_def(self.document) {
+                        self.fragment(
+                            parent,
+                            &fragment.selection_set.ty,
+                            &fragment.selection_set,
+                            out,
+                        )?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn field(&mut self, field: &executable::Field, out: &mut Selections) -> Result<(), PlanError> {
+        let key = field.response_key().clone();
+        if key.starts_with("__") && key != field.name {
+            return Err(PlanError::ReservedAlias(key));
+        }
+        let existing = out.0.iter().position(
+            |item| matches!(item, Item::Field(other) if other.key == key && other.name == field.name),
+        );
+        let index = existing.unwrap_or_else(|| {
+            out.0.push(Item::Field(Field {
+                key,
+                name: field.name.clone(),
+                arguments: field.arguments.clone(),
+                ty: field.ty().inner_named_type().clone(),
+                selections: Selections::default(),
+            }));
+            out.0.len() - 1
+        });
+        if let Some(Item::Field(merged)) = out.0.get_mut(index) {
+            let ty = merged.ty.clone();
+            self.set(&ty, &field.selection_set, &mut merged.selections)?;
+        }
+        Ok(())
+    }
+
+    fn fragment(
+        &mut self,
+        parent: &Name,
+        condition: &Name,
+        set: &SelectionSet,
+        out: &mut Selections,
+    ) -> Result<(), PlanError> {
+        let wanted = self.graph.possible_types(condition);
+        let here = self.graph.possible_types(parent);
+        if here.iter().all(|ty| wanted.contains(ty)) && !self.graph.is_abstract(parent) {
+            return self.set(parent, set, out);
+        }
+        if condition == parent {
+            return self.set(parent, set, out);
+        }
+        if !here.iter().any(|ty| wanted.contains(ty)) {
+            return Ok(());
+        }
+        let mut inner = Selections::default();
+        self.set(condition, set, &mut inner)?;
+        if !inner.0.is_empty() {
+            out.0.push(Item::Fragment(condition.clone(), inner));
+        }
+        Ok(())
+    }
+
+    fn included(&self, directives: &DirectiveList) -> bool {
+        let holds = |name, default| match condition(directives, name) {
+            None => default,
+            Some(Value::Boolean(value)) => *value,
+            Some(Value::Variable(variable)) => {
+                self.conditions.get(variable).copied().unwrap_or(default)
+            }
+            Some(_) => default,
+        };
+        !holds("skip", false) && holds("include", true)
+    }
+}

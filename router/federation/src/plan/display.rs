@@ -1,0 +1,74 @@
+//! Plans as people read them.
+
+use std::fmt;
+
+use super::{FetchKind, PathStep, QueryPlan};
+use crate::field_set;
+use crate::supergraph::Supergraph;
+
+impl QueryPlan {
+    /// One block a fetch: its number, subgraph, what it waits for, where its
+    /// entities stand, and its operation.
+    pub fn display<'a>(&'a self, graph: &'a Supergraph) -> impl fmt::Display + 'a {
+        Display { plan: self, graph }
+    }
+}
+
+struct Display<'a> {
+    plan: &'a QueryPlan,
+    graph: &'a Supergraph,
+}
+
+impl fmt::Display for Display<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.plan.fetches.is_empty() {
+            return writeln!(f, "(no fetches)");
+        }
+        for (index, fetch) in self.plan.fetches.iter().enumerate() {
+            write!(f, "#{index} {}", self.graph.subgraph(fetch.subgraph).name)?;
+            if !fetch.depends_on.is_empty() {
+                let after: Vec<_> = fetch.depends_on.iter().map(|d| format!("#{d}")).collect();
+                write!(f, " after {}", after.join(", "))?;
+            }
+            writeln!(f)?;
+            if let FetchKind::Entities { path, inputs } = &fetch.kind {
+                let steps: Vec<_> = path
+                    .iter()
+                    .map(|step| match step {
+                        PathStep::Key(key) => key.to_string(),
+                        PathStep::Types(types) => format!("|{}|", types.join(",")),
+                    })
+                    .collect();
+                for input in inputs {
+                    let fields: Vec<_> = input
+                        .keys
+                        .iter()
+                        .chain(&input.requires)
+                        .map(|required| required.field.as_str())
+                        .collect();
+                    writeln!(
+                        f,
+                        "  {} of {} by {}",
+                        steps.join("."),
+                        input.ty,
+                        fields.join(" ")
+                    )?;
+                }
+            }
+            let text = match field_set::parse(inner(&fetch.text)) {
+                Ok(selections) => field_set::print_pretty(&selections, 2),
+                Err(_) => fetch.text.to_string(),
+            };
+            write!(f, "{text}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The selections of an operation's text, without its outermost braces.
+fn inner(text: &str) -> &str {
+    match (text.find('{'), text.rfind('}')) {
+        (Some(start), Some(end)) if start < end => &text[start + 1..end],
+        _ => text,
+    }
+}

@@ -1,0 +1,132 @@
+//! Query plans: which fetches answer an operation, what each waits for, and
+//! the shape that the answer must have.
+//!
+//! [`planner`] chooses the fetches; [`selection`] holds what each of them
+//! selects and prints it; [`shape`] compiles the client's selection for result
+//! coercion; [`display`] prints a plan for people and goldens.
+//!
+//! A plan is a graph, not a tree of steps: a fetch names the fetches that it
+//! depends on and may start as soon as those are done.
+
+mod display;
+mod planner;
+mod selection;
+pub mod shape;
+
+use std::sync::Arc;
+
+use apollo_compiler::executable::{Operation, OperationType};
+use apollo_compiler::validation::Valid;
+use apollo_compiler::{ExecutableDocument, Name};
+
+use crate::operation::{self, Conditions};
+use crate::supergraph::{SubgraphId, Supergraph};
+pub use shape::{FieldShape, FieldSource, Leaf, ObjectShape, ValueShape};
+
+/// How many selections, fetch nodes and shape nodes one plan may take.
+pub const BUDGET: usize = 50_000;
+
+/// Why an operation has no plan.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum PlanError {
+    #[error("the operation is too large: its fragments expand to more than {BUDGET} selections")]
+    TooLarge,
+    #[error("the alias \"{0}\" is reserved: names that begin with two underscores belong to introspection")]
+    ReservedAlias(Name),
+    #[error("no subgraph can resolve \"{ty}.{field}\" from {from}")]
+    Unresolvable { ty: Name, field: Name, from: String },
+}
+
+/// A plan for one operation under one set of condition values.
+#[derive(Debug)]
+pub struct QueryPlan {
+    pub operation: OperationType,
+    /// In an order in which each fetch stands after those it depends on. In a
+    /// subscription the first one is the stream's source and the rest run once
+    /// for each event.
+    pub fetches: Vec<Fetch>,
+    pub shape: ObjectShape,
+    /// Whether the operation asks for `__schema` or `__type`.
+    pub introspects: bool,
+}
+
+/// One request to one subgraph.
+#[derive(Debug)]
+pub struct Fetch {
+    pub subgraph: SubgraphId,
+    /// Indexes of the fetches whose answers this one needs.
+    pub depends_on: Vec<usize>,
+    pub kind: FetchKind,
+    /// The operation's text, fixed when the plan is made.
+    pub text: Arc<str>,
+    pub operation_name: Option<Arc<str>>,
+    /// The client's variables that the text uses.
+    pub variables: Vec<Name>,
+}
+
+#[derive(Debug)]
+pub enum FetchKind {
+    /// Selects from a root type; the answer merges into the root.
+    Root,
+    /// Asks `_entities` for the objects at `path`.
+    Entities {
+        path: Vec<PathStep>,
+        inputs: Vec<EntityInput>,
+    },
+}
+
+/// A step from an object to others below it. Lists are walked through.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum PathStep {
+    Key(Name),
+    /// Keeps the objects of these types only.
+    Types(Vec<Name>),
+}
+
+/// How an object of one type becomes a representation.
+#[derive(Debug, Clone)]
+pub struct EntityInput {
+    pub ty: Name,
+    /// Fields of the key: without each of them there is no representation.
+    pub keys: Vec<Required>,
+    /// Fields that `@requires` selects: null is a value here.
+    pub requires: Vec<Required>,
+}
+
+/// One field of a representation and where the object holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Required {
+    pub field: Name,
+    /// The response key under which an earlier fetch asked for it.
+    pub key: Name,
+    /// Only for objects of these types.
+    pub only: Option<Vec<Name>>,
+    pub nested: Vec<Required>,
+}
+
+/// Plans one operation of a valid document.
+///
+/// # Errors
+/// See [`PlanError`].
+pub fn plan(
+    graph: &Supergraph,
+    document: &Valid<ExecutableDocument>,
+    operation: &Operation,
+    conditions: &Conditions,
+) -> Result<QueryPlan, PlanError> {
+    let mut budget = BUDGET;
+    let selections = operation::flatten(graph, document, operation, conditions, &mut budget)?;
+    let root = operation.object_type().clone();
+    let shape = shape::compile(graph, &root, &selections, &mut budget)?;
+    let introspects = selections.0.iter().any(|item| {
+        matches!(item, operation::Item::Field(field)
+            if field.name == "__schema" || field.name == "__type")
+    });
+    let fetches = planner::fetches(graph, operation, &root, &selections, &mut budget)?;
+    Ok(QueryPlan {
+        operation: operation.operation_type,
+        fetches,
+        shape,
+        introspects,
+    })
+}

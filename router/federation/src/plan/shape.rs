@@ -1,0 +1,197 @@
+//! The shape of an answer: the client's selection compiled so that completing
+//! a value needs no look at the schema.
+//!
+//! Source: GraphQL October 2021, section 6.4 (CollectFields, CompleteValue).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use apollo_compiler::Name;
+use apollo_compiler::ast::Type;
+use apollo_compiler::collections::{HashSet, IndexMap};
+use apollo_compiler::schema::ExtendedType;
+
+use super::PlanError;
+use crate::operation::{Field, Item, Selections};
+use crate::supergraph::Supergraph;
+
+/// What to answer for an object.
+#[derive(Debug)]
+pub enum ObjectShape {
+    /// Of a type known in advance.
+    One(Name, Vec<FieldShape>),
+    /// By the object's own `__typename`.
+    ByType(HashMap<Name, Vec<FieldShape>>),
+}
+
+#[derive(Debug)]
+pub struct FieldShape {
+    pub key: Name,
+    pub name: Name,
+    pub source: FieldSource,
+    pub value: ValueShape,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FieldSource {
+    /// From the subgraphs' answers.
+    Data,
+    /// The name of the object's type.
+    Typename,
+    /// `__schema` or `__type`, answered by the router.
+    Introspection,
+}
+
+#[derive(Debug)]
+pub enum ValueShape {
+    NonNull(Box<ValueShape>),
+    List(Box<ValueShape>),
+    Leaf(Leaf),
+    Object(Box<ObjectShape>),
+}
+
+/// How a leaf is coerced.
+#[derive(Debug, Clone)]
+pub enum Leaf {
+    Int,
+    Float,
+    String,
+    Boolean,
+    Id,
+    /// The public values.
+    Enum(Arc<HashSet<Name>>),
+    /// A custom scalar: any JSON.
+    Any,
+}
+
+pub(super) fn compile(
+    graph: &Supergraph,
+    ty: &Name,
+    selections: &Selections,
+    budget: &mut usize,
+) -> Result<ObjectShape, PlanError> {
+    Compiler {
+        graph,
+        budget,
+        enums: HashMap::new(),
+    }
+    .object(ty, &[selections])
+}
+
+struct Compiler<'a> {
+    graph: &'a Supergraph,
+    budget: &'a mut usize,
+    enums: HashMap<Name, Arc<HashSet<Name>>>,
+}
+
+impl Compiler<'_> {
+    fn object(&mut self, ty: &Name, sets: &[&Selections]) -> Result<ObjectShape, PlanError> {
+        if !self.graph.is_abstract(ty) {
+            return Ok(ObjectShape::One(ty.clone(), self.fields(ty, sets)?));
+        }
+        let mut by_type = HashMap::new();
+        for possible in self.graph.possible_types(ty) {
+            // A hidden type has no shape: an object of it is answered as null.
+            if self.graph.api().types.contains_key(possible) {
+                by_type.insert(possible.clone(), self.fields(possible, sets)?);
+            }
+        }
+        Ok(ObjectShape::ByType(by_type))
+    }
+
+    fn fields(&mut self, ty: &Name, sets: &[&Selections]) -> Result<Vec<FieldShape>, PlanError> {
+        let mut collected: IndexMap<&Name, (&Field, Vec<&Selections>)> = IndexMap::default();
+        for set in sets {
+            self.collect(ty, set, &mut collected);
+        }
+        let mut shapes = Vec::with_capacity(collected.len());
+        for (key, (field, children)) in collected {
+            *self.budget = self.budget.checked_sub(1).ok_or(PlanError::TooLarge)?;
+            let (source, value) = match field.name.as_str() {
+                "__typename" => (FieldSource::Typename, ValueShape::Leaf(Leaf::String)),
+                "__schema" | "__type" => (FieldSource::Introspection, ValueShape::Leaf(Leaf::Any)),
+                _ => {
+                    let definition = self.graph.definition(ty, &field.name).ok_or_else(|| {
+                        PlanError::Unresolvable {
+                            ty: ty.clone(),
+                            field: field.name.clone(),
+                            from: "the supergraph".to_owned(),
+                        }
+                    })?;
+                    (FieldSource::Data, self.value(&definition.ty, &children)?)
+                }
+            };
+            shapes.push(FieldShape {
+                key: key.clone(),
+                name: field.name.clone(),
+                source,
+                value,
+            });
+        }
+        Ok(shapes)
+    }
+
+    fn collect<'s>(
+        &self,
+        ty: &Name,
+        set: &'s Selections,
+        out: &mut IndexMap<&'s Name, (&'s Field, Vec<&'s Selections>)>,
+    ) {
+        for item in &set.0 {
+            match item {
+                Item::Field(field) => out
+                    .entry(&field.key)
+                    .or_insert_with(|| (field, Vec::new()))
+                    .1
+                    .push(&field.selections),
+                Item::Fragment(condition, inner) => {
+                    if self.graph.possible_types(condition).contains(ty) {
+                        self.collect(ty, inner, out);
+                    }
+                }
+            }
+        }
+    }
+
+    fn value(&mut self, ty: &Type, children: &[&Selections]) -> Result<ValueShape, PlanError> {
+        Ok(match ty {
+            Type::NonNullNamed(name) => ValueShape::NonNull(Box::new(self.named(name, children)?)),
+            Type::Named(name) => self.named(name, children)?,
+            Type::NonNullList(item) => ValueShape::NonNull(Box::new(ValueShape::List(Box::new(
+                self.value(item, children)?,
+            )))),
+            Type::List(item) => ValueShape::List(Box::new(self.value(item, children)?)),
+        })
+    }
+
+    fn named(&mut self, name: &Name, children: &[&Selections]) -> Result<ValueShape, PlanError> {
+        Ok(match self.graph.schema.types.get(name) {
+            Some(
+                ExtendedType::Object(_) | ExtendedType::Interface(_) | ExtendedType::Union(_),
+            ) => ValueShape::Object(Box::new(self.object(name, children)?)),
+            Some(ExtendedType::Enum(_)) => ValueShape::Leaf(Leaf::Enum(self.values_of(name))),
+            _ => ValueShape::Leaf(match name.as_str() {
+                "Int" => Leaf::Int,
+                "Float" => Leaf::Float,
+                "String" => Leaf::String,
+                "Boolean" => Leaf::Boolean,
+                "ID" => Leaf::Id,
+                _ => Leaf::Any,
+            }),
+        })
+    }
+
+    fn values_of(&mut self, name: &Name) -> Arc<HashSet<Name>> {
+        let api = self.graph.api();
+        self.enums
+            .entry(name.clone())
+            .or_insert_with(|| {
+                Arc::new(
+                    api.get_enum(name)
+                        .map(|definition| definition.values.keys().cloned().collect())
+                        .unwrap_or_default(),
+                )
+            })
+            .clone()
+    }
+}

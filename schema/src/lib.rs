@@ -1,0 +1,1 @@
+//! What the processes of the shop agree on: typed ids, event payloads, peer messages and the committed SDL.

@@ -1,0 +1,1 @@
+//! The Stoa supergraph as a library.

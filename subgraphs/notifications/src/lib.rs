@@ -1,0 +1,1 @@
+//! The notifications subgraph: inbox and live order status.

@@ -1,0 +1,1 @@
+//! The orders subgraph: placing, paying and fulfilling orders.

@@ -1,0 +1,1 @@
+//! The users subgraph: accounts, sessions and access tokens.

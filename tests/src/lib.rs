@@ -1,0 +1,1 @@
+//! Boots whole systems and speaks to them as clients do.
