@@ -1,1 +1,17 @@
-//! What the processes of the shop agree on: typed ids, event payloads, peer messages and the committed SDL.
+//! What the processes of the shop agree on. Beside this crate lie each
+//! subgraph's committed SDL and the composed `supergraph.graphql`.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`ids`] | typed identifiers |
+//! | [`money`] | amounts in minor units |
+//! | [`events`] | what is published on the bus, and under which subjects |
+//! | [`peer`] | the messages that services send each other directly |
+
+pub mod events;
+pub mod ids;
+pub mod money;
+pub mod peer;
+
+pub use ids::{CategoryId, NotificationId, OrderId, ProductId, UserId};
+pub use money::{Currency, Money};

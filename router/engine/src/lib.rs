@@ -1,1 +1,22 @@
-//! Executes query plans against subgraphs through one transport trait.
+//! Executes query plans against subgraphs.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`transport`] | the one trait by which a subgraph is reached, and its errors |
+//! | [`http`] | that trait over HTTP: JSON for answers, server-sent events for subscriptions |
+//! | [`execute`] | runs a plan: each fetch as soon as what it needs is there |
+//! | [`representation`] | finds entities in what has been fetched and asks for each once |
+//! | [`complete`] | turns the data into the client's answer: order, coercion, null propagation |
+//! | [`response`] | the answer and its errors |
+
+pub mod complete;
+pub mod execute;
+pub mod http;
+pub mod representation;
+pub mod response;
+pub mod transport;
+
+pub use execute::{Execution, execute, subscribe};
+pub use http::HttpTransport;
+pub use response::{GraphQLError, PathSegment, Response};
+pub use transport::{SubgraphRequest, SubgraphResponse, Transport, TransportError};

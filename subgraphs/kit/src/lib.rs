@@ -1,1 +1,47 @@
 //! What every service needs and no service is about.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`settings`] | environment variables, read with errors that say what to do; development and production |
+//! | [`secret`] | secrets from the environment or a file; made on first run in development |
+//! | [`telemetry`] | structured logs and correlation ids |
+//! | [`identity`] | who calls: a short-lived signed header from the router or a peer |
+//! | [`clock`] | time as an input |
+//!
+//! With the feature `service`, what a subgraph is built from:
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`service`] | a subgraph as a value: its schema, peer methods, routes and background tasks; and its server |
+//! | [`graphql`] | scalars, money, connections, and how an error becomes `extensions.code` |
+//! | [`sdl`] | a subgraph's SDL in the form in which it is served and committed |
+//! | [`database`] | the pool: SQLite with one writer, or PostgreSQL |
+//! | [`bus`] | the event bus trait; [`embedded_bus`] implements it on SQLite |
+//! | [`outbox`] | events that commit with the change they tell of, and their relay |
+//! | [`peer`] | direct calls between services |
+//! | [`page`] | keyset pagination |
+
+pub mod clock;
+pub mod identity;
+pub mod secret;
+pub mod settings;
+pub mod telemetry;
+
+#[cfg(feature = "service")]
+pub mod bus;
+#[cfg(feature = "service")]
+pub mod database;
+#[cfg(feature = "service")]
+pub mod embedded_bus;
+#[cfg(feature = "service")]
+pub mod graphql;
+#[cfg(feature = "service")]
+pub mod outbox;
+#[cfg(feature = "service")]
+pub mod page;
+#[cfg(feature = "service")]
+pub mod peer;
+#[cfg(feature = "service")]
+pub mod sdl;
+#[cfg(feature = "service")]
+pub mod service;

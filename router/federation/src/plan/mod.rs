@@ -48,6 +48,18 @@ pub struct QueryPlan {
     pub shape: ObjectShape,
     /// Whether the operation asks for `__schema` or `__type`.
     pub introspects: bool,
+    /// How its subscription resumes, if its field is `@resumable`.
+    pub resume: Option<Resume>,
+}
+
+/// Where a resumable subscription answers its cursor and takes it back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resume {
+    /// The root field's response key, then the cursor's within it.
+    pub cursor: [Name; 2],
+    /// The variable of the first fetch that takes a cursor when the client
+    /// gave none; absent where the client wrote a literal.
+    pub variable: Option<Name>,
 }
 
 /// One request to one subgraph.
@@ -67,7 +79,10 @@ pub struct Fetch {
 #[derive(Debug)]
 pub enum FetchKind {
     /// Selects from a root type; the answer merges into the root.
-    Root,
+    Root {
+        /// The response keys that it selects.
+        keys: Vec<Name>,
+    },
     /// Asks `_entities` for the objects at `path`.
     Entities {
         path: Vec<PathStep>,
@@ -122,11 +137,12 @@ pub fn plan(
         matches!(item, operation::Item::Field(field)
             if field.name == "__schema" || field.name == "__type")
     });
-    let fetches = planner::fetches(graph, operation, &root, &selections, &mut budget)?;
+    let (fetches, resume) = planner::fetches(graph, operation, &root, &selections, &mut budget)?;
     Ok(QueryPlan {
         operation: operation.operation_type,
         fetches,
         shape,
         introspects,
+        resume,
     })
 }

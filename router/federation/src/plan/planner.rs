@@ -14,7 +14,7 @@ use apollo_compiler::executable::{Operation, OperationType};
 use apollo_compiler::{Name, Node, name};
 
 use super::selection::{Arena, NodeId, SelectedField};
-use super::{EntityInput, Fetch, FetchKind, PathStep, PlanError, Required};
+use super::{EntityInput, Fetch, FetchKind, PathStep, PlanError, Required, Resume};
 use crate::field_set::{self, FieldSet};
 use crate::operation::{Field, Item, Selections};
 use crate::supergraph::{SubgraphId, Supergraph};
@@ -69,6 +69,9 @@ struct Planner<'a> {
     touched: Vec<GroupId>,
     /// Aliases for added fields that take arguments, by what they print as.
     aliases: HashMap<String, usize>,
+    resume: Option<Resume>,
+    /// A variable that the plan itself declares, with its type.
+    added_variable: Option<(Name, String)>,
     budget: &'a mut usize,
 }
 
@@ -78,17 +81,20 @@ pub(super) fn fetches(
     root: &Name,
     selections: &Selections,
     budget: &mut usize,
-) -> Result<Vec<Fetch>, PlanError> {
+) -> Result<(Vec<Fetch>, Option<Resume>), PlanError> {
     let mut planner = Planner {
         graph,
         arena: Arena::default(),
         groups: Vec::new(),
         touched: Vec::new(),
         aliases: HashMap::default(),
+        resume: None,
+        added_variable: None,
         budget,
     };
     planner.plan_root(operation.operation_type, root, selections)?;
-    Ok(planner.finish(operation))
+    let resume = planner.resume.take();
+    Ok((planner.finish(operation), resume))
 }
 
 impl Planner<'_> {
@@ -133,9 +139,56 @@ impl Planner<'_> {
                 level: level.clone(),
                 provided: Rc::default(),
             };
-            self.plan_field(&cursor, field)?;
+            match self.resumable(kind, &level, field) {
+                Some(field) => self.plan_field(&cursor, &field)?,
+                None => self.plan_field(&cursor, field)?,
+            }
         }
         Ok(())
+    }
+
+    /// A `@resumable` subscription field that selects its cursor and takes one.
+    fn resumable(&mut self, kind: OperationType, level: &Level, field: &Field) -> Option<Field> {
+        if kind != OperationType::Subscription {
+            return None;
+        }
+        let resumable = self.graph.resumable(&field.name)?;
+        let mut field = field.clone();
+        let inner = level.0.get(&field.key).map(|entry| entry.level.clone());
+        let set = field_set::parse(&resumable.cursor).ok()?;
+        let (added, required) = self.internal(&inner.unwrap_or_default(), &field.ty.clone(), &set);
+        let cursor = required.first()?.key.clone();
+        field.selections.0.extend(added.0);
+        let given = field
+            .arguments
+            .iter()
+            .find(|argument| argument.name == resumable.after)
+            .map(|argument| argument.value.clone());
+        let variable = match given.as_deref() {
+            Some(ast::Value::Variable(name)) => Some(name.clone()),
+            Some(ast::Value::Null) | None => {
+                let variable = name!("_stoa_after");
+                let ty = self
+                    .graph
+                    .definition("Subscription", &field.name)?
+                    .argument_by_name(&resumable.after)?
+                    .ty
+                    .to_string();
+                field.arguments.retain(|argument| argument.name != resumable.after);
+                field.arguments.push(Node::new(Argument {
+                    name: resumable.after,
+                    value: Node::new(ast::Value::Variable(variable.clone())),
+                }));
+                self.added_variable = Some((variable.clone(), ty));
+                Some(variable)
+            }
+            Some(_) => None,
+        };
+        self.resume = Some(Resume {
+            cursor: [field.key.clone(), cursor],
+            variable,
+        });
+        Some(field)
     }
 
     fn add_root(&mut self, subgraph: SubgraphId, parents: BTreeSet<GroupId>) -> GroupId {
@@ -731,6 +784,10 @@ impl Planner<'_> {
             declared.push(text);
             variables.push(variable.name.clone());
         }
+        if let Some((name, ty)) = self.added_variable.as_ref().filter(|(name, _)| used.contains(name)) {
+            declared.push(format!("${name}:{ty}"));
+            variables.push(name.clone());
+        }
         let mut text = match &group.entities {
             Some(_) => "query".to_owned(),
             None => operation.operation_type.name().to_owned(),
@@ -753,7 +810,9 @@ impl Planner<'_> {
             subgraph: group.subgraph,
             depends_on,
             kind: match &group.entities {
-                None => FetchKind::Root,
+                None => FetchKind::Root {
+                    keys: self.arena.get(group.root).fields.keys().cloned().collect(),
+                },
                 Some(entities) => FetchKind::Entities {
                     path: entities.path.clone(),
                     inputs: entities.inputs.values().cloned().collect(),

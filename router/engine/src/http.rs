@@ -1,0 +1,300 @@
+//! Subgraphs over HTTP: JSON answers, and server-sent events (the distinct
+//! connections mode of the GraphQL over SSE protocol) for subscriptions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::{BoxStream, StreamExt};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::response::GraphQLError;
+use crate::transport::{Events, SubgraphRequest, SubgraphResponse, Transport, TransportError};
+
+/// The most bytes that one answer, or one event, may have.
+const MAX_RESPONSE: usize = 32 * 1024 * 1024;
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Servers of the protocol send a comment at least every few seconds; a
+/// connection silent for longer is dead.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Reaches subgraphs at the URLs that the supergraph gives.
+#[derive(Debug, Clone)]
+pub struct HttpTransport {
+    client: reqwest::Client,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    query: &'a str,
+    #[serde(rename = "operationName", skip_serializing_if = "Option::is_none")]
+    operation_name: Option<&'a str>,
+    variables: &'a Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    data: Value,
+    #[serde(default)]
+    errors: Option<Vec<GraphQLError>>,
+}
+
+impl HttpTransport {
+    /// # Errors
+    /// If the platform's TLS roots cannot be loaded.
+    pub fn new() -> Result<Self, reqwest::Error> {
+        let client = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .tcp_nodelay(true)
+            .build()?;
+        Ok(Self { client })
+    }
+
+    async fn send(
+        &self,
+        request: &SubgraphRequest,
+        accept: &str,
+    ) -> Result<reqwest::Response, TransportError> {
+        self.client
+            .post(&*request.url)
+            .headers(request.headers.clone())
+            .header(reqwest::header::ACCEPT, accept)
+            .json(&Body {
+                query: &request.text,
+                operation_name: request.operation_name.as_deref(),
+                variables: &request.variables,
+            })
+            .send()
+            .await
+            .map_err(|error| TransportError::Unreachable {
+                subgraph: request.subgraph.clone(),
+                cause: error.without_url().to_string(),
+            })
+    }
+
+    async fn answer(&self, request: SubgraphRequest) -> Result<SubgraphResponse, TransportError> {
+        let subgraph = &request.subgraph;
+        let response = self
+            .send(
+                &request,
+                "application/graphql-response+json, application/json;q=0.9",
+            )
+            .await?;
+        let status = response.status();
+        let headers = response.headers().clone();
+        let body = read(subgraph, response.bytes_stream().boxed()).await?;
+        match decode(subgraph, &body) {
+            Ok(answer) => Ok(SubgraphResponse { headers, ..answer }),
+            Err(_) if !status.is_success() => Err(TransportError::Status {
+                subgraph: subgraph.clone(),
+                status: status.as_u16(),
+            }),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+type Chunks = BoxStream<'static, Result<Bytes, reqwest::Error>>;
+
+async fn read(subgraph: &Arc<str>, mut chunks: Chunks) -> Result<Vec<u8>, TransportError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| TransportError::Invalid {
+            subgraph: subgraph.clone(),
+            cause: error.without_url().to_string(),
+        })?;
+        if body.len() + chunk.len() > MAX_RESPONSE {
+            return Err(TransportError::TooLarge {
+                subgraph: subgraph.clone(),
+                limit: MAX_RESPONSE,
+            });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn decode(subgraph: &Arc<str>, body: &[u8]) -> Result<SubgraphResponse, TransportError> {
+    let invalid = |cause: String| TransportError::Invalid {
+        subgraph: subgraph.clone(),
+        cause,
+    };
+    let answer: Answer = serde_json::from_slice(body).map_err(|error| invalid(error.to_string()))?;
+    let errors = answer.errors.unwrap_or_default();
+    if !answer.data.is_object() && errors.is_empty() {
+        return Err(invalid("neither data nor errors".to_owned()));
+    }
+    Ok(SubgraphResponse {
+        data: answer.data,
+        errors,
+        headers: Default::default(),
+    })
+}
+
+#[async_trait]
+impl Transport for HttpTransport {
+    async fn execute(&self, request: SubgraphRequest) -> Result<SubgraphResponse, TransportError> {
+        let subgraph = request.subgraph.clone();
+        tokio::time::timeout(REQUEST_TIMEOUT, self.answer(request))
+            .await
+            .unwrap_or(Err(TransportError::Timeout {
+                subgraph,
+                after: REQUEST_TIMEOUT,
+            }))
+    }
+
+    async fn subscribe(&self, request: SubgraphRequest) -> Result<Events, TransportError> {
+        let subgraph = request.subgraph.clone();
+        let response = tokio::time::timeout(
+            REQUEST_TIMEOUT,
+            self.send(&request, "text/event-stream"),
+        )
+        .await
+        .unwrap_or(Err(TransportError::Timeout {
+            subgraph: subgraph.clone(),
+            after: REQUEST_TIMEOUT,
+        }))?;
+        if !response.status().is_success() {
+            return Err(TransportError::Status {
+                subgraph,
+                status: response.status().as_u16(),
+            });
+        }
+        let source = EventSource {
+            subgraph,
+            chunks: response.bytes_stream().boxed(),
+            parser: EventParser::default(),
+            ended: false,
+        };
+        Ok(futures_util::stream::unfold(source, |mut source| async move {
+            let event = source.next().await?;
+            Some((event, source))
+        })
+        .boxed())
+    }
+}
+
+struct EventSource {
+    subgraph: Arc<str>,
+    chunks: Chunks,
+    parser: EventParser,
+    ended: bool,
+}
+
+impl EventSource {
+    async fn next(&mut self) -> Option<Result<SubgraphResponse, TransportError>> {
+        while !self.ended {
+            match self.parser.next_event() {
+                Some(event) if event.name == "next" => {
+                    return Some(decode(&self.subgraph, event.data.as_bytes()));
+                }
+                Some(event) if event.name == "complete" => {
+                    self.ended = true;
+                    return None;
+                }
+                Some(_) => continue,
+                None => {}
+            }
+            let chunk = match tokio::time::timeout(EVENT_TIMEOUT, self.chunks.next()).await {
+                Ok(Some(Ok(chunk))) => chunk,
+                // Cut off without `complete`: the source is gone, not done.
+                Ok(Some(Err(error))) => return self.fail(error.without_url().to_string()),
+                Ok(None) => return self.fail("the stream broke off".to_owned()),
+                Err(_) => return self.fail("the stream fell silent".to_owned()),
+            };
+            if !self.parser.push(&chunk) {
+                self.ended = true;
+                return Some(Err(TransportError::TooLarge {
+                    subgraph: self.subgraph.clone(),
+                    limit: MAX_RESPONSE,
+                }));
+            }
+        }
+        None
+    }
+
+    fn fail(&mut self, cause: String) -> Option<Result<SubgraphResponse, TransportError>> {
+        self.ended = true;
+        Some(Err(TransportError::Unreachable {
+            subgraph: self.subgraph.clone(),
+            cause,
+        }))
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Event {
+    name: String,
+    data: String,
+}
+
+/// Splits `text/event-stream` bytes into events (WHATWG HTML, section 9.2.6).
+#[derive(Default)]
+struct EventParser {
+    buffer: Vec<u8>,
+}
+
+impl EventParser {
+    /// Takes more bytes; false if an event grows past the limit.
+    fn push(&mut self, bytes: &[u8]) -> bool {
+        self.buffer.extend(bytes.iter().filter(|byte| **byte != b'\r'));
+        self.buffer.len() <= MAX_RESPONSE
+    }
+
+    fn next_event(&mut self) -> Option<Event> {
+        let end = self.buffer.windows(2).position(|pair| pair == b"\n\n")?;
+        let block: Vec<u8> = self.buffer.drain(..end + 2).collect();
+        let mut event = Event {
+            name: "message".to_owned(),
+            data: String::new(),
+        };
+        for line in String::from_utf8_lossy(&block).lines() {
+            let (field, value) = line.split_once(':').unwrap_or((line, ""));
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match field {
+                "event" => event.name = value.to_owned(),
+                "data" => {
+                    if !event.data.is_empty() {
+                        event.data.push('\n');
+                    }
+                    event.data.push_str(value);
+                }
+                _ => {}
+            }
+        }
+        Some(event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_arrive_in_any_pieces() {
+        let text = ": hi\n\nevent: next\r\ndata: {\"a\":\r\ndata: 1}\r\n\r\nevent: complete\ndata:\n\n";
+        for size in 1..text.len() {
+            let mut parser = EventParser::default();
+            let mut events = Vec::new();
+            for chunk in text.as_bytes().chunks(size) {
+                assert!(parser.push(chunk));
+                while let Some(event) = parser.next_event() {
+                    events.push(event);
+                }
+            }
+            let seen: Vec<_> = events
+                .iter()
+                .map(|event| (event.name.as_str(), event.data.as_str()))
+                .collect();
+            assert_eq!(
+                seen,
+                [("message", ""), ("next", "{\"a\":\n1}"), ("complete", "")]
+            );
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Messages that one service sends another directly, signed with a service
+//! identity. They are never part of the public graph.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{OrderId, ProductId, UserId};
+use crate::money::Money;
+
+/// A request to a peer: which service answers it, and with what.
+pub trait PeerRequest: Serialize + DeserializeOwned + Send + Sync {
+    const SERVICE: &'static str;
+    const METHOD: &'static str;
+    type Answer: Serialize + DeserializeOwned + Send;
+}
+
+/// Takes units out of stock for an order, all lines or none. Idempotent by
+/// order: a repeat answers what the first call did.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReserveStock {
+    pub order_id: OrderId,
+    /// One entry a product.
+    pub lines: Vec<StockLine>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StockLine {
+    pub product_id: ProductId,
+    pub quantity: u32,
+}
+
+/// What a reservation came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Reserved {
+    /// Reserved; each product as it was at that moment.
+    Ok { products: Vec<ProductSnapshot> },
+    /// Nothing was reserved.
+    Refused { problems: Vec<StockProblem> },
+    /// The reservation existed but has been released since.
+    Released,
+}
+
+/// What an order line keeps of its product.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProductSnapshot {
+    pub product_id: ProductId,
+    pub sku: String,
+    pub name: String,
+    pub price: Money,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StockProblem {
+    pub product_id: ProductId,
+    pub reason: StockProblemReason,
+    /// How many units could be sold.
+    pub available: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StockProblemReason {
+    /// No such product, or not for sale.
+    Unknown,
+    Insufficient,
+}
+
+impl PeerRequest for ReserveStock {
+    const SERVICE: &'static str = "products";
+    const METHOD: &'static str = "reserve_stock";
+    type Answer = Reserved;
+}
+
+/// Makes a reservation permanent. Idempotent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CommitStock {
+    pub order_id: OrderId,
+}
+
+/// Whether the units are the order's for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Committed {
+    /// False if the reservation had expired or been released.
+    pub committed: bool,
+}
+
+impl PeerRequest for CommitStock {
+    const SERVICE: &'static str = "products";
+    const METHOD: &'static str = "commit_stock";
+    type Answer = Committed;
+}
+
+/// Puts an order's units back, reserved or committed. Idempotent; an order
+/// that never reserved anything can never reserve afterwards.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReleaseStock {
+    pub order_id: OrderId,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {}
+
+impl PeerRequest for ReleaseStock {
+    const SERVICE: &'static str = "products";
+    const METHOD: &'static str = "release_stock";
+    type Answer = Done;
+}
+
+/// Asks whose an order is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OrderOwner {
+    pub order_id: OrderId,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// `None` if there is no such order.
+    pub customer_id: Option<UserId>,
+}
+
+impl PeerRequest for OrderOwner {
+    const SERVICE: &'static str = "orders";
+    const METHOD: &'static str = "order_owner";
+    type Answer = Owner;
+}

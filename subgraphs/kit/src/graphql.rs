@@ -1,0 +1,218 @@
+//! GraphQL types that several subgraphs share, and how a domain error reaches
+//! a client.
+
+use std::borrow::Cow;
+use std::fmt::Display;
+use std::sync::Arc;
+
+use async_graphql::{
+    ComplexObject, InputObject, InputValueError, InputValueResult, OutputType, Scalar, ScalarType,
+    SimpleObject, TypeName, Value,
+};
+use futures_util::future::BoxFuture;
+use stoa_schema::money::{Currency, Money};
+
+use crate::page::{self, PageError, Slice};
+
+/// A domain error's place in the catalogue of codes.
+pub trait Coded: Display {
+    /// The value of `extensions.code`.
+    fn code(&self) -> &'static str;
+
+    /// A fault of ours: logged here, and told to the client only as that.
+    fn is_internal(&self) -> bool {
+        self.code() == INTERNAL
+    }
+}
+
+pub const INTERNAL: &str = "INTERNAL";
+pub const BAD_USER_INPUT: &str = "BAD_USER_INPUT";
+pub const UNAUTHENTICATED: &str = "UNAUTHENTICATED";
+pub const FORBIDDEN: &str = "FORBIDDEN";
+pub const UNAVAILABLE: &str = "UNAVAILABLE";
+
+/// A domain error as GraphQL answers it.
+pub fn fault<E: Coded>(error: E) -> async_graphql::Error {
+    let code = error.code();
+    let message = if error.is_internal() {
+        tracing::error!(%error, "internal error");
+        "something went wrong on our side; the correlation id of this answer helps us find it"
+            .to_owned()
+    } else {
+        error.to_string()
+    };
+    coded(code, message)
+}
+
+/// An error with a code of the catalogue.
+pub fn coded(code: &str, message: impl Into<String>) -> async_graphql::Error {
+    let mut error = async_graphql::Error::new(message);
+    error
+        .extensions
+        .get_or_insert_with(Default::default)
+        .set("code", code);
+    error
+}
+
+impl Coded for PageError {
+    fn code(&self) -> &'static str {
+        BAD_USER_INPUT
+    }
+}
+
+/// A 64-bit integer, answered as a string so that no client rounds it;
+/// accepted as a string or a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BigInt(pub i64);
+
+#[Scalar(name = "BigInt")]
+impl ScalarType for BigInt {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        match &value {
+            Value::Number(number) => number
+                .as_i64()
+                .map(BigInt)
+                .ok_or_else(|| InputValueError::custom("not an integer of 64 bits")),
+            Value::String(text) => text
+                .parse()
+                .map(BigInt)
+                .map_err(|_| InputValueError::custom("not an integer of 64 bits")),
+            _ => Err(InputValueError::expected_type(value)),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.to_string())
+    }
+}
+
+/// An amount of money.
+#[derive(Debug, Clone, SimpleObject)]
+#[graphql(name = "Money", shareable)]
+pub struct MoneyObject {
+    /// The amount in the currency's smallest unit: 1250 is €12.50.
+    pub amount_minor: BigInt,
+    /// ISO 4217.
+    pub currency_code: String,
+    /// How many decimal places the currency has.
+    pub exponent: i32,
+    /// For people: "€12.50".
+    pub formatted: String,
+}
+
+impl From<Money> for MoneyObject {
+    fn from(money: Money) -> Self {
+        Self {
+            amount_minor: BigInt(money.amount_minor),
+            currency_code: money.currency.code().to_owned(),
+            exponent: i32::from(money.currency.exponent()),
+            formatted: money.to_string(),
+        }
+    }
+}
+
+/// An amount of money that a client gives.
+#[derive(Debug, Clone, InputObject)]
+pub struct MoneyInput {
+    /// The amount in the currency's smallest unit.
+    pub amount_minor: BigInt,
+    /// ISO 4217: one of USD, EUR, GBP, JPY, CHF, KWD.
+    pub currency_code: String,
+}
+
+impl MoneyInput {
+    /// `None` for a currency that the shop does not know.
+    pub fn to_money(&self) -> Option<Money> {
+        Some(Money::new(
+            self.amount_minor.0,
+            Currency::parse(&self.currency_code)?,
+        ))
+    }
+}
+
+/// Where a page stands in its list.
+#[derive(Debug, Clone, SimpleObject)]
+#[graphql(shareable)]
+pub struct PageInfo {
+    pub has_next_page: bool,
+    pub has_previous_page: bool,
+    pub start_cursor: Option<String>,
+    pub end_cursor: Option<String>,
+}
+
+/// One entry of a page.
+#[derive(SimpleObject)]
+#[graphql(name_type)]
+pub struct Edge<T: OutputType> {
+    pub cursor: String,
+    pub node: T,
+}
+
+impl<T: OutputType> TypeName for Edge<T> {
+    fn type_name() -> Cow<'static, str> {
+        format!("{}Edge", T::type_name()).into()
+    }
+}
+
+/// Counts a whole list, when a client asks for that.
+pub type Count =
+    Arc<dyn Fn() -> BoxFuture<'static, async_graphql::Result<u64>> + Send + Sync + 'static>;
+
+/// A page of a list, after the Relay connection specification.
+#[derive(SimpleObject)]
+#[graphql(name_type, complex)]
+pub struct Connection<T: OutputType> {
+    pub edges: Vec<Edge<T>>,
+    pub page_info: PageInfo,
+    #[graphql(skip)]
+    count: Count,
+}
+
+impl<T: OutputType> TypeName for Connection<T> {
+    fn type_name() -> Cow<'static, str> {
+        format!("{}Connection", T::type_name()).into()
+    }
+}
+
+#[ComplexObject]
+impl<T: OutputType> Connection<T> {
+    /// The entries without their cursors.
+    async fn nodes(&self) -> Vec<&T> {
+        self.edges.iter().map(|edge| &edge.node).collect()
+    }
+
+    /// How many entries the whole list has; counted only when asked for.
+    async fn total_count(&self) -> async_graphql::Result<i32> {
+        let count = (self.count)().await?;
+        Ok(i32::try_from(count).unwrap_or(i32::MAX))
+    }
+}
+
+impl<T: OutputType> Connection<T> {
+    /// Makes a page of fetched rows; `key` is what a row sorts by.
+    pub fn new<R, K: serde::Serialize>(
+        slice: Slice<R>,
+        key: impl Fn(&R) -> K,
+        node: impl Fn(R) -> T,
+        count: Count,
+    ) -> Self {
+        let edges: Vec<_> = slice
+            .rows
+            .into_iter()
+            .map(|row| Edge {
+                cursor: page::encode(&key(&row)),
+                node: node(row),
+            })
+            .collect();
+        Self {
+            page_info: PageInfo {
+                has_next_page: slice.has_next,
+                has_previous_page: slice.has_previous,
+                start_cursor: edges.first().map(|edge| edge.cursor.clone()),
+                end_cursor: edges.last().map(|edge| edge.cursor.clone()),
+            },
+            edges,
+            count,
+        }
+    }
+}

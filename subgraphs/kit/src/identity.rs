@@ -1,0 +1,180 @@
+//! Who calls. The router verifies a client's token once and passes a signed
+//! identity that lives for a minute; services sign one for calls to peers. A
+//! service trusts nothing else.
+
+use http::{HeaderMap, HeaderValue};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+use stoa_schema::UserId;
+
+use crate::clock::{Clock, Micros};
+
+/// The header that carries the signed identity between our own processes.
+pub const IDENTITY_HEADER: &str = "x-stoa-identity";
+
+const LIFETIME_SECONDS: i64 = 60;
+/// How far two machines' clocks may be apart.
+const LEEWAY_SECONDS: i64 = 30;
+const ISSUER: &str = "stoa";
+
+/// What a user may do beyond their own things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Role {
+    Customer,
+    Admin,
+}
+
+impl Role {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Customer => "CUSTOMER",
+            Self::Admin => "ADMIN",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Customer, Self::Admin]
+            .into_iter()
+            .find(|role| role.as_str() == text)
+    }
+}
+
+/// On whose behalf something is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Caller {
+    Anonymous,
+    User { id: UserId, role: Role },
+    /// Another service, or this one's own background work.
+    Service { name: String },
+}
+
+impl Caller {
+    pub fn user_id(&self) -> Option<&UserId> {
+        match self {
+            Self::User { id, .. } => Some(id),
+            _ => None,
+        }
+    }
+
+    pub fn is_admin(&self) -> bool {
+        matches!(
+            self,
+            Self::User {
+                role: Role::Admin,
+                ..
+            }
+        )
+    }
+
+    pub fn is_service(&self) -> bool {
+        matches!(self, Self::Service { .. })
+    }
+
+    /// Whether the caller may see what belongs to `owner`.
+    pub fn may_see(&self, owner: &UserId) -> bool {
+        self.is_admin() || self.user_id() == Some(owner)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    exp: i64,
+    #[serde(flatten)]
+    caller: Caller,
+}
+
+/// Why an identity header was refused.
+#[derive(Debug, thiserror::Error)]
+#[error("the identity header does not verify")]
+pub struct InvalidIdentity;
+
+/// Signs and verifies identities with the secret that all processes share.
+#[derive(Clone)]
+pub struct IdentityKey {
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    clock: Clock,
+}
+
+impl IdentityKey {
+    pub fn new(secret: &str, clock: Clock) -> Self {
+        Self {
+            encoding: EncodingKey::from_secret(secret.as_bytes()),
+            decoding: DecodingKey::from_secret(secret.as_bytes()),
+            clock,
+        }
+    }
+
+    /// The header's value for a caller; `None` for an anonymous one, who needs
+    /// no header.
+    pub fn sign(&self, caller: &Caller) -> Option<HeaderValue> {
+        if *caller == Caller::Anonymous {
+            return None;
+        }
+        let claims = Claims {
+            iss: ISSUER.to_owned(),
+            exp: seconds(self.clock.now()) + LIFETIME_SECONDS,
+            caller: caller.clone(),
+        };
+        let token =
+            jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).ok()?;
+        HeaderValue::from_str(&token).ok()
+    }
+
+    /// Reads the caller from a request's headers; without one it is anonymous.
+    ///
+    /// # Errors
+    /// If there is a header and it is forged, foreign or expired.
+    pub fn verify(&self, headers: &HeaderMap) -> Result<Caller, InvalidIdentity> {
+        let Some(value) = headers.get(IDENTITY_HEADER) else {
+            return Ok(Caller::Anonymous);
+        };
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.set_issuer(&[ISSUER]);
+        validation.validate_aud = false;
+        // The time comes from our clock, not from the library's.
+        validation.validate_exp = false;
+        let token = value.to_str().map_err(|_| InvalidIdentity)?;
+        let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &validation)
+            .map_err(|_| InvalidIdentity)?
+            .claims;
+        if claims.exp + LEEWAY_SECONDS < seconds(self.clock.now()) {
+            return Err(InvalidIdentity);
+        }
+        Ok(claims.caller)
+    }
+}
+
+fn seconds(at: Micros) -> i64 {
+    at.div_euclid(1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn only_a_fresh_identity_of_our_own_is_believed() {
+        let clock = Clock::manual(1_700_000_000_000_000);
+        let key = IdentityKey::new("a secret of more than thirty-two bytes", clock.clone());
+        let caller = Caller::User {
+            id: UserId::new(),
+            role: Role::Customer,
+        };
+        let mut headers = HeaderMap::new();
+        assert_eq!(key.verify(&headers).unwrap(), Caller::Anonymous);
+        headers.insert(IDENTITY_HEADER, key.sign(&caller).unwrap());
+        assert_eq!(key.verify(&headers).unwrap(), caller);
+        let other = IdentityKey::new("another secret of thirty-two bytes!", clock.clone());
+        assert!(other.verify(&headers).is_err());
+        clock.advance(Duration::from_secs(91));
+        assert!(key.verify(&headers).is_err());
+        headers.insert(IDENTITY_HEADER, HeaderValue::from_static("nonsense"));
+        assert!(key.verify(&headers).is_err());
+    }
+}

@@ -1,0 +1,184 @@
+//! The outbox: an event is a row that commits with the change it tells of. A
+//! relay publishes the rows in their order; a crash anywhere loses nothing,
+//! and what it repeats the bus recognises.
+//!
+//! Every service's database has the table `outbox`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement};
+use stoa_schema::events::{Event, Payload};
+use tokio::sync::Notify;
+
+use crate::bus::{Backoff, Bus, BusError, Publish};
+use crate::clock::{self, Clock, Micros};
+use crate::database::Database;
+
+const BATCH: i64 = 100;
+/// How long a row may wait if the wake-up for it was lost.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Appends an event in the caller's transaction.
+///
+/// # Errors
+/// If the row cannot be written; the transaction must then not commit.
+pub async fn outbox_append_in_txn<C: ConnectionTrait, T: Payload>(
+    txn: &C,
+    payload: T,
+    version: u64,
+    now: Micros,
+    correlation_id: Option<&str>,
+) -> Result<(), DbErr> {
+    let subject = payload.bus_subject();
+    let aggregate = payload.aggregate().to_owned();
+    let event = Event {
+        specversion: "1.0".to_owned(),
+        id: stoa_schema::ids::new_id(),
+        source: T::SOURCE.to_owned(),
+        kind: T::KIND.to_owned(),
+        subject: aggregate.clone(),
+        time: clock::to_rfc3339(now),
+        aggregateversion: version,
+        correlationid: correlation_id.map(str::to_owned),
+        traceparent: None,
+        data: payload,
+    };
+    let json = serde_json::to_string(&event).map_err(|error| DbErr::Custom(error.to_string()))?;
+    txn.execute_raw(Statement::from_sql_and_values(
+        txn.get_database_backend(),
+        "INSERT INTO outbox (message_id, subject, aggregate_id, aggregate_version, payload, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
+        [
+            event.id.into(),
+            subject.into(),
+            aggregate.into(),
+            i64::try_from(version).unwrap_or(i64::MAX).into(),
+            json.into(),
+            now.into(),
+        ],
+    ))
+    .await?;
+    Ok(())
+}
+
+/// Publishes a service's outbox.
+#[derive(Clone)]
+pub struct Relay {
+    database: Database,
+    bus: Arc<dyn Bus>,
+    clock: Clock,
+    wake: Arc<Notify>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum RelayError {
+    #[error(transparent)]
+    Database(#[from] DbErr),
+    #[error(transparent)]
+    Bus(#[from] BusError),
+}
+
+struct Row {
+    position: i64,
+    message_id: String,
+    subject: String,
+    version: u64,
+    payload: String,
+}
+
+impl Relay {
+    pub fn new(database: Database, bus: Arc<dyn Bus>, clock: Clock) -> Self {
+        Self {
+            database,
+            bus,
+            clock,
+            wake: Arc::new(Notify::new()),
+        }
+    }
+
+    /// Says that something was committed; publishing starts at once.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Publishes for ever.
+    pub async fn run(self) {
+        let mut pause = Backoff::default();
+        loop {
+            match self.publish_waiting().await {
+                Ok(0) => {
+                    pause = Backoff::default();
+                    let _ = tokio::time::timeout(SWEEP, self.wake.notified()).await;
+                }
+                Ok(_) => pause = Backoff::default(),
+                Err(error) => {
+                    tracing::warn!(%error, "the outbox waits");
+                    pause.wait().await;
+                }
+            }
+        }
+    }
+
+    /// Publishes what waits, oldest first; answers how much.
+    async fn publish_waiting(&self) -> Result<usize, RelayError> {
+        let reader = self.database.read();
+        let rows = reader
+            .query_all_raw(Statement::from_sql_and_values(
+                reader.get_database_backend(),
+                "SELECT position, message_id, subject, aggregate_version, payload FROM outbox WHERE published_at IS NULL ORDER BY position LIMIT $1",
+                [BATCH.into()],
+            ))
+            .await?;
+        for row in &rows {
+            let row = Row::read(row)?;
+            self.publish_one(&row).await?;
+            let txn = self.database.begin().await?;
+            txn.execute_raw(Statement::from_sql_and_values(
+                txn.get_database_backend(),
+                "UPDATE outbox SET published_at = $2 WHERE position = $1",
+                [row.position.into(), self.clock.now().into()],
+            ))
+            .await?;
+            txn.commit().await?;
+        }
+        Ok(rows.len())
+    }
+
+    /// The bus forgets message ids after a while, so what counts is the
+    /// version of the subject's last event.
+    async fn publish_one(&self, row: &Row) -> Result<(), RelayError> {
+        let last = self.bus.last_of(&row.subject).await?;
+        if let Some(last) = &last
+            && version_of(&last.payload).is_some_and(|version| version >= row.version)
+        {
+            return Ok(());
+        }
+        let message = Publish {
+            subject: row.subject.clone(),
+            message_id: row.message_id.clone(),
+            expected_last: last.map_or(0, |last| last.sequence),
+            payload: row.payload.clone(),
+        };
+        self.bus.publish(message).await?;
+        Ok(())
+    }
+}
+
+impl Row {
+    fn read(row: &QueryResult) -> Result<Self, DbErr> {
+        let version: i64 = row.try_get("", "aggregate_version")?;
+        Ok(Self {
+            position: row.try_get("", "position")?,
+            message_id: row.try_get("", "message_id")?,
+            subject: row.try_get("", "subject")?,
+            version: version.unsigned_abs(),
+            payload: row.try_get("", "payload")?,
+        })
+    }
+}
+
+fn version_of(payload: &str) -> Option<u64> {
+    serde_json::from_str::<Event<serde_json::Value>>(payload)
+        .ok()
+        .map(|event| event.aggregateversion)
+}

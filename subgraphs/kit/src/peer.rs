@@ -1,0 +1,204 @@
+//! Direct calls between services: HTTP between processes, a plain call within
+//! one. Either way the caller is a service, and proves it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use stoa_schema::peer::PeerRequest;
+
+use crate::identity::{Caller, IDENTITY_HEADER, IdentityKey};
+use crate::service::CallContext;
+use crate::telemetry::CORRELATION_HEADER;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum PeerError {
+    #[error("the \"{service}\" service cannot be reached: {cause}")]
+    Unreachable { service: String, cause: String },
+    #[error("the \"{service}\" service failed")]
+    Failed { service: String },
+    #[error("only a service may call this")]
+    Forbidden,
+    #[error("there is no method \"{0}\"")]
+    UnknownMethod(String),
+    #[error("the message is not of the method's form: {0}")]
+    BadMessage(String),
+}
+
+/// Answers a service's peer methods. Messages are those of
+/// [`stoa_schema::peer`], as JSON.
+#[async_trait]
+pub trait PeerHandler: Send + Sync {
+    async fn call(
+        &self,
+        context: &CallContext,
+        method: &str,
+        message: Value,
+    ) -> Result<Value, PeerError>;
+}
+
+/// Answers one request type with a function, inside a [`PeerHandler`].
+///
+/// # Errors
+/// [`PeerError::BadMessage`] if the JSON does not fit; whatever `answer` says.
+pub async fn answer<R, F>(message: Value, answer: F) -> Result<Value, PeerError>
+where
+    R: PeerRequest,
+    F: AsyncFnOnce(R) -> Result<R::Answer, PeerError>,
+{
+    let request =
+        serde_json::from_value(message).map_err(|error| PeerError::BadMessage(error.to_string()))?;
+    let done = answer(request).await?;
+    serde_json::to_value(done).map_err(|error| PeerError::BadMessage(error.to_string()))
+}
+
+/// How a service reaches its peers.
+#[derive(Clone)]
+pub struct Peers {
+    name: Arc<str>,
+    way: Way,
+}
+
+#[derive(Clone)]
+enum Way {
+    Local(LocalPeers),
+    Http {
+        client: reqwest::Client,
+        urls: Arc<HashMap<String, String>>,
+        key: IdentityKey,
+    },
+}
+
+/// The services of one process, each known to the others once all are built.
+#[derive(Clone, Default)]
+pub struct LocalPeers(Arc<OnceLock<HashMap<&'static str, Arc<dyn PeerHandler>>>>);
+
+impl LocalPeers {
+    /// Makes the services known; the first call wins.
+    pub fn connect(&self, handlers: HashMap<&'static str, Arc<dyn PeerHandler>>) {
+        let _ = self.0.set(handlers);
+    }
+}
+
+impl Peers {
+    /// Peers in the same process, called as service `name`.
+    pub fn local(name: &str, peers: LocalPeers) -> Self {
+        Self {
+            name: name.into(),
+            way: Way::Local(peers),
+        }
+    }
+
+    /// Peers at base URLs, by service name.
+    ///
+    /// # Errors
+    /// If the HTTP client cannot be built.
+    pub fn http(
+        name: &str,
+        urls: HashMap<String, String>,
+        key: IdentityKey,
+    ) -> Result<Self, reqwest::Error> {
+        let client = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        Ok(Self {
+            name: name.into(),
+            way: Way::Http {
+                client,
+                urls: Arc::new(urls),
+                key,
+            },
+        })
+    }
+
+    /// Calls a peer. The caller decides whether to repeat: every message of
+    /// the schema is idempotent.
+    ///
+    /// # Errors
+    /// [`PeerError`]; on `Unreachable` the call may or may not have happened.
+    pub async fn call<R: PeerRequest>(
+        &self,
+        correlation_id: &str,
+        request: &R,
+    ) -> Result<R::Answer, PeerError> {
+        let bad = |error: serde_json::Error| PeerError::BadMessage(error.to_string());
+        let message = serde_json::to_value(request).map_err(bad)?;
+        let answer = match &self.way {
+            Way::Local(peers) => self.call_local::<R>(peers, correlation_id, message).await?,
+            Way::Http { client, urls, key } => {
+                self.call_http::<R>(client, urls, key, correlation_id, &message)
+                    .await?
+            }
+        };
+        serde_json::from_value(answer).map_err(bad)
+    }
+
+    async fn call_local<R: PeerRequest>(
+        &self,
+        peers: &LocalPeers,
+        correlation_id: &str,
+        message: Value,
+    ) -> Result<Value, PeerError> {
+        let handler = peers
+            .0
+            .get()
+            .and_then(|handlers| handlers.get(R::SERVICE))
+            .ok_or_else(|| PeerError::Unreachable {
+                service: R::SERVICE.to_owned(),
+                cause: "it is not part of this process".to_owned(),
+            })?;
+        let context = CallContext {
+            caller: Caller::Service {
+                name: self.name.to_string(),
+            },
+            correlation_id: correlation_id.into(),
+            ..CallContext::default()
+        };
+        handler.call(&context, R::METHOD, message).await
+    }
+
+    async fn call_http<R: PeerRequest>(
+        &self,
+        client: &reqwest::Client,
+        urls: &HashMap<String, String>,
+        key: &IdentityKey,
+        correlation_id: &str,
+        message: &Value,
+    ) -> Result<Value, PeerError> {
+        let unreachable = |cause: String| PeerError::Unreachable {
+            service: R::SERVICE.to_owned(),
+            cause,
+        };
+        let base = urls
+            .get(R::SERVICE)
+            .ok_or_else(|| unreachable("its URL is not configured".to_owned()))?;
+        let caller = Caller::Service {
+            name: self.name.to_string(),
+        };
+        let mut request = client
+            .post(format!("{base}/internal/peer/{}", R::METHOD))
+            .header(CORRELATION_HEADER, correlation_id)
+            .json(message);
+        if let Some(identity) = key.sign(&caller) {
+            request = request.header(IDENTITY_HEADER, identity);
+        }
+        let response = request
+            .send()
+            .await
+            .map_err(|error| unreachable(error.to_string()))?;
+        if !response.status().is_success() {
+            return Err(PeerError::Failed {
+                service: R::SERVICE.to_owned(),
+            });
+        }
+        response
+            .json()
+            .await
+            .map_err(|error| unreachable(error.to_string()))
+    }
+}

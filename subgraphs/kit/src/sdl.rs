@@ -1,0 +1,101 @@
+//! A subgraph's SDL, rewritten once: this text is served for `_service`, and
+//! committed under `schema/`.
+//!
+//! async-graphql 7.2 links federation v2.5 with a fixed list of imports and
+//! prints definitions of GraphQL's own directives; here a subgraph imports
+//! what it uses and defines what is its own.
+
+use async_graphql::{ObjectType, SDLExportOptions, Schema, SubscriptionType};
+
+const FEDERATION: &str = "https://specs.apollo.dev/federation/v2.5";
+/// Where `@resumable` is specified: `docs/resumable.md` in this project.
+const RESUMABLE: &str = "https://stoa.dev/specs/resumable/v1.0";
+const IMPORTS: &[&str] = &[
+    "@key",
+    "@shareable",
+    "@external",
+    "@requires",
+    "@provides",
+    "@inaccessible",
+    "@tag",
+];
+const BUILT_IN: &[&str] = &[
+    "directive @include",
+    "directive @skip",
+    "directive @deprecated",
+    "directive @specifiedBy",
+    "directive @oneOf",
+];
+
+/// The SDL of a schema, in its committed form.
+pub fn sdl<Q, M, S>(schema: &Schema<Q, M, S>) -> String
+where
+    Q: ObjectType + 'static,
+    M: ObjectType + 'static,
+    S: SubscriptionType + 'static,
+{
+    let printed = schema.sdl_with_options(
+        SDLExportOptions::new()
+            .federation()
+            .include_specified_by()
+            .use_space_ident()
+            .prefer_single_line_descriptions(),
+    );
+    rewrite(&printed)
+}
+
+fn rewrite(printed: &str) -> String {
+    let body = printed
+        .find("extend schema @link(")
+        .map_or(printed, |at| &printed[..at]);
+    let mut lines: Vec<&str> = Vec::new();
+    for line in body.lines() {
+        if BUILT_IN.iter().any(|start| line.starts_with(start)) {
+            // Its description, if any, stands right above.
+            while lines.last().is_some_and(|above| above.starts_with('"')) {
+                lines.pop();
+            }
+        } else {
+            lines.push(line.trim_end());
+        }
+    }
+    let mut imports = Vec::new();
+    for import in IMPORTS {
+        let used = |line: &&str| {
+            line.match_indices(import).any(|(at, _)| {
+                !line[at + import.len()..].starts_with(|c: char| c.is_ascii_alphanumeric())
+            })
+        };
+        if lines.iter().any(used) {
+            imports.push(format!("\"{import}\""));
+        }
+    }
+    let resumable = lines
+        .iter()
+        .any(|line| line.starts_with("directive @resumable"));
+    if resumable {
+        imports.push("\"@composeDirective\"".to_owned());
+    }
+    let mut out = format!(
+        "extend schema\n  @link(url: \"{FEDERATION}\", import: [{}])\n",
+        imports.join(", ")
+    );
+    if resumable {
+        out.push_str(&format!(
+            "  @link(url: \"{RESUMABLE}\", import: [\"@resumable\"])\n  @composeDirective(name: \"@resumable\")\n"
+        ));
+    }
+    let mut blank = false;
+    for line in lines {
+        if line.is_empty() {
+            blank = true;
+            continue;
+        }
+        if std::mem::take(&mut blank) || out.ends_with(")\n") {
+            out.push('\n');
+        }
+        out.push_str(line);
+        out.push('\n');
+    }
+    out
+}

@@ -1,0 +1,102 @@
+//! Secrets: from `NAME` or the file that `NAME_FILE` names; in development,
+//! where neither is set, made on first run and kept in the data folder.
+
+use std::io::Write;
+use std::path::Path;
+
+use uuid::Uuid;
+
+use crate::settings::{Environment, SettingError, read};
+
+/// What marks a secret that was made for development; production refuses it.
+const DEVELOPMENT: &str = "development-only-";
+const MIN_LENGTH: usize = 32;
+
+/// Reads a secret of at least 32 characters.
+///
+/// # Errors
+/// If it is missing in production, too short, made for development but used
+/// in production, or if its file cannot be read or made.
+pub fn load(
+    name: &str,
+    environment: Environment,
+    data_dir: &Path,
+) -> Result<String, SettingError> {
+    let value = match (read(name), read(&format!("{name}_FILE"))) {
+        (Some(value), _) => value,
+        (None, Some(path)) => std::fs::read_to_string(&path)
+            .map_err(|error| SettingError::new(name, format!("cannot read {path}: {error}")))?
+            .trim()
+            .to_owned(),
+        (None, None) if environment.is_development() => {
+            return stored(name, data_dir, || {
+                format!("{DEVELOPMENT}{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
+            });
+        }
+        (None, None) => {
+            return Err(SettingError::new(
+                name,
+                format!("not set; in production give it, or a file's path in {name}_FILE (try: openssl rand -hex 32)"),
+            ));
+        }
+    };
+    if value.len() < MIN_LENGTH {
+        return Err(SettingError::new(
+            name,
+            format!("shorter than {MIN_LENGTH} characters"),
+        ));
+    }
+    if environment == Environment::Production && value.starts_with(DEVELOPMENT) {
+        return Err(SettingError::new(
+            name,
+            "was made for development and is refused in production",
+        ));
+    }
+    Ok(value)
+}
+
+/// Reads a value kept in the data folder, making it on first use. Two
+/// processes that start together end up with the same value.
+///
+/// # Errors
+/// If the file cannot be read or written.
+pub fn stored(
+    name: &str,
+    data_dir: &Path,
+    make: impl FnOnce() -> String,
+) -> Result<String, SettingError> {
+    let folder = data_dir.join("secrets");
+    let path = folder.join(name.to_ascii_lowercase());
+    let failed = |what: &str, error: std::io::Error| {
+        SettingError::new(name, format!("cannot {what} {}: {error}", path.display()))
+    };
+    match std::fs::read_to_string(&path) {
+        Ok(value) => return Ok(value.trim().to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed("read", error)),
+    }
+    std::fs::create_dir_all(&folder).map_err(|error| failed("make the folder of", error))?;
+    // Written whole under another name first: nobody ever reads a half of it,
+    // and a hard link fails if somebody else was faster.
+    let draft = folder.join(format!(".{}", Uuid::new_v4()));
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options
+        .open(&draft)
+        .map_err(|error| failed("write", error))?;
+    file.write_all(make().as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(|error| failed("write", error))?;
+    let linked = std::fs::hard_link(&draft, &path);
+    let _ = std::fs::remove_file(&draft);
+    match linked {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(failed("write", error)),
+    }
+    std::fs::read_to_string(&path)
+        .map(|value| value.trim().to_owned())
+        .map_err(|error| failed("read", error))
+}

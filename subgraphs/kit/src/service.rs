@@ -1,0 +1,337 @@
+//! A subgraph as a value, and the server that a process of its own runs.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_graphql::parser::types::{ExecutableDocument, Selection};
+use async_graphql::{ObjectType, Request, Response, Schema, SubscriptionType};
+use async_trait::async_trait;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response as HttpResponse};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{BoxStream, Stream, StreamExt};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::database::Database;
+use crate::identity::{Caller, IdentityKey, InvalidIdentity};
+use crate::peer::{PeerError, PeerHandler};
+use crate::telemetry::{CORRELATION_HEADER, correlation_id};
+
+/// The most bytes that a request to a subgraph may have.
+const MAX_BODY: usize = 16 * 1024 * 1024;
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// What is known of a call before its content.
+#[derive(Debug, Clone)]
+pub struct CallContext {
+    pub caller: Caller,
+    pub correlation_id: Arc<str>,
+    /// The cookies that the router lets through to this service.
+    pub cookies: HashMap<String, String>,
+}
+
+impl Default for CallContext {
+    fn default() -> Self {
+        Self {
+            caller: Caller::Anonymous,
+            correlation_id: "".into(),
+            cookies: HashMap::new(),
+        }
+    }
+}
+
+impl CallContext {
+    /// Reads a request's headers.
+    ///
+    /// # Errors
+    /// If they hold an identity that does not verify.
+    pub fn from_headers(headers: &HeaderMap, key: &IdentityKey) -> Result<Self, InvalidIdentity> {
+        let cookies = headers
+            .get_all(header::COOKIE)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(';'))
+            .filter_map(|pair| pair.trim().split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        Ok(Self {
+            caller: key.verify(headers)?,
+            correlation_id: correlation_id(headers).into(),
+            cookies,
+        })
+    }
+}
+
+/// A GraphQL schema, whatever its types.
+#[async_trait]
+pub trait GraphqlService: Send + Sync {
+    async fn execute(&self, request: Request) -> Response;
+    fn subscribe(&self, request: Request) -> BoxStream<'static, Response>;
+    fn sdl(&self) -> &str;
+}
+
+struct SchemaService<Q, M, S> {
+    schema: Schema<Q, M, S>,
+    sdl: String,
+}
+
+#[async_trait]
+impl<Q, M, S> GraphqlService for SchemaService<Q, M, S>
+where
+    Q: ObjectType + 'static,
+    M: ObjectType + 'static,
+    S: SubscriptionType + 'static,
+{
+    async fn execute(&self, mut request: Request) -> Response {
+        if let Ok(document) = request.parsed_query()
+            && asks_for_sdl(document)
+        {
+            return Response::new(
+                async_graphql::Value::from_json(json!({ "_service": { "sdl": self.sdl } }))
+                    .unwrap_or_default(),
+            );
+        }
+        self.schema.execute(request).await
+    }
+
+    fn subscribe(&self, request: Request) -> BoxStream<'static, Response> {
+        self.schema.execute_stream(request).boxed()
+    }
+
+    fn sdl(&self) -> &str {
+        &self.sdl
+    }
+}
+
+/// Whether an operation is `{ _service { sdl } }`, which we answer ourselves
+/// with the rewritten text.
+fn asks_for_sdl(document: &ExecutableDocument) -> bool {
+    document.operations.iter().all(|(_, operation)| {
+        let items = &operation.node.selection_set.node.items;
+        !items.is_empty()
+            && items.iter().all(|item| {
+                matches!(&item.node, Selection::Field(field)
+                    if field.node.name.node == "_service" && field.node.alias.is_none())
+            })
+    })
+}
+
+/// Work that a service does beside answering requests.
+pub type Task = BoxFuture<'static, ()>;
+
+/// A built subgraph: in one process it is called directly, in a process of its
+/// own [`serve`] puts it on HTTP.
+pub struct Service {
+    pub name: &'static str,
+    pub graphql: Arc<dyn GraphqlService>,
+    pub peer: Arc<dyn PeerHandler>,
+    pub database: Database,
+    /// Routes beside GraphQL, such as images and keys.
+    pub routes: Router,
+    pub tasks: Vec<Task>,
+}
+
+impl Service {
+    /// Takes a schema together with its rewritten SDL.
+    pub fn graphql<Q, M, S>(schema: Schema<Q, M, S>) -> Arc<dyn GraphqlService>
+    where
+        Q: ObjectType + 'static,
+        M: ObjectType + 'static,
+        S: SubscriptionType + 'static,
+    {
+        let sdl = crate::sdl::sdl(&schema);
+        Arc::new(SchemaService { schema, sdl })
+    }
+
+    /// The HTTP surface: `/graphql`, `/internal/peer/{method}`, `/health`, and
+    /// the service's own routes.
+    pub fn router(&self, key: IdentityKey) -> Router {
+        let shared = Arc::new(Shared {
+            name: self.name,
+            graphql: self.graphql.clone(),
+            peer: self.peer.clone(),
+            database: self.database.clone(),
+            key,
+        });
+        Router::new()
+            .route("/graphql", post(graphql))
+            .route("/internal/peer/{method}", post(peer))
+            .route("/health", get(health))
+            .route("/health/live", get(|| async { "ok" }))
+            .route("/health/ready", get(health))
+            .layer(DefaultBodyLimit::max(MAX_BODY))
+            .with_state(shared)
+            .merge(self.routes.clone())
+    }
+}
+
+/// Runs a service on a listener until `stop` is cancelled; requests under way
+/// are finished.
+///
+/// # Errors
+/// If the listener fails.
+pub async fn serve(
+    mut service: Service,
+    key: IdentityKey,
+    listener: tokio::net::TcpListener,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let router = service.router(key);
+    let tasks: Vec<_> = std::mem::take(&mut service.tasks)
+        .into_iter()
+        .map(|task| tokio::spawn(stop.clone().run_until_cancelled_owned(task)))
+        .collect();
+    let served = axum::serve(
+        listener,
+        router.into_make_service_with_connect_info::<SocketAddr>(),
+    )
+    .with_graceful_shutdown(stop.clone().cancelled_owned())
+    .await;
+    stop.cancel();
+    for task in tasks {
+        let _ = task.await;
+    }
+    service.database.close().await;
+    served
+}
+
+struct Shared {
+    name: &'static str,
+    graphql: Arc<dyn GraphqlService>,
+    peer: Arc<dyn PeerHandler>,
+    database: Database,
+    key: IdentityKey,
+}
+
+async fn graphql(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> HttpResponse {
+    let context = match CallContext::from_headers(&headers, &shared.key) {
+        Ok(context) => context,
+        Err(error) => return refuse(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", &error.to_string()),
+    };
+    let request: Request = match serde_json::from_slice(&body) {
+        Ok(request) => request,
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, "BAD_REQUEST", &error.to_string()),
+    };
+    let id = context.correlation_id.clone();
+    let span = tracing::info_span!("subgraph", service = shared.name, correlation_id = %id);
+    let wants_events = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/event-stream"));
+    if wants_events {
+        let events = span.in_scope(|| shared.graphql.subscribe(request.data(context)));
+        return Sse::new(server_sent(events))
+            .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+            .into_response();
+    }
+    let response = shared
+        .graphql
+        .execute(request.data(context))
+        .instrument(span)
+        .await;
+    let extra = response.http_headers.clone();
+    let mut http = Json(response).into_response();
+    http.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("application/graphql-response+json; charset=utf-8"),
+    );
+    http.headers_mut().extend(extra);
+    if let Ok(id) = header::HeaderValue::from_str(&id) {
+        http.headers_mut().insert(CORRELATION_HEADER, id);
+    }
+    http
+}
+
+fn server_sent(
+    events: BoxStream<'static, Response>,
+) -> impl Stream<Item = Result<Event, Infallible>> {
+    events
+        .map(|response| {
+            let json = serde_json::to_string(&response).unwrap_or_default();
+            Event::default().event("next").data(json)
+        })
+        .chain(futures_util::stream::once(async {
+            Event::default().event("complete").data("")
+        }))
+        .map(Ok)
+}
+
+async fn peer(
+    State(shared): State<Arc<Shared>>,
+    Path(method): Path<String>,
+    headers: HeaderMap,
+    Json(message): Json<Value>,
+) -> HttpResponse {
+    let context = match CallContext::from_headers(&headers, &shared.key) {
+        Ok(context) if context.caller.is_service() => context,
+        _ => {
+            return refuse(
+                StatusCode::FORBIDDEN,
+                "FORBIDDEN",
+                &PeerError::Forbidden.to_string(),
+            );
+        }
+    };
+    let span = tracing::info_span!(
+        "peer",
+        service = shared.name,
+        method,
+        correlation_id = %context.correlation_id
+    );
+    match shared
+        .peer
+        .call(&context, &method, message)
+        .instrument(span)
+        .await
+    {
+        Ok(answer) => Json(answer).into_response(),
+        Err(error @ PeerError::UnknownMethod(_)) => {
+            refuse(StatusCode::NOT_FOUND, "NOT_FOUND", &error.to_string())
+        }
+        Err(error @ PeerError::BadMessage(_)) => {
+            refuse(StatusCode::BAD_REQUEST, "BAD_REQUEST", &error.to_string())
+        }
+        Err(error) => {
+            tracing::error!(%error, method, "a peer call failed");
+            refuse(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "INTERNAL",
+                "the call failed",
+            )
+        }
+    }
+}
+
+async fn health(State(shared): State<Arc<Shared>>) -> HttpResponse {
+    let ready = shared.database.is_ready().await;
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let body = json!({
+        "status": if ready { "ok" } else { "unavailable" },
+        "service": shared.name,
+        "dependencies": { "database": if ready { "ok" } else { "unavailable" } },
+    });
+    (status, Json(body)).into_response()
+}
+
+fn refuse(status: StatusCode, code: &str, message: &str) -> HttpResponse {
+    let body = json!({ "errors": [{ "message": message, "extensions": { "code": code } }] });
+    (status, Json(body)).into_response()
+}
