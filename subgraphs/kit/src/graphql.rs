@@ -25,6 +25,13 @@ pub trait Coded: Display {
     }
 }
 
+/// A data loader's error is shared by all who waited for the batch.
+impl<E: Coded> Coded for Arc<E> {
+    fn code(&self) -> &'static str {
+        self.as_ref().code()
+    }
+}
+
 pub const INTERNAL: &str = "INTERNAL";
 pub const BAD_USER_INPUT: &str = "BAD_USER_INPUT";
 pub const UNAUTHENTICATED: &str = "UNAUTHENTICATED";

@@ -19,6 +19,8 @@
 //! | [`bus`] | the event bus trait; [`embedded_bus`] implements it on SQLite |
 //! | [`outbox`] | events that commit with the change they tell of, and their relay |
 //! | [`peer`] | direct calls between services |
+//! | [`idempotency`] | mutations that must happen once |
+//! | [`cache`] | a cache with times to live |
 //! | [`page`] | keyset pagination |
 
 pub mod clock;
@@ -30,11 +32,15 @@ pub mod telemetry;
 #[cfg(feature = "service")]
 pub mod bus;
 #[cfg(feature = "service")]
+pub mod cache;
+#[cfg(feature = "service")]
 pub mod database;
 #[cfg(feature = "service")]
 pub mod embedded_bus;
 #[cfg(feature = "service")]
 pub mod graphql;
+#[cfg(feature = "service")]
+pub mod idempotency;
 #[cfg(feature = "service")]
 pub mod outbox;
 #[cfg(feature = "service")]

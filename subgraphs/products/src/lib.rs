@@ -1,1 +1,60 @@
 //! The products subgraph: catalogue, categories, search and stock.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`domain`] | products, categories and the rules for them; no I/O |
+//! | [`app`] | the verbs; the only place where a transaction begins |
+//! | [`stock`] | the verbs that orders calls: reserve, commit, release |
+//! | [`store`] | rows and queries |
+//! | [`graphql`] | the schema |
+//! | [`peer`] | the messages of other services |
+//! | [`image`] | product pictures, drawn on request |
+//! | [`seed`] | the demo catalogue |
+
+pub mod app;
+pub mod domain;
+pub mod error;
+pub mod graphql;
+pub mod image;
+pub mod peer;
+pub mod seed;
+pub mod stock;
+pub mod store;
+
+use std::sync::Arc;
+
+use stoa_kit::cache::Cache;
+use stoa_kit::clock::Clock;
+use stoa_kit::database::Database;
+use stoa_kit::service::Service;
+use stoa_migrations::ProductsMigrator;
+
+pub use app::App;
+pub use error::Error;
+
+/// What the service needs from outside.
+pub struct Config {
+    pub database: Database,
+    pub clock: Clock,
+    /// Before the path of a picture: empty where the router serves it.
+    pub image_base: String,
+}
+
+/// Builds the service on a database, which it migrates first.
+///
+/// # Errors
+/// If the migration fails.
+pub async fn build(config: Config) -> Result<(Service, App), Error> {
+    config.database.migrate::<ProductsMigrator>().await?;
+    let app = App::new(config.database.clone(), Cache::default(), config.clock);
+    let schema = graphql::schema(app.clone(), config.image_base);
+    let service = Service {
+        name: "products",
+        graphql: Service::graphql(schema),
+        peer: Arc::new(peer::Peer(app.clone())),
+        database: config.database,
+        routes: image::routes(),
+        tasks: vec![Box::pin(stock::expire_for_ever(app.clone()))],
+    };
+    Ok((service, app))
+}

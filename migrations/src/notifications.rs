@@ -1,0 +1,57 @@
+use sea_orm_migration::prelude::*;
+use sea_orm_migration::schema::{big_integer, big_integer_null, string_len, string_len_null};
+
+use crate::table::{self, ID};
+
+/// Each user's inbox, and what has been seen of each order.
+pub struct Start;
+
+impl MigrationName for Start {
+    fn name(&self) -> &str {
+        "m0001_notifications"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Start {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager
+            .create_table(
+                Table::create()
+                    .table("notification")
+                    .col(string_len("id", ID).primary_key())
+                    .col(string_len("user_id", ID))
+                    .col(string_len("kind", 64))
+                    .col(string_len("title", 200))
+                    .col(string_len("body", 1000))
+                    .col(string_len_null("order_id", ID))
+                    .col(big_integer("created_at"))
+                    .col(big_integer_null("read_at"))
+                    .to_owned(),
+            )
+            .await?;
+        manager
+            .create_index(
+                Index::create()
+                    .name("notification_by_user")
+                    .table("notification")
+                    .col("user_id")
+                    .col("id")
+                    .to_owned(),
+            )
+            .await?;
+        // The version last handled of each order: an event at or below it is a
+        // repetition.
+        manager
+            .create_table(
+                Table::create()
+                    .table("known_order")
+                    .col(string_len("order_id", ID).primary_key())
+                    .col(string_len("customer_id", ID))
+                    .col(big_integer("version"))
+                    .to_owned(),
+            )
+            .await?;
+        table::outbox(manager).await
+    }
+}

@@ -1,0 +1,155 @@
+use sea_orm_migration::prelude::*;
+use sea_orm_migration::schema::{
+    big_integer, big_integer_null, string_len, string_len_null, text,
+};
+
+use crate::table::{self, ID};
+
+/// Orders, their lines, history and payments.
+pub struct Start;
+
+impl MigrationName for Start {
+    fn name(&self) -> &str {
+        "m0001_orders"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Start {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager
+            .create_table(
+                Table::create()
+                    .table("orders")
+                    .col(string_len("id", ID).primary_key())
+                    .col(string_len("number", 32).unique_key())
+                    .col(string_len("customer_id", ID))
+                    .col(string_len("status", 16))
+                    .col(string_len("currency", 3))
+                    .col(big_integer("total_minor").check(Expr::col("total_minor").gte(0)))
+                    .col(text("shipping_address"))
+                    // Rises by one with each change of state.
+                    .col(big_integer("version"))
+                    // What the products service still has to be told.
+                    .col(string_len("stock_task", 16))
+                    .col(string_len("correlation_id", 64))
+                    .col(big_integer("created_at"))
+                    .col(big_integer("updated_at"))
+                    .to_owned(),
+            )
+            .await?;
+        for (name, columns) in [
+            ("orders_by_customer", &["customer_id", "id"][..]),
+            ("orders_by_status", &["status", "id"]),
+        ] {
+            let mut index = Index::create().name(name).table("orders").to_owned();
+            for column in columns {
+                index.col(*column);
+            }
+            manager.create_index(index).await?;
+        }
+        manager
+            .create_index(
+                Index::create()
+                    .name("orders_stock_task")
+                    .table("orders")
+                    .col("id")
+                    .and_where(Expr::col("stock_task").ne("NONE"))
+                    .to_owned(),
+            )
+            .await?;
+        manager
+            .create_table(
+                Table::create()
+                    .table("order_line")
+                    .col(string_len("order_id", ID))
+                    .col(big_integer("position"))
+                    .col(string_len("product_id", ID))
+                    .col(string_len("sku", 64))
+                    .col(string_len("name", 200))
+                    .col(big_integer("unit_price_minor"))
+                    .col(big_integer("quantity").check(Expr::col("quantity").gt(0)))
+                    .col(big_integer("subtotal_minor"))
+                    .primary_key(Index::create().col("order_id").col("position"))
+                    .foreign_key(
+                        ForeignKey::create()
+                            .name("order_line_order")
+                            .from("order_line", "order_id")
+                            .to("orders", "id"),
+                    )
+                    .to_owned(),
+            )
+            .await?;
+        manager
+            .create_table(
+                Table::create()
+                    .table("order_history")
+                    .col(string_len("order_id", ID))
+                    .col(big_integer("version"))
+                    .col(string_len("status", 16))
+                    .col(string_len_null("previous_status", 16))
+                    .col(string_len("actor", 64))
+                    .col(string_len_null("reason", 500))
+                    .col(big_integer("created_at"))
+                    .primary_key(Index::create().col("order_id").col("version"))
+                    .foreign_key(
+                        ForeignKey::create()
+                            .name("order_history_order")
+                            .from("order_history", "order_id")
+                            .to("orders", "id"),
+                    )
+                    .to_owned(),
+            )
+            .await?;
+        manager
+            .create_table(
+                Table::create()
+                    .table("payment")
+                    .col(string_len("order_id", ID).primary_key())
+                    .col(string_len("provider", 32))
+                    .col(string_len("method", 64))
+                    .col(string_len("currency", 3))
+                    .col(big_integer("amount_minor").check(Expr::col("amount_minor").gte(0)))
+                    .col(string_len("state", 16))
+                    // What the provider still has to be told or asked.
+                    .col(string_len("task", 16))
+                    .col(big_integer_null("due_at"))
+                    .col(big_integer("attempts"))
+                    .col(big_integer("created_at"))
+                    .col(big_integer("updated_at"))
+                    .foreign_key(
+                        ForeignKey::create()
+                            .name("payment_order")
+                            .from("payment", "order_id")
+                            .to("orders", "id"),
+                    )
+                    .to_owned(),
+            )
+            .await?;
+        manager
+            .create_index(
+                Index::create()
+                    .name("payment_task")
+                    .table("payment")
+                    .col("due_at")
+                    .and_where(Expr::col("task").ne("NONE"))
+                    .to_owned(),
+            )
+            .await?;
+        manager
+            .create_table(
+                Table::create()
+                    .table("counter")
+                    .col(string_len("name", 32).primary_key())
+                    .col(big_integer("value"))
+                    .to_owned(),
+            )
+            .await?;
+        manager
+            .get_connection()
+            .execute_unprepared("INSERT INTO counter (name, value) VALUES ('order', 100000)")
+            .await?;
+        table::idempotency(manager).await?;
+        table::outbox(manager).await
+    }
+}

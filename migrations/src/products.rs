@@ -1,0 +1,160 @@
+use sea_orm_migration::prelude::*;
+use sea_orm_migration::schema::{
+    big_integer, boolean, string_len, string_len_null, text,
+};
+use sea_orm_migration::sea_orm::DbBackend;
+
+use crate::table::{self, ID};
+
+/// The catalogue, its search index, and stock.
+pub struct Start;
+
+impl MigrationName for Start {
+    fn name(&self) -> &str {
+        "m0001_products"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Start {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager
+            .create_table(
+                Table::create()
+                    .table("category")
+                    .col(string_len("id", ID).primary_key())
+                    .col(string_len("name", 100))
+                    .col(string_len_null("parent_id", ID))
+                    .col(big_integer("created_at"))
+                    .col(big_integer("updated_at"))
+                    .foreign_key(
+                        ForeignKey::create()
+                            .name("category_parent")
+                            .from("category", "parent_id")
+                            .to("category", "id"),
+                    )
+                    .to_owned(),
+            )
+            .await?;
+        manager
+            .create_table(
+                Table::create()
+                    .table("product")
+                    // The search index refers to rows by this number.
+                    .col(big_integer("number").primary_key().auto_increment())
+                    .col(string_len("id", ID).unique_key())
+                    .col(string_len("sku", 64).unique_key())
+                    .col(string_len("name", 200))
+                    .col(text("description"))
+                    .col(big_integer("price_minor").check(Expr::col("price_minor").gte(0)))
+                    .col(string_len("currency", 3))
+                    .col(string_len_null("category_id", ID))
+                    .col(big_integer("stock").check(Expr::col("stock").gte(0)))
+                    .col(boolean("is_active"))
+                    .col(big_integer("created_at"))
+                    .col(big_integer("updated_at"))
+                    .foreign_key(
+                        ForeignKey::create()
+                            .name("product_category")
+                            .from("product", "category_id")
+                            .to("category", "id"),
+                    )
+                    .to_owned(),
+            )
+            .await?;
+        for (name, column) in [
+            ("product_by_category", "category_id"),
+            ("product_by_name", "name"),
+            ("product_by_price", "price_minor"),
+        ] {
+            manager
+                .create_index(
+                    Index::create()
+                        .name(name)
+                        .table("product")
+                        .col(column)
+                        .col("id")
+                        .to_owned(),
+                )
+                .await?;
+        }
+        manager
+            .create_table(
+                Table::create()
+                    .table("reservation")
+                    .col(string_len("order_id", ID).primary_key())
+                    .col(string_len("state", 16))
+                    .col(text("snapshot"))
+                    .col(big_integer("expires_at"))
+                    .col(big_integer("created_at"))
+                    .to_owned(),
+            )
+            .await?;
+        manager
+            .create_index(
+                Index::create()
+                    .name("reservation_expiry")
+                    .table("reservation")
+                    .col("state")
+                    .col("expires_at")
+                    .to_owned(),
+            )
+            .await?;
+        manager
+            .create_table(
+                Table::create()
+                    .table("reservation_line")
+                    .col(string_len("order_id", ID))
+                    .col(string_len("product_id", ID))
+                    .col(big_integer("quantity").check(Expr::col("quantity").gt(0)))
+                    .primary_key(Index::create().col("order_id").col("product_id"))
+                    .to_owned(),
+            )
+            .await?;
+        manager
+            .create_table(
+                Table::create()
+                    .table("stock_adjustment")
+                    .col(string_len("id", ID).primary_key())
+                    .col(string_len("product_id", ID))
+                    .col(big_integer("delta"))
+                    .col(string_len("reason", 500))
+                    .col(string_len("actor_id", ID))
+                    .col(big_integer("created_at"))
+                    .to_owned(),
+            )
+            .await?;
+        table::idempotency(manager).await?;
+        search(manager).await
+    }
+}
+
+/// Every word matches as an unstemmed prefix, on both databases.
+async fn search(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    let statements: &[&str] = match manager.get_database_backend() {
+        DbBackend::Postgres => &[
+            "ALTER TABLE product ADD COLUMN search tsvector GENERATED ALWAYS AS (to_tsvector('simple', name || ' ' || description || ' ' || sku)) STORED",
+            "CREATE INDEX product_search ON product USING gin (search)",
+        ],
+        _ => &[
+            "CREATE VIRTUAL TABLE product_search USING fts5(name, description, sku, content='product', content_rowid='number', tokenize='unicode61 remove_diacritics 2', prefix='2 3')",
+            "CREATE TRIGGER product_search_insert AFTER INSERT ON product BEGIN
+                INSERT INTO product_search(rowid, name, description, sku) VALUES (new.number, new.name, new.description, new.sku);
+            END",
+            "CREATE TRIGGER product_search_delete AFTER DELETE ON product BEGIN
+                INSERT INTO product_search(product_search, rowid, name, description, sku) VALUES ('delete', old.number, old.name, old.description, old.sku);
+            END",
+            "CREATE TRIGGER product_search_update AFTER UPDATE OF name, description, sku ON product BEGIN
+                INSERT INTO product_search(product_search, rowid, name, description, sku) VALUES ('delete', old.number, old.name, old.description, old.sku);
+                INSERT INTO product_search(rowid, name, description, sku) VALUES (new.number, new.name, new.description, new.sku);
+            END",
+        ],
+    };
+    for statement in statements {
+        manager
+            .get_connection()
+            .execute_unprepared(statement)
+            .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! Mutations that must happen once. A client's key is claimed in the same
+//! transaction as the change, or, where the change spans services, before it;
+//! what it came to is stored and answered again to whoever repeats it.
+//!
+//! Keys are scoped to the caller and kept for good. The table is
+//! `idempotency` in the service's own database.
+
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait, DbErr, Statement};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::clock::{Micros, micros};
+
+/// How long an attempt may run before another may take it over.
+pub const LEASE: Duration = Duration::from_secs(30);
+const MAX_KEY: usize = 128;
+
+/// What a claim found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// Nobody used the key, or its attempt was given up: go on, about this subject.
+    Go { subject_id: String },
+    /// It was done; this is what it came to.
+    Done { answer: String },
+    /// Another attempt is under way.
+    InProgress,
+    /// The key was used for something else.
+    Reused,
+}
+
+/// One use of a key.
+#[derive(Debug, Clone)]
+pub struct Use {
+    caller: String,
+    key: String,
+    operation: &'static str,
+    body_hash: String,
+}
+
+impl Use {
+    /// `None` if the key is empty or longer than 128 characters.
+    pub fn new(
+        caller: &str,
+        key: &str,
+        operation: &'static str,
+        body: &impl Serialize,
+    ) -> Option<Self> {
+        if key.trim().is_empty() || key.len() > MAX_KEY {
+            return None;
+        }
+        let body = serde_json::to_vec(body).unwrap_or_default();
+        let body_hash = Sha256::digest(&body)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Some(Self {
+            caller: caller.to_owned(),
+            key: key.to_owned(),
+            operation,
+            body_hash,
+        })
+    }
+
+    /// Claims the key; `subject_id` names what a first attempt will be about.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn claim_in_txn<C: ConnectionTrait>(
+        &self,
+        txn: &C,
+        subject_id: &str,
+        now: Micros,
+    ) -> Result<Claim, DbErr> {
+        let lease = now + micros(LEASE);
+        let inserted = txn
+            .execute_raw(Statement::from_sql_and_values(
+                txn.get_database_backend(),
+                "INSERT INTO idempotency (caller, key, operation, body_hash, subject_id, lease_until, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (caller, key) DO NOTHING",
+                [
+                    self.caller.clone().into(),
+                    self.key.clone().into(),
+                    self.operation.into(),
+                    self.body_hash.clone().into(),
+                    subject_id.into(),
+                    lease.into(),
+                    now.into(),
+                ],
+            ))
+            .await?
+            .rows_affected();
+        if inserted == 1 {
+            return Ok(Claim::Go {
+                subject_id: subject_id.to_owned(),
+            });
+        }
+        let row = txn
+            .query_one_raw(Statement::from_sql_and_values(
+                txn.get_database_backend(),
+                "SELECT operation, body_hash, subject_id, answer, lease_until FROM idempotency WHERE caller = $1 AND key = $2",
+                [self.caller.clone().into(), self.key.clone().into()],
+            ))
+            .await?
+            .ok_or_else(|| DbErr::RecordNotFound("idempotency".to_owned()))?;
+        let operation: String = row.try_get("", "operation")?;
+        let body_hash: String = row.try_get("", "body_hash")?;
+        if operation != self.operation || body_hash != self.body_hash {
+            return Ok(Claim::Reused);
+        }
+        if let Some(answer) = row.try_get::<Option<String>>("", "answer")? {
+            return Ok(Claim::Done { answer });
+        }
+        let until: i64 = row.try_get("", "lease_until")?;
+        if until > now {
+            return Ok(Claim::InProgress);
+        }
+        // Given up: take it over, unless somebody else just did.
+        let taken = txn
+            .execute_raw(Statement::from_sql_and_values(
+                txn.get_database_backend(),
+                "UPDATE idempotency SET lease_until = $3 WHERE caller = $1 AND key = $2 AND lease_until = $4 AND answer IS NULL",
+                [
+                    self.caller.clone().into(),
+                    self.key.clone().into(),
+                    lease.into(),
+                    until.into(),
+                ],
+            ))
+            .await?
+            .rows_affected();
+        if taken == 1 {
+            Ok(Claim::Go {
+                subject_id: row.try_get("", "subject_id")?,
+            })
+        } else {
+            Ok(Claim::InProgress)
+        }
+    }
+
+    /// Stores what it came to; false if another attempt already did.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn finish_in_txn<C: ConnectionTrait>(
+        &self,
+        txn: &C,
+        answer: &impl Serialize,
+    ) -> Result<bool, DbErr> {
+        let answer =
+            serde_json::to_string(answer).map_err(|error| DbErr::Custom(error.to_string()))?;
+        let stored = txn
+            .execute_raw(Statement::from_sql_and_values(
+                txn.get_database_backend(),
+                "UPDATE idempotency SET answer = $3 WHERE caller = $1 AND key = $2 AND answer IS NULL",
+                [
+                    self.caller.clone().into(),
+                    self.key.clone().into(),
+                    answer.into(),
+                ],
+            ))
+            .await?
+            .rows_affected();
+        Ok(stored == 1)
+    }
+
+    /// Lets the next attempt begin at once, after one that could not decide.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn give_up_in_txn<C: ConnectionTrait>(&self, txn: &C) -> Result<(), DbErr> {
+        txn.execute_raw(Statement::from_sql_and_values(
+            txn.get_database_backend(),
+            "UPDATE idempotency SET lease_until = 0 WHERE caller = $1 AND key = $2 AND answer IS NULL",
+            [self.caller.clone().into(), self.key.clone().into()],
+        ))
+        .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,55 @@
+//! One query for all the rows that one request, or several at once, ask for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use stoa_schema::{CategoryId, ProductId};
+
+use crate::app::App;
+use crate::domain::{Category, Product};
+use crate::error::Error;
+
+pub struct Loader(pub App);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Sku(pub String);
+
+impl async_graphql::dataloader::Loader<ProductId> for Loader {
+    type Value = Product;
+    type Error = Arc<Error>;
+
+    async fn load(&self, ids: &[ProductId]) -> Result<HashMap<ProductId, Product>, Arc<Error>> {
+        self.0.product_fetch_many(ids).await.map_err(Arc::new)
+    }
+}
+
+impl async_graphql::dataloader::Loader<Sku> for Loader {
+    type Value = Product;
+    type Error = Arc<Error>;
+
+    async fn load(&self, skus: &[Sku]) -> Result<HashMap<Sku, Product>, Arc<Error>> {
+        let skus: Vec<_> = skus.iter().map(|sku| sku.0.clone()).collect();
+        let found = self.0.product_fetch_by_sku(&skus).await.map_err(Arc::new)?;
+        Ok(found
+            .into_iter()
+            .map(|(sku, product)| (Sku(sku), product))
+            .collect())
+    }
+}
+
+impl async_graphql::dataloader::Loader<CategoryId> for Loader {
+    type Value = Category;
+    type Error = Arc<Error>;
+
+    async fn load(
+        &self,
+        ids: &[CategoryId],
+    ) -> Result<HashMap<CategoryId, Category>, Arc<Error>> {
+        let all = self.0.category_list().await.map_err(Arc::new)?;
+        Ok(all
+            .into_iter()
+            .filter(|category| ids.contains(&category.id))
+            .map(|category| (category.id.clone(), category))
+            .collect())
+    }
+}

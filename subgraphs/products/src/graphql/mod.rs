@@ -1,0 +1,42 @@
+//! The schema. Resolvers call [`App`] and nothing below it.
+
+mod loader;
+mod mutation;
+mod query;
+mod types;
+
+use async_graphql::dataloader::DataLoader;
+use async_graphql::{Context, EmptySubscription, Schema};
+use stoa_kit::service::CallContext;
+
+use crate::app::App;
+use loader::Loader;
+
+pub type ProductsSchema = Schema<query::Query, mutation::Mutation, EmptySubscription>;
+
+/// What every resolver may use.
+struct Shared {
+    app: App,
+    image_base: String,
+}
+
+pub fn schema(app: App, image_base: String) -> ProductsSchema {
+    let loader = DataLoader::new(Loader(app.clone()), tokio::spawn);
+    Schema::build(query::Query, mutation::Mutation, EmptySubscription)
+        .enable_federation()
+        .data(Shared { app, image_base })
+        .data(loader)
+        .finish()
+}
+
+fn app<'a>(ctx: &Context<'a>) -> async_graphql::Result<&'a App> {
+    Ok(&ctx.data::<Shared>()?.app)
+}
+
+fn call<'a>(ctx: &Context<'a>) -> async_graphql::Result<&'a CallContext> {
+    ctx.data::<CallContext>()
+}
+
+fn loader<'a>(ctx: &Context<'a>) -> async_graphql::Result<&'a DataLoader<Loader>> {
+    ctx.data::<DataLoader<Loader>>()
+}

@@ -1,0 +1,195 @@
+//! Products and categories as clients see them.
+
+use std::sync::Arc;
+
+use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
+use chrono::{DateTime, Utc};
+use stoa_kit::clock::to_utc;
+use stoa_kit::graphql::{BigInt, Connection, MoneyObject, fault};
+use stoa_kit::page::PageRequest;
+use stoa_schema::CategoryId;
+
+use super::{Shared, app, call, loader};
+use crate::domain::{self, ProblemCode};
+use crate::store::{ProductFilter, ProductSort};
+
+/// Something that the shop sells.
+pub struct Product(pub domain::Product);
+
+#[Object]
+impl Product {
+    async fn id(&self) -> ID {
+        ID(self.0.id.to_string())
+    }
+
+    /// The stock keeping unit: unique, and known outside the shop.
+    async fn sku(&self) -> &str {
+        &self.0.sku
+    }
+
+    async fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    async fn description(&self) -> &str {
+        &self.0.description
+    }
+
+    async fn price(&self) -> MoneyObject {
+        self.0.price.into()
+    }
+
+    async fn category(&self, ctx: &Context<'_>) -> Result<Option<Category>> {
+        let Some(id) = &self.0.category_id else {
+            return Ok(None);
+        };
+        let found = loader(ctx)?.load_one(id.clone()).await.map_err(fault)?;
+        Ok(found.map(Category))
+    }
+
+    /// How many units can be sold now; what waits for payment is not among them.
+    async fn stock(&self) -> i32 {
+        i32::try_from(self.0.stock).unwrap_or(i32::MAX)
+    }
+
+    /// False once it is archived: it is no longer listed, nor can it be ordered.
+    async fn is_active(&self) -> bool {
+        self.0.is_active
+    }
+
+    async fn image_url(&self, ctx: &Context<'_>) -> Result<String> {
+        let base = &ctx.data::<Shared>()?.image_base;
+        Ok(format!("{base}{}", crate::image::path(&self.0.sku)))
+    }
+
+    async fn created_at(&self) -> DateTime<Utc> {
+        to_utc(self.0.created_at)
+    }
+
+    async fn updated_at(&self) -> DateTime<Utc> {
+        to_utc(self.0.updated_at)
+    }
+}
+
+/// A shelf of the catalogue. Categories form a tree.
+pub struct Category(pub domain::Category);
+
+#[Object]
+impl Category {
+    async fn id(&self) -> ID {
+        ID(self.0.id.to_string())
+    }
+
+    async fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    async fn parent(&self, ctx: &Context<'_>) -> Result<Option<Category>> {
+        let Some(id) = &self.0.parent_id else {
+            return Ok(None);
+        };
+        let found = loader(ctx)?.load_one(id.clone()).await.map_err(fault)?;
+        Ok(found.map(Category))
+    }
+
+    /// The categories right below, by name.
+    async fn children(&self, ctx: &Context<'_>) -> Result<Vec<Category>> {
+        let all = app(ctx)?.category_list().await.map_err(fault)?;
+        Ok(all
+            .into_iter()
+            .filter(|category| category.parent_id.as_ref() == Some(&self.0.id))
+            .map(Category)
+            .collect())
+    }
+
+    /// The products here and in all categories below.
+    async fn products(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "At most 100; 20 if not given.")] first: Option<i32>,
+        #[graphql(desc = "The cursor after which to go on.")] after: Option<String>,
+        sort: Option<ProductSort>,
+    ) -> Result<Connection<Product>> {
+        let list = List {
+            query: None,
+            filter: ProductFilter::default(),
+            category: Some(self.0.id.clone()),
+            sort: sort.unwrap_or_default(),
+            page: PageRequest { first, after },
+        };
+        list.fetch(ctx).await
+    }
+}
+
+/// What a list of products is narrowed by.
+#[derive(Debug, Default, InputObject)]
+pub struct ProductFilterInput {
+    /// In this category or any below it.
+    pub category_id: Option<ID>,
+    /// In minor units.
+    pub price_min: Option<BigInt>,
+    /// In minor units.
+    pub price_max: Option<BigInt>,
+    pub in_stock: Option<bool>,
+    /// For administrators; others see what is active.
+    pub is_active: Option<bool>,
+}
+
+/// A list of products as a client asks for it.
+pub struct List {
+    pub query: Option<String>,
+    pub filter: ProductFilter,
+    pub category: Option<CategoryId>,
+    pub sort: ProductSort,
+    pub page: PageRequest,
+}
+
+impl List {
+    pub async fn fetch(self, ctx: &Context<'_>) -> Result<Connection<Product>> {
+        let app = app(ctx)?;
+        let (slice, filter) = app
+            .product_list(
+                &call(ctx)?.caller,
+                self.query.as_deref(),
+                self.filter,
+                self.category.as_ref(),
+                self.sort,
+                &self.page,
+            )
+            .await
+            .map_err(fault)?;
+        let counter = app.clone();
+        let filter = Arc::new(filter);
+        let count = move || {
+            let (app, filter) = (counter.clone(), filter.clone());
+            Box::pin(async move { app.product_count(&filter).await.map_err(fault) }) as _
+        };
+        let sort = self.sort;
+        Ok(Connection::new(
+            slice,
+            |product| sort.key(product),
+            Product,
+            Arc::new(count),
+        ))
+    }
+}
+
+/// Why the catalogue refused a change.
+#[derive(Debug, Clone, SimpleObject)]
+pub struct CatalogueUserError {
+    /// Where in the arguments.
+    pub field: Option<Vec<String>>,
+    pub code: ProblemCode,
+    /// For developers, in English.
+    pub message: String,
+}
+
+impl From<domain::Problem> for CatalogueUserError {
+    fn from(problem: domain::Problem) -> Self {
+        Self {
+            field: Some(problem.field),
+            code: problem.code,
+            message: problem.message,
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What other services may ask.
+
+use async_trait::async_trait;
+use serde_json::Value;
+use stoa_kit::peer::{PeerError, PeerHandler, answer};
+use stoa_kit::service::CallContext;
+use stoa_schema::peer::{CommitStock, Done, PeerRequest, ReleaseStock, ReserveStock};
+
+use crate::app::App;
+use crate::error::Error;
+
+/// Answers stock messages.
+pub struct Peer(pub App);
+
+#[async_trait]
+impl PeerHandler for Peer {
+    async fn call(
+        &self,
+        _context: &CallContext,
+        method: &str,
+        message: Value,
+    ) -> Result<Value, PeerError> {
+        let app = &self.0;
+        match method {
+            ReserveStock::METHOD => {
+                answer(message, async |request: ReserveStock| {
+                    app.stock_reserve(&request).await.map_err(failed)
+                })
+                .await
+            }
+            CommitStock::METHOD => {
+                answer(message, async |request: CommitStock| {
+                    app.stock_commit(&request.order_id).await.map_err(failed)
+                })
+                .await
+            }
+            ReleaseStock::METHOD => {
+                answer(message, async |request: ReleaseStock| {
+                    app.stock_release(&request.order_id).await.map_err(failed)?;
+                    Ok(Done {})
+                })
+                .await
+            }
+            other => Err(PeerError::UnknownMethod(other.to_owned())),
+        }
+    }
+}
+
+fn failed(error: Error) -> PeerError {
+    tracing::error!(%error, "a stock message failed");
+    PeerError::Failed {
+        service: "products".to_owned(),
+    }
+}

@@ -1,0 +1,177 @@
+//! Stock for orders: reserve, commit, release. Each is idempotent by order;
+//! products are locked in the order of their identifiers.
+
+use std::time::Duration;
+
+use stoa_kit::clock::micros;
+use stoa_schema::OrderId;
+use stoa_schema::peer::{
+    Committed, ProductSnapshot, ReserveStock, Reserved, StockLine, StockProblem, StockProblemReason,
+};
+
+use crate::app::App;
+use crate::error::Error;
+use crate::store;
+use crate::store::stock::{self, Reservation, ReservationState};
+
+/// How long units wait for a payment.
+pub const RESERVATION_TTL: Duration = Duration::from_secs(15 * 60);
+const SWEEP: Duration = Duration::from_secs(5);
+const SWEEP_BATCH: u64 = 100;
+
+impl App {
+    /// Takes all lines out of stock or none.
+    pub async fn stock_reserve(&self, request: &ReserveStock) -> Result<Reserved, Error> {
+        let now = self.clock.now();
+        let lines = summed(&request.lines);
+        let txn = self.database.begin().await?;
+        if let Some(known) = stock::reservation_fetch_in_txn(&txn, &request.order_id).await? {
+            return Ok(match known.state {
+                ReservationState::Released => Reserved::Released,
+                _ => Reserved::Ok {
+                    products: known.products,
+                },
+            });
+        }
+        let ids: Vec<_> = lines.iter().map(|line| line.product_id.clone()).collect();
+        let products = store::product_fetch_many(&txn, &ids).await?;
+        let mut problems = Vec::new();
+        let mut snapshots = Vec::new();
+        for line in &lines {
+            let quantity = i64::from(line.quantity);
+            let Some(product) = products.get(&line.product_id).filter(|p| p.is_active) else {
+                problems.push(StockProblem {
+                    product_id: line.product_id.clone(),
+                    reason: StockProblemReason::Unknown,
+                    available: 0,
+                });
+                continue;
+            };
+            if stock::stock_take_in_txn(&txn, &product.id, quantity, now).await? {
+                snapshots.push(ProductSnapshot {
+                    product_id: product.id.clone(),
+                    sku: product.sku.clone(),
+                    name: product.name.clone(),
+                    price: product.price,
+                });
+            } else {
+                problems.push(StockProblem {
+                    product_id: product.id.clone(),
+                    reason: StockProblemReason::Insufficient,
+                    available: u32::try_from(product.stock).unwrap_or(u32::MAX),
+                });
+            }
+        }
+        if !problems.is_empty() {
+            txn.rollback().await?;
+            return Ok(Reserved::Refused { problems });
+        }
+        let reservation = Reservation {
+            state: ReservationState::Reserved,
+            products: snapshots,
+            expires_at: now + micros(RESERVATION_TTL),
+        };
+        stock::reservation_insert_in_txn(&txn, &request.order_id, &reservation, &lines, now)
+            .await?;
+        txn.commit().await?;
+        Ok(Reserved::Ok {
+            products: reservation.products,
+        })
+    }
+
+    /// Makes a reservation permanent, if it still stands.
+    pub async fn stock_commit(&self, order: &OrderId) -> Result<Committed, Error> {
+        let txn = self.database.begin().await?;
+        let known = stock::reservation_fetch_in_txn(&txn, order).await?;
+        let committed = match known.map(|reservation| reservation.state) {
+            Some(ReservationState::Committed) => true,
+            Some(ReservationState::Reserved) => {
+                stock::reservation_set_state_in_txn(&txn, order, ReservationState::Committed)
+                    .await?;
+                txn.commit().await?;
+                true
+            }
+            Some(ReservationState::Released) | None => false,
+        };
+        Ok(Committed { committed })
+    }
+
+    /// Puts an order's units back. An order that holds nothing is marked as
+    /// released, so that a reservation which arrives late finds that.
+    pub async fn stock_release(&self, order: &OrderId) -> Result<(), Error> {
+        let now = self.clock.now();
+        let txn = self.database.begin().await?;
+        match stock::reservation_fetch_in_txn(&txn, order).await? {
+            Some(reservation) if reservation.state == ReservationState::Released => return Ok(()),
+            Some(_) => self.return_units(&txn, order).await?,
+            None => {
+                let never = Reservation {
+                    state: ReservationState::Released,
+                    products: Vec::new(),
+                    expires_at: now,
+                };
+                stock::reservation_insert_in_txn(&txn, order, &never, &[], now).await?;
+            }
+        }
+        txn.commit().await?;
+        Ok(())
+    }
+
+    async fn return_units<C: sea_orm::ConnectionTrait>(
+        &self,
+        txn: &C,
+        order: &OrderId,
+    ) -> Result<(), Error> {
+        let now = self.clock.now();
+        for (product, quantity) in stock::reservation_lines_in_txn(txn, order).await? {
+            stock::stock_return_in_txn(txn, &product, quantity, now).await?;
+        }
+        stock::reservation_set_state_in_txn(txn, order, ReservationState::Released).await?;
+        Ok(())
+    }
+
+    /// Releases what ran out of time; answers how many reservations.
+    pub async fn stock_expire(&self) -> Result<usize, Error> {
+        let now = self.clock.now();
+        let due = stock::reservation_expired(self.database.read(), now, SWEEP_BATCH).await?;
+        for order in &due {
+            let txn = self.database.begin().await?;
+            // It may have been committed since we looked.
+            let still = stock::reservation_fetch_in_txn(&txn, order)
+                .await?
+                .is_some_and(|r| r.state == ReservationState::Reserved && r.expires_at <= now);
+            if still {
+                self.return_units(&txn, order).await?;
+                txn.commit().await?;
+                tracing::info!(order_id = %order, "a reservation ran out of time");
+            }
+        }
+        Ok(due.len())
+    }
+}
+
+/// Releases expired reservations until the process ends.
+pub async fn expire_for_ever(app: App) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        if let Err(error) = app.stock_expire().await {
+            tracing::warn!(%error, "cannot release expired reservations");
+        }
+    }
+}
+
+/// One line a product, sorted by product.
+fn summed(lines: &[StockLine]) -> Vec<StockLine> {
+    let mut summed: Vec<StockLine> = Vec::new();
+    let mut sorted = lines.to_vec();
+    sorted.sort_by(|a, b| a.product_id.cmp(&b.product_id));
+    for line in sorted {
+        match summed.last_mut() {
+            Some(last) if last.product_id == line.product_id => {
+                last.quantity = last.quantity.saturating_add(line.quantity);
+            }
+            _ => summed.push(line),
+        }
+    }
+    summed
+}

@@ -1,0 +1,7 @@
+//! Rows.
+
+pub mod category;
+pub mod product;
+pub mod reservation;
+pub mod reservation_line;
+pub mod stock_adjustment;

@@ -1,0 +1,365 @@
+//! Rows and queries. What takes a connection runs outside a transaction or
+//! within one; what is named `_in_txn` must be within one.
+
+mod entity;
+pub mod stock;
+
+use std::collections::HashMap;
+
+use entity::{category, product};
+use sea_orm::ActiveValue::Set;
+use sea_orm::sea_query::{Expr, SimpleExpr};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, DbBackend, DbErr, EntityTrait,
+    IntoActiveModel, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+};
+use stoa_kit::clock::Micros;
+use stoa_kit::page::Page;
+use stoa_schema::money::Currency;
+use stoa_schema::{CategoryId, Money, ProductId};
+
+use crate::domain::{Category, Product};
+use crate::error::Error;
+
+/// Which products a list holds.
+#[derive(Debug, Clone, Default)]
+pub struct ProductFilter {
+    pub words: Vec<String>,
+    /// Any of these.
+    pub categories: Option<Vec<CategoryId>>,
+    pub price_min: Option<i64>,
+    pub price_max: Option<i64>,
+    pub in_stock: Option<bool>,
+    pub is_active: Option<bool>,
+}
+
+/// In which order; ties are broken by identifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, async_graphql::Enum, Default)]
+pub enum ProductSort {
+    #[default]
+    Newest,
+    NameAsc,
+    NameDesc,
+    PriceAsc,
+    PriceDesc,
+}
+
+/// What a list is sorted by, as its cursors hold it.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct ProductKey {
+    /// The sort that the cursor belongs to: it fits no other.
+    sort: u8,
+    text: Option<String>,
+    number: Option<i64>,
+    id: String,
+}
+
+impl ProductSort {
+    fn tag(self) -> u8 {
+        match self {
+            Self::Newest => 0,
+            Self::NameAsc => 1,
+            Self::NameDesc => 2,
+            Self::PriceAsc => 3,
+            Self::PriceDesc => 4,
+        }
+    }
+
+    fn ascends(self) -> bool {
+        matches!(self, Self::NameAsc | Self::PriceAsc)
+    }
+
+    fn column(self) -> Option<product::Column> {
+        match self {
+            Self::Newest => None,
+            Self::NameAsc | Self::NameDesc => Some(product::Column::Name),
+            Self::PriceAsc | Self::PriceDesc => Some(product::Column::PriceMinor),
+        }
+    }
+
+    pub fn key(self, product: &Product) -> ProductKey {
+        let (text, number) = match self.column() {
+            Some(product::Column::Name) => (Some(product.name.clone()), None),
+            Some(_) => (None, Some(product.price.amount_minor)),
+            None => (None, None),
+        };
+        ProductKey {
+            sort: self.tag(),
+            text,
+            number,
+            id: product.id.to_string(),
+        }
+    }
+
+    /// Whether a cursor was made by this sort.
+    pub fn owns(self, key: &ProductKey) -> bool {
+        key.sort == self.tag()
+    }
+
+    /// The rows past a key.
+    fn past(self, key: &ProductKey) -> Condition {
+        let id = product::Column::Id;
+        let after_id = if self.ascends() {
+            id.gt(&key.id)
+        } else {
+            id.lt(&key.id)
+        };
+        let value: Option<sea_orm::Value> = match (&key.text, key.number) {
+            (Some(text), _) => Some(text.clone().into()),
+            (None, Some(number)) => Some(number.into()),
+            (None, None) => None,
+        };
+        let (Some(column), Some(value)) = (self.column(), value) else {
+            return Condition::all().add(after_id);
+        };
+        let beyond = if self.ascends() {
+            column.gt(value.clone())
+        } else {
+            column.lt(value.clone())
+        };
+        Condition::any()
+            .add(beyond)
+            .add(Condition::all().add(column.eq(value)).add(after_id))
+    }
+}
+
+pub async fn product_fetch_many<C: ConnectionTrait>(
+    db: &C,
+    ids: &[ProductId],
+) -> Result<HashMap<ProductId, Product>, Error> {
+    let ids = ids.iter().map(ProductId::as_str);
+    let rows = product::Entity::find()
+        .filter(product::Column::Id.is_in(ids))
+        .all(db)
+        .await?;
+    rows.into_iter()
+        .map(|row| to_product(row).map(|product| (product.id.clone(), product)))
+        .collect()
+}
+
+pub async fn product_fetch_by_sku<C: ConnectionTrait>(
+    db: &C,
+    skus: &[String],
+) -> Result<HashMap<String, Product>, Error> {
+    let rows = product::Entity::find()
+        .filter(product::Column::Sku.is_in(skus))
+        .all(db)
+        .await?;
+    rows.into_iter()
+        .map(|row| to_product(row).map(|product| (product.sku.clone(), product)))
+        .collect()
+}
+
+pub async fn product_list<C: ConnectionTrait>(
+    db: &C,
+    filter: &ProductFilter,
+    sort: ProductSort,
+    page: &Page<ProductKey>,
+) -> Result<Vec<Product>, Error> {
+    let mut select = filtered(db.get_database_backend(), filter);
+    if let Some(key) = &page.after {
+        select = select.filter(sort.past(key));
+    }
+    select = match (sort.column(), sort.ascends()) {
+        (Some(column), true) => select
+            .order_by_asc(column)
+            .order_by_asc(product::Column::Id),
+        (Some(column), false) => select
+            .order_by_desc(column)
+            .order_by_desc(product::Column::Id),
+        (None, _) => select.order_by_desc(product::Column::Id),
+    };
+    let rows = select.limit(page.limit()).all(db).await?;
+    rows.into_iter().map(to_product).collect()
+}
+
+pub async fn product_count<C: ConnectionTrait>(
+    db: &C,
+    filter: &ProductFilter,
+) -> Result<u64, Error> {
+    Ok(filtered(db.get_database_backend(), filter).count(db).await?)
+}
+
+fn filtered(backend: DbBackend, filter: &ProductFilter) -> Select<product::Entity> {
+    let mut select = product::Entity::find();
+    if !filter.words.is_empty() {
+        select = select.filter(matching(backend, &filter.words));
+    }
+    if let Some(categories) = &filter.categories {
+        let ids = categories.iter().map(CategoryId::as_str);
+        select = select.filter(product::Column::CategoryId.is_in(ids));
+    }
+    if let Some(min) = filter.price_min {
+        select = select.filter(product::Column::PriceMinor.gte(min));
+    }
+    if let Some(max) = filter.price_max {
+        select = select.filter(product::Column::PriceMinor.lte(max));
+    }
+    if let Some(in_stock) = filter.in_stock {
+        select = select.filter(if in_stock {
+            product::Column::Stock.gt(0)
+        } else {
+            product::Column::Stock.eq(0)
+        });
+    }
+    if let Some(active) = filter.is_active {
+        select = select.filter(product::Column::IsActive.eq(active));
+    }
+    select
+}
+
+/// Every word as a prefix. Words hold letters and digits alone, and stand
+/// quoted all the same.
+fn matching(backend: DbBackend, words: &[String]) -> SimpleExpr {
+    if backend == DbBackend::Postgres {
+        let query: Vec<_> = words.iter().map(|word| format!("'{word}':*")).collect();
+        Expr::cust_with_values(
+            "search @@ to_tsquery('simple', $1)",
+            [query.join(" & ")],
+        )
+    } else {
+        let query: Vec<_> = words.iter().map(|word| format!("\"{word}\"*")).collect();
+        Expr::cust_with_values(
+            "number IN (SELECT rowid FROM product_search WHERE product_search MATCH ?)",
+            [query.join(" AND ")],
+        )
+    }
+}
+
+pub async fn product_insert_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    product: &Product,
+) -> Result<(), DbErr> {
+    let row = from_product(product).into_active_model();
+    product::Entity::insert(row.reset_all())
+        .exec_without_returning(txn)
+        .await?;
+    Ok(())
+}
+
+/// Writes everything but the stock, which only conditional updates change.
+pub async fn product_update_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    product: &Product,
+) -> Result<(), DbErr> {
+    let row = from_product(product);
+    product::ActiveModel {
+        id: sea_orm::ActiveValue::Unchanged(row.id),
+        sku: Set(row.sku),
+        name: Set(row.name),
+        description: Set(row.description),
+        price_minor: Set(row.price_minor),
+        currency: Set(row.currency),
+        category_id: Set(row.category_id),
+        is_active: Set(row.is_active),
+        updated_at: Set(row.updated_at),
+        ..Default::default()
+    }
+    .update_without_returning(txn)
+    .await?;
+    Ok(())
+}
+
+pub async fn category_list<C: ConnectionTrait>(db: &C) -> Result<Vec<Category>, DbErr> {
+    let rows = category::Entity::find()
+        .order_by_asc(category::Column::Name)
+        .order_by_asc(category::Column::Id)
+        .all(db)
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Category {
+            id: CategoryId::trusted(row.id),
+            name: row.name,
+            parent_id: row.parent_id.map(CategoryId::trusted),
+        })
+        .collect())
+}
+
+pub async fn category_insert_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    new: &Category,
+    now: Micros,
+) -> Result<(), DbErr> {
+    category::Entity::insert(category::ActiveModel {
+        id: Set(new.id.to_string()),
+        name: Set(new.name.clone()),
+        parent_id: Set(new.parent_id.as_ref().map(ToString::to_string)),
+        created_at: Set(now),
+        updated_at: Set(now),
+    })
+    .exec_without_returning(txn)
+    .await?;
+    Ok(())
+}
+
+pub async fn category_update_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    changed: &Category,
+    now: Micros,
+) -> Result<(), DbErr> {
+    category::ActiveModel {
+        id: sea_orm::ActiveValue::Unchanged(changed.id.to_string()),
+        name: Set(changed.name.clone()),
+        parent_id: Set(changed.parent_id.as_ref().map(ToString::to_string)),
+        updated_at: Set(now),
+        ..Default::default()
+    }
+    .update_without_returning(txn)
+    .await?;
+    Ok(())
+}
+
+pub async fn category_delete_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    id: &CategoryId,
+) -> Result<(), DbErr> {
+    category::Entity::delete_by_id(id.as_str()).exec(txn).await?;
+    Ok(())
+}
+
+/// Whether any product stands in a category itself.
+pub async fn category_has_products<C: ConnectionTrait>(
+    db: &C,
+    id: &CategoryId,
+) -> Result<bool, DbErr> {
+    let found = product::Entity::find()
+        .filter(product::Column::CategoryId.eq(id.as_str()))
+        .limit(1)
+        .all(db)
+        .await?;
+    Ok(!found.is_empty())
+}
+
+fn to_product(row: product::Model) -> Result<Product, Error> {
+    let currency = Currency::parse(&row.currency)
+        .ok_or_else(|| Error::Corrupt(format!("currency {}", row.currency)))?;
+    Ok(Product {
+        id: ProductId::trusted(row.id),
+        sku: row.sku,
+        name: row.name,
+        description: row.description,
+        price: Money::new(row.price_minor, currency),
+        category_id: row.category_id.map(CategoryId::trusted),
+        stock: row.stock,
+        is_active: row.is_active,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+    })
+}
+
+fn from_product(product: &Product) -> product::Model {
+    product::Model {
+        id: product.id.to_string(),
+        sku: product.sku.clone(),
+        name: product.name.clone(),
+        description: product.description.clone(),
+        price_minor: product.price.amount_minor,
+        currency: product.price.currency.code().to_owned(),
+        category_id: product.category_id.as_ref().map(ToString::to_string),
+        stock: product.stock,
+        is_active: product.is_active,
+        created_at: product.created_at,
+        updated_at: product.updated_at,
+    }
+}

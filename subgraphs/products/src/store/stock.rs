@@ -1,0 +1,203 @@
+//! Stock: conditional updates, reservations and adjustments.
+
+use sea_orm::ActiveValue::Set;
+use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use stoa_kit::clock::Micros;
+use stoa_schema::peer::{ProductSnapshot, StockLine};
+use stoa_schema::{OrderId, ProductId};
+
+use super::entity::{product, reservation, reservation_line, stock_adjustment};
+use crate::error::Error;
+
+/// Where a reservation stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReservationState {
+    Reserved,
+    Committed,
+    Released,
+}
+
+impl ReservationState {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Reserved => "RESERVED",
+            Self::Committed => "COMMITTED",
+            Self::Released => "RELEASED",
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, Error> {
+        [Self::Reserved, Self::Committed, Self::Released]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or_else(|| Error::Corrupt(format!("reservation state {text}")))
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Reservation {
+    pub state: ReservationState,
+    pub products: Vec<ProductSnapshot>,
+    pub expires_at: Micros,
+}
+
+/// Takes units if there are enough; false if not. One statement: nothing can
+/// come between the look and the change.
+pub async fn stock_take_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    product: &ProductId,
+    quantity: i64,
+    now: Micros,
+) -> Result<bool, DbErr> {
+    let done = product::Entity::update_many()
+        .col_expr(
+            product::Column::Stock,
+            Expr::col(product::Column::Stock).sub(quantity),
+        )
+        .col_expr(product::Column::UpdatedAt, Expr::value(now))
+        .filter(product::Column::Id.eq(product.as_str()))
+        .filter(product::Column::Stock.gte(quantity))
+        .exec(txn)
+        .await?;
+    Ok(done.rows_affected == 1)
+}
+
+/// Puts units back.
+pub async fn stock_return_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    product: &ProductId,
+    quantity: i64,
+    now: Micros,
+) -> Result<(), DbErr> {
+    product::Entity::update_many()
+        .col_expr(
+            product::Column::Stock,
+            Expr::col(product::Column::Stock).add(quantity),
+        )
+        .col_expr(product::Column::UpdatedAt, Expr::value(now))
+        .filter(product::Column::Id.eq(product.as_str()))
+        .exec(txn)
+        .await?;
+    Ok(())
+}
+
+pub async fn adjustment_insert_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    product: &ProductId,
+    delta: i64,
+    reason: &str,
+    actor: &str,
+    now: Micros,
+) -> Result<(), DbErr> {
+    stock_adjustment::Entity::insert(stock_adjustment::ActiveModel {
+        id: Set(stoa_schema::ids::new_id()),
+        product_id: Set(product.to_string()),
+        delta: Set(delta),
+        reason: Set(reason.to_owned()),
+        actor_id: Set(actor.to_owned()),
+        created_at: Set(now),
+    })
+    .exec_without_returning(txn)
+    .await?;
+    Ok(())
+}
+
+/// Reads a reservation and, on PostgreSQL, locks it for this transaction.
+pub async fn reservation_fetch_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    order: &OrderId,
+) -> Result<Option<Reservation>, Error> {
+    let Some(row) = reservation::Entity::find_by_id(order.as_str())
+        .lock_exclusive()
+        .one(txn)
+        .await?
+    else {
+        return Ok(None);
+    };
+    Ok(Some(Reservation {
+        state: ReservationState::parse(&row.state)?,
+        products: serde_json::from_str(&row.snapshot)
+            .map_err(|error| Error::Corrupt(error.to_string()))?,
+        expires_at: row.expires_at,
+    }))
+}
+
+pub async fn reservation_insert_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    order: &OrderId,
+    reservation: &Reservation,
+    lines: &[StockLine],
+    now: Micros,
+) -> Result<(), Error> {
+    let snapshot = serde_json::to_string(&reservation.products)
+        .map_err(|error| Error::Corrupt(error.to_string()))?;
+    reservation::Entity::insert(reservation::ActiveModel {
+        order_id: Set(order.to_string()),
+        state: Set(reservation.state.as_str().to_owned()),
+        snapshot: Set(snapshot),
+        expires_at: Set(reservation.expires_at),
+        created_at: Set(now),
+    })
+    .exec_without_returning(txn)
+    .await?;
+    let rows = lines.iter().map(|line| reservation_line::ActiveModel {
+        order_id: Set(order.to_string()),
+        product_id: Set(line.product_id.to_string()),
+        quantity: Set(i64::from(line.quantity)),
+    });
+    if !lines.is_empty() {
+        reservation_line::Entity::insert_many(rows)
+            .exec_without_returning(txn)
+            .await?;
+    }
+    Ok(())
+}
+
+pub async fn reservation_set_state_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    order: &OrderId,
+    state: ReservationState,
+) -> Result<(), DbErr> {
+    reservation::Entity::update_many()
+        .col_expr(reservation::Column::State, Expr::value(state.as_str()))
+        .filter(reservation::Column::OrderId.eq(order.as_str()))
+        .exec(txn)
+        .await?;
+    Ok(())
+}
+
+/// The lines of a reservation, in the order in which products are locked.
+pub async fn reservation_lines_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    order: &OrderId,
+) -> Result<Vec<(ProductId, i64)>, DbErr> {
+    let rows = reservation_line::Entity::find()
+        .filter(reservation_line::Column::OrderId.eq(order.as_str()))
+        .order_by_asc(reservation_line::Column::ProductId)
+        .all(txn)
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (ProductId::trusted(row.product_id), row.quantity))
+        .collect())
+}
+
+/// The orders whose reservation ran out of time, oldest first.
+pub async fn reservation_expired<C: ConnectionTrait>(
+    db: &C,
+    now: Micros,
+    limit: u64,
+) -> Result<Vec<OrderId>, DbErr> {
+    let rows = reservation::Entity::find()
+        .filter(reservation::Column::State.eq(ReservationState::Reserved.as_str()))
+        .filter(reservation::Column::ExpiresAt.lte(now))
+        .order_by_asc(reservation::Column::ExpiresAt)
+        .limit(limit)
+        .all(db)
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| OrderId::trusted(row.order_id))
+        .collect())
+}
