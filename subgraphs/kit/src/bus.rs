@@ -93,9 +93,10 @@ pub trait Consumer: Send {
 
 /// Handles a consumer's messages for ever, one at a time. One that fails comes
 /// again after a pause that grows to half a minute.
-pub async fn consume<F, E>(bus: Arc<dyn Bus>, name: &str, filter: &str, mut handle: F)
+pub async fn consume<F, W, E>(bus: Arc<dyn Bus>, name: &str, filter: &str, handle: F)
 where
-    F: AsyncFnMut(&Message) -> Result<(), E>,
+    F: Fn(Message) -> W,
+    W: Future<Output = Result<(), E>>,
     E: std::fmt::Display,
 {
     let mut pause = Backoff::default();
@@ -116,7 +117,7 @@ where
                     break;
                 }
             };
-            if let Err(error) = handle(&message).await {
+            if let Err(error) = handle(message.clone()).await {
                 tracing::error!(
                     consumer = name,
                     sequence = message.sequence,

@@ -126,6 +126,9 @@ fn asks_for_sdl(document: &ExecutableDocument) -> bool {
     })
 }
 
+/// Routes beside GraphQL.
+pub type Routes = Router;
+
 /// Work that a service does beside answering requests.
 pub type Task = BoxFuture<'static, ()>;
 

@@ -1,1 +1,107 @@
-//! The notifications subgraph: inbox and live order status.
+//! The notifications subgraph: each user's inbox, and live updates.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`domain`] | notifications and what they say; no I/O |
+//! | [`app`] | the verbs; the only place where a transaction begins |
+//! | [`live`] | one reader of the bus for the process, fanned out to subscribers |
+//! | [`cursor`] | where a subscriber stands, signed |
+//! | [`store`] | rows and queries |
+//! | [`graphql`] | the schema |
+
+pub mod app;
+pub mod cursor;
+pub mod domain;
+pub mod error;
+pub mod graphql;
+pub mod live;
+pub mod store;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use stoa_kit::bus::{self, Bus};
+use stoa_kit::clock::Clock;
+use stoa_kit::database::Database;
+use stoa_kit::outbox::Relay;
+use stoa_kit::peer::{PeerError, PeerHandler, Peers};
+use stoa_kit::service::{CallContext, Routes, Service};
+use stoa_migrations::NotificationsMigrator;
+use stoa_schema::events::ORDER_SUBJECTS;
+
+pub use app::App;
+pub use error::Error;
+
+/// The name of the durable consumer that fills the inboxes.
+const INBOX_CONSUMER: &str = "notifications-inbox";
+
+/// What the service needs from outside.
+pub struct Config {
+    pub database: Database,
+    pub bus: Arc<dyn Bus>,
+    pub peers: Peers,
+    pub clock: Clock,
+    /// Signs cursors; all replicas share it.
+    pub cursor_secret: String,
+}
+
+/// Builds the service on a database, which it migrates first.
+///
+/// # Errors
+/// If the migration fails or the bus cannot be read.
+pub async fn build(config: Config) -> Result<(Service, App), Error> {
+    config.database.migrate::<NotificationsMigrator>().await?;
+    let relay = Relay::new(
+        config.database.clone(),
+        config.bus.clone(),
+        config.clock.clone(),
+    );
+    let info = config.bus.info().await?;
+    let hub = live::Hub::new(config.bus.clone(), info.last);
+    let app = App::new(
+        config.database.clone(),
+        config.peers,
+        relay.clone(),
+        config.clock,
+        hub.clone(),
+        cursor::CursorKey::new(&config.cursor_secret),
+    );
+    let schema = graphql::schema(app.clone());
+    let inbox = app.clone();
+    let bus = config.bus;
+    let service = Service {
+        name: "notifications",
+        graphql: Service::graphql(schema),
+        peer: Arc::new(Peer),
+        database: config.database,
+        routes: Routes::new(),
+        tasks: vec![
+            Box::pin(relay.run()),
+            Box::pin(hub.run()),
+            Box::pin(async move {
+                bus::consume(bus, INBOX_CONSUMER, ORDER_SUBJECTS, move |message| {
+                    let app = inbox.clone();
+                    async move { app.order_event_take(&message).await }
+                })
+                .await;
+            }),
+        ],
+    };
+    Ok((service, app))
+}
+
+/// No service asks this one anything.
+struct Peer;
+
+#[async_trait]
+impl PeerHandler for Peer {
+    async fn call(
+        &self,
+        _context: &CallContext,
+        method: &str,
+        _message: Value,
+    ) -> Result<Value, PeerError> {
+        Err(PeerError::UnknownMethod(method.to_owned()))
+    }
+}

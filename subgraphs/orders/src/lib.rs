@@ -1,1 +1,77 @@
 //! The orders subgraph: placing, paying and fulfilling orders.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`domain`] | orders, their states and the moves between them; no I/O |
+//! | [`app`] | the verbs; the only place where a transaction begins |
+//! | [`worker`] | what happens after an answer: payments settle, stock is told |
+//! | [`payment`] | the payment provider trait and the embedded sandbox |
+//! | [`store`] | rows and queries |
+//! | [`graphql`] | the schema |
+//! | [`peer`] | the messages of other services |
+//! | [`seed`] | demo orders |
+
+pub mod app;
+pub mod domain;
+pub mod error;
+pub mod graphql;
+pub mod payment;
+pub mod peer;
+pub mod seed;
+pub mod store;
+pub mod worker;
+
+use std::sync::Arc;
+
+use stoa_kit::bus::Bus;
+use stoa_kit::clock::Clock;
+use stoa_kit::database::Database;
+use stoa_kit::outbox::Relay;
+use stoa_kit::peer::Peers;
+use stoa_kit::service::{Routes, Service};
+use stoa_migrations::OrdersMigrator;
+
+pub use app::App;
+pub use error::Error;
+use payment::Sandbox;
+
+/// What the service needs from outside.
+pub struct Config {
+    pub database: Database,
+    pub bus: Arc<dyn Bus>,
+    pub peers: Peers,
+    pub clock: Clock,
+}
+
+/// Builds the service on a database, which it migrates first.
+///
+/// # Errors
+/// If the migration fails.
+pub async fn build(config: Config) -> Result<(Service, App), Error> {
+    config.database.migrate::<OrdersMigrator>().await?;
+    let relay = Relay::new(
+        config.database.clone(),
+        config.bus,
+        config.clock.clone(),
+    );
+    let app = App::new(
+        config.database.clone(),
+        config.peers,
+        Arc::new(Sandbox),
+        relay.clone(),
+        config.clock,
+    );
+    let schema = graphql::schema(app.clone());
+    let service = Service {
+        name: "orders",
+        graphql: Service::graphql(schema),
+        peer: Arc::new(peer::Peer(app.clone())),
+        database: config.database,
+        routes: Routes::new(),
+        tasks: vec![
+            Box::pin(relay.run()),
+            Box::pin(worker::run_for_ever(app.clone())),
+        ],
+    };
+    Ok((service, app))
+}

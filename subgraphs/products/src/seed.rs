@@ -1,4 +1,4 @@
-//! The demo catalogue: 228 products in a tree of 23 categories, the same each
+//! The demo catalogue: 228 products in a tree of 25 categories, the same each
 //! time but for their identifiers.
 
 use stoa_kit::identity::Caller;

@@ -1,1 +1,87 @@
 //! The users subgraph: accounts, sessions and access tokens.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`domain`] | accounts and the rules for what a person may enter; no I/O |
+//! | [`password`] | hashing, off the async threads and bounded |
+//! | [`token`] | access tokens (EdDSA), refresh tokens, and the public keys |
+//! | [`app`] | the verbs; the only place where a transaction begins |
+//! | [`store`] | rows and queries |
+//! | [`graphql`] | the schema |
+//! | [`seed`] | the demo accounts |
+
+pub mod app;
+pub mod domain;
+pub mod error;
+pub mod graphql;
+pub mod password;
+pub mod seed;
+pub mod store;
+pub mod token;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::Json;
+use axum::routing::get;
+use serde_json::Value;
+use stoa_kit::clock::Clock;
+use stoa_kit::database::Database;
+use stoa_kit::peer::{PeerError, PeerHandler};
+use stoa_kit::service::{CallContext, Routes, Service};
+use stoa_migrations::UsersMigrator;
+
+pub use app::App;
+pub use error::Error;
+use token::SigningKey;
+
+/// What the service needs from outside.
+pub struct Config {
+    pub database: Database,
+    pub clock: Clock,
+    pub key: SigningKey,
+    /// Whether cookies are sent over TLS only.
+    pub secure_cookies: bool,
+}
+
+/// Builds the service on a database, which it migrates first.
+///
+/// # Errors
+/// If the migration fails.
+pub async fn build(config: Config) -> Result<(Service, App), Error> {
+    config.database.migrate::<UsersMigrator>().await?;
+    let jwks = config.key.jwks();
+    let app = App::new(config.database.clone(), config.clock, config.key);
+    let schema = graphql::schema(app.clone(), config.secure_cookies);
+    let routes = Routes::new().route(
+        "/.well-known/jwks.json",
+        get(move || {
+            let jwks = jwks.clone();
+            async move { Json(jwks) }
+        }),
+    );
+    let service = Service {
+        name: "users",
+        graphql: Service::graphql(schema),
+        peer: Arc::new(Peer),
+        database: config.database,
+        routes,
+        tasks: vec![Box::pin(app::clean_for_ever(app.clone()))],
+    };
+    Ok((service, app))
+}
+
+/// No service asks this one anything.
+struct Peer;
+
+#[async_trait]
+impl PeerHandler for Peer {
+    async fn call(
+        &self,
+        _context: &CallContext,
+        method: &str,
+        _message: Value,
+    ) -> Result<Value, PeerError> {
+        Err(PeerError::UnknownMethod(method.to_owned()))
+    }
+}

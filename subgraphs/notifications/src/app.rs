@@ -1,0 +1,305 @@
+//! The verbs of inboxes and live updates. Who may see what is decided here.
+
+use std::collections::HashMap;
+
+use futures_util::stream::{self, Stream};
+use serde::de::DeserializeOwned;
+use stoa_kit::bus::Message;
+use stoa_kit::clock::Clock;
+use stoa_kit::database::Database;
+use stoa_kit::identity::Caller;
+use stoa_kit::outbox::{Relay, outbox_append_in_txn};
+use stoa_kit::page::{PageRequest, Slice};
+use stoa_kit::peer::Peers;
+use stoa_kit::service::CallContext;
+use stoa_schema::events::{
+    Event, NotificationCreated, OrderStatusChanged, customer_subjects, notification_subjects,
+    order_subject,
+};
+use stoa_schema::peer::OrderOwner;
+use stoa_schema::{NotificationId, OrderId, UserId};
+
+use crate::cursor::{ANY, CursorKey};
+use crate::domain::{self, Notification};
+use crate::error::Error;
+use crate::live::{Hub, Subscriber};
+use crate::store;
+
+/// How many aggregates' versions a subscription remembers, to drop what comes
+/// a second time.
+const MAX_REMEMBERED: usize = 10_000;
+
+/// The notifications service, independent of any transport.
+#[derive(Clone)]
+pub struct App {
+    database: Database,
+    peers: Peers,
+    relay: Relay,
+    clock: Clock,
+    hub: Hub,
+    cursors: CursorKey,
+}
+
+/// A live event with the cursor that comes after it.
+#[derive(Debug, Clone)]
+pub struct Live<T> {
+    pub cursor: String,
+    pub event: Event<T>,
+}
+
+impl App {
+    pub fn new(
+        database: Database,
+        peers: Peers,
+        relay: Relay,
+        clock: Clock,
+        hub: Hub,
+        cursors: CursorKey,
+    ) -> Self {
+        Self {
+            database,
+            peers,
+            relay,
+            clock,
+            hub,
+            cursors,
+        }
+    }
+
+    /// Takes an order's event from the bus: once, however often it comes.
+    pub async fn order_event_take(&self, message: &Message) -> Result<(), Error> {
+        let event: Event<OrderStatusChanged> = match serde_json::from_str(&message.payload) {
+            Ok(event) => event,
+            Err(error) => {
+                // It will not become readable by waiting.
+                tracing::error!(%error, sequence = message.sequence, "an event cannot be read and is passed over");
+                return Ok(());
+            }
+        };
+        let now = self.clock.now();
+        let txn = self.database.begin().await?;
+        let order = &event.data;
+        let version = event.aggregateversion;
+        if !store::order_see_in_txn(&txn, &order.order_id, &order.customer_id, version).await? {
+            return Ok(());
+        }
+        let notification = domain::of_order(order, now);
+        store::notification_insert_in_txn(&txn, &notification).await?;
+        let created = NotificationCreated {
+            notification_id: notification.id,
+            user_id: notification.user_id,
+        };
+        let correlation = event.correlationid.as_deref();
+        outbox_append_in_txn(&txn, created, 1, now, correlation).await?;
+        txn.commit().await?;
+        tracing::info!(
+            correlation_id = correlation.unwrap_or_default(),
+            order_id = %order.order_id,
+            status = order.status.as_str(),
+            "customer notified"
+        );
+        self.relay.wake();
+        Ok(())
+    }
+
+    /// Follows one order: from its first event on, or after a cursor.
+    pub async fn order_follow(
+        &self,
+        context: &CallContext,
+        order_id: &str,
+        after: Option<&str>,
+    ) -> Result<impl Stream<Item = Result<Live<OrderStatusChanged>, Error>> + use<>, Error> {
+        let principal = user(&context.caller)?;
+        let order = OrderId::parse(order_id).ok_or(Error::NoSuchOrder)?;
+        let owner = match store::order_owner(self.database.read(), &order).await? {
+            Some(owner) => owner,
+            None => {
+                let ask = OrderOwner {
+                    order_id: order.clone(),
+                };
+                self.peers
+                    .call(&context.correlation_id, &ask)
+                    .await?
+                    .customer_id
+                    .ok_or(Error::NoSuchOrder)?
+            }
+        };
+        if !context.caller.may_see(&owner) {
+            return Err(Error::Forbidden);
+        }
+        let filter = order_subject(&owner, &order);
+        self.follow(principal, &filter, after, Some(0)).await
+    }
+
+    /// Follows all orders of the caller: from now on, or after a cursor.
+    pub async fn own_orders_follow(
+        &self,
+        caller: &Caller,
+        after: Option<&str>,
+    ) -> Result<impl Stream<Item = Result<Live<OrderStatusChanged>, Error>> + use<>, Error> {
+        let principal = user(caller)?;
+        let filter = customer_subjects(principal);
+        self.follow(principal, &filter, after, None).await
+    }
+
+    /// Follows the caller's inbox: from now on, or after a cursor.
+    pub async fn inbox_follow(
+        &self,
+        caller: &Caller,
+        after: Option<&str>,
+    ) -> Result<impl Stream<Item = Result<Live<NotificationCreated>, Error>> + use<>, Error> {
+        let principal = user(caller)?;
+        let filter = notification_subjects(principal);
+        self.follow(principal, &filter, after, None).await
+    }
+
+    async fn follow<T: DeserializeOwned>(
+        &self,
+        principal: &UserId,
+        filter: &str,
+        after: Option<&str>,
+        start: Option<u64>,
+    ) -> Result<impl Stream<Item = Result<Live<T>, Error>> + use<T>, Error> {
+        let stream = self.hub.bus().info().await?;
+        let after = match after {
+            Some(cursor) => Some(self.cursors.open(cursor, &stream, filter, principal)?),
+            None => start,
+        };
+        let following = Following {
+            subscriber: self.hub.subscribe(filter, after)?,
+            cursors: self.cursors.clone(),
+            stream: stream.identity,
+            scope: filter.to_owned(),
+            principal: principal.clone(),
+            versions: HashMap::new(),
+            cursor: None,
+            ended: false,
+        };
+        Ok(stream::unfold(following, |mut following| async move {
+            let item = following.next().await?;
+            Some((item, following))
+        }))
+    }
+
+    /// A cursor for this moment: what is read after it and what is followed
+    /// from it overlap, and leave no gap.
+    pub async fn cursor_now(&self, caller: &Caller) -> Result<String, Error> {
+        let principal = user(caller)?;
+        let stream = self.hub.bus().info().await?;
+        Ok(self
+            .cursors
+            .make(&stream.identity, ANY, principal, stream.last))
+    }
+
+    pub async fn notification_fetch_many(
+        &self,
+        ids: &[NotificationId],
+    ) -> Result<HashMap<NotificationId, Notification>, Error> {
+        Ok(store::notification_fetch_many(self.database.read(), ids).await?)
+    }
+
+    /// A page of an inbox, the newest first: for its user and administrators.
+    pub async fn notification_list(
+        &self,
+        caller: &Caller,
+        owner: &UserId,
+        request: &PageRequest,
+    ) -> Result<Slice<Notification>, Error> {
+        user(caller)?;
+        if !caller.may_see(owner) {
+            return Err(Error::Forbidden);
+        }
+        let page = request.check::<String>()?;
+        let rows = store::notification_list(self.database.read(), owner, &page).await?;
+        Ok(page.slice(rows))
+    }
+
+    pub async fn notification_count(&self, owner: &UserId) -> Result<u64, Error> {
+        Ok(store::notification_count(self.database.read(), owner).await?)
+    }
+
+    /// Marks one of the caller's notifications as read.
+    pub async fn notification_read(
+        &self,
+        caller: &Caller,
+        id: &str,
+    ) -> Result<Notification, Error> {
+        let owner = user(caller)?;
+        let id = NotificationId::parse(id).ok_or(Error::NoSuchNotification)?;
+        let txn = self.database.begin().await?;
+        store::notification_fetch_many(&txn, std::slice::from_ref(&id))
+            .await?
+            .remove(&id)
+            .filter(|notification| notification.user_id == *owner)
+            .ok_or(Error::NoSuchNotification)?;
+        store::notification_read_in_txn(&txn, &id, self.clock.now()).await?;
+        let read = store::notification_fetch_many(&txn, std::slice::from_ref(&id))
+            .await?
+            .remove(&id)
+            .ok_or(Error::NoSuchNotification)?;
+        txn.commit().await?;
+        Ok(read)
+    }
+}
+
+struct Following {
+    subscriber: Subscriber,
+    cursors: CursorKey,
+    stream: String,
+    scope: String,
+    principal: UserId,
+    /// The last version given out of each aggregate.
+    versions: HashMap<String, u64>,
+    cursor: Option<String>,
+    ended: bool,
+}
+
+impl Following {
+    async fn next<T: DeserializeOwned>(&mut self) -> Option<Result<Live<T>, Error>> {
+        if self.ended {
+            return None;
+        }
+        loop {
+            let message = match self.subscriber.next().await {
+                Ok(Some(message)) => message,
+                Ok(None) => {
+                    self.ended = true;
+                    return Some(Err(Error::ResumeRequired {
+                        cursor: self.cursor.clone(),
+                    }));
+                }
+                Err(error) => {
+                    self.ended = true;
+                    return Some(Err(error.into()));
+                }
+            };
+            let event: Event<T> = match serde_json::from_str(&message.payload) {
+                Ok(event) => event,
+                Err(error) => {
+                    tracing::error!(%error, sequence = message.sequence, "an event cannot be read and is passed over");
+                    continue;
+                }
+            };
+            if self.versions.len() >= MAX_REMEMBERED {
+                self.versions.clear();
+            }
+            let seen = self.versions.entry(event.subject.clone()).or_insert(0);
+            if event.aggregateversion <= *seen {
+                continue;
+            }
+            *seen = event.aggregateversion;
+            let cursor = self.cursors.make(
+                &self.stream,
+                &self.scope,
+                &self.principal,
+                message.sequence,
+            );
+            self.cursor = Some(cursor.clone());
+            return Some(Ok(Live { cursor, event }));
+        }
+    }
+}
+
+fn user(caller: &Caller) -> Result<&UserId, Error> {
+    caller.user_id().ok_or(Error::Unauthenticated)
+}

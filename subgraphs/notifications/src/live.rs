@@ -1,0 +1,186 @@
+//! Live messages: the process reads the bus once and fans out in memory.
+//!
+//! A subscriber attaches first and learns the join point, the last sequence
+//! that was handed out before it. What is older it reads from the bus; what is
+//! newer arrives by its channel. Nothing falls between.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::StreamExt;
+use stoa_kit::bus::{Backoff, Bus, BusError, Message};
+use stoa_schema::events::ALL_SUBJECTS;
+use tokio::sync::mpsc;
+
+use crate::error::Error;
+
+/// How many messages may wait for one subscriber.
+const BUFFER: usize = 256;
+/// How many subscribers one process takes.
+const MAX_SUBSCRIBERS: usize = 20_000;
+const REPLAY_BATCH: u64 = 256;
+
+/// The process's one reader.
+#[derive(Clone)]
+pub struct Hub {
+    bus: Arc<dyn Bus>,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    /// The last sequence handed out.
+    position: u64,
+    /// Channels by the subjects that they want: one subject, or all of one owner.
+    channels: HashMap<String, Vec<mpsc::Sender<Message>>>,
+    count: usize,
+}
+
+impl Hub {
+    /// A hub that hands out what comes after `position`.
+    pub fn new(bus: Arc<dyn Bus>, position: u64) -> Self {
+        Self {
+            bus,
+            state: Arc::new(Mutex::new(State {
+                position,
+                channels: HashMap::new(),
+                count: 0,
+            })),
+        }
+    }
+
+    pub fn bus(&self) -> &Arc<dyn Bus> {
+        &self.bus
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics under the lock; if it did, the state is still whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the bus and hands out until the process ends.
+    pub async fn run(self) {
+        let mut pause = Backoff::default();
+        loop {
+            let after = self.state().position;
+            match self.bus.follow(ALL_SUBJECTS, after).await {
+                Ok(mut messages) => {
+                    pause = Backoff::default();
+                    while let Some(message) = messages.next().await {
+                        self.hand_out(&message);
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "live updates wait for the event bus"),
+            }
+            pause.wait().await;
+        }
+    }
+
+    fn hand_out(&self, message: &Message) {
+        let mut state = self.state();
+        state.position = state.position.max(message.sequence);
+        let subject = message.subject.to_string();
+        let owner = subject
+            .rsplit_once('.')
+            .map(|(owner, _)| format!("{owner}.*"));
+        for key in [Some(subject), owner].into_iter().flatten() {
+            let Some(channels) = state.channels.get_mut(&key) else {
+                continue;
+            };
+            let before = channels.len();
+            // A full channel is closed: its subscriber reads what is in it,
+            // learns that it was too slow, and resumes.
+            channels.retain(|channel| channel.try_send(message.clone()).is_ok());
+            let dropped = before - channels.len();
+            if channels.is_empty() {
+                state.channels.remove(&key);
+            }
+            state.count -= dropped;
+        }
+    }
+
+    /// Subscribes to one subject, or to all of one owner (`stoa.orders.ID.*`),
+    /// past a sequence; without one, from now on.
+    ///
+    /// # Errors
+    /// If there are too many subscribers.
+    pub fn subscribe(&self, filter: &str, after: Option<u64>) -> Result<Subscriber, Error> {
+        let (sender, live) = mpsc::channel(BUFFER);
+        let mut state = self.state();
+        if state.count >= MAX_SUBSCRIBERS {
+            state.sweep();
+            if state.count >= MAX_SUBSCRIBERS {
+                return Err(Error::TooManySubscribers);
+            }
+        }
+        state.count += 1;
+        state
+            .channels
+            .entry(filter.to_owned())
+            .or_default()
+            .push(sender);
+        let join = state.position;
+        Ok(Subscriber {
+            bus: self.bus.clone(),
+            filter: filter.to_owned(),
+            at: after.unwrap_or(join),
+            join,
+            replayed: VecDeque::new(),
+            live,
+        })
+    }
+}
+
+impl State {
+    /// Forgets the channels whose subscribers are gone.
+    fn sweep(&mut self) {
+        for channels in self.channels.values_mut() {
+            channels.retain(|channel| !channel.is_closed());
+        }
+        self.channels.retain(|_, channels| !channels.is_empty());
+        self.count = self.channels.values().map(Vec::len).sum();
+    }
+}
+
+/// One subscriber's way through the stream.
+pub struct Subscriber {
+    bus: Arc<dyn Bus>,
+    filter: String,
+    /// The last sequence given out, or passed over.
+    at: u64,
+    join: u64,
+    replayed: VecDeque<Message>,
+    live: mpsc::Receiver<Message>,
+}
+
+impl Subscriber {
+    /// The next message, in order and once; `None` if this subscriber was too
+    /// slow and must resume.
+    ///
+    /// # Errors
+    /// If the bus cannot be read.
+    pub async fn next(&mut self) -> Result<Option<Message>, BusError> {
+        if self.replayed.is_empty() && self.at < self.join {
+            let batch = self.bus.read(&self.filter, self.at, REPLAY_BATCH).await?;
+            let join = self.join;
+            self.replayed = batch
+                .into_iter()
+                .filter(|message| message.sequence <= join)
+                .collect();
+            if self.replayed.is_empty() {
+                // Nothing is left before the join point.
+                self.at = join;
+            }
+        }
+        if let Some(message) = self.replayed.pop_front() {
+            self.at = message.sequence;
+            return Ok(Some(message));
+        }
+        while let Some(message) = self.live.recv().await {
+            if message.sequence > self.at {
+                self.at = message.sequence;
+                return Ok(Some(message));
+            }
+        }
+        Ok(None)
+    }
+}

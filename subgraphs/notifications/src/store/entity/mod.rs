@@ -1,0 +1,4 @@
+//! Rows.
+
+pub mod known_order;
+pub mod notification;

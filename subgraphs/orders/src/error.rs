@@ -1,0 +1,50 @@
+//! What can go wrong here, whatever the transport.
+
+use sea_orm::DbErr;
+use stoa_kit::graphql::{
+    BAD_USER_INPUT, Coded, FORBIDDEN, INTERNAL, UNAUTHENTICATED, UNAVAILABLE,
+};
+use stoa_kit::page::PageError;
+use stoa_kit::peer::PeerError;
+
+use crate::domain::Problem;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("sign in first")]
+    Unauthenticated,
+    #[error("this belongs to somebody else")]
+    Forbidden,
+    /// What the client can mend; answered as `userErrors`.
+    #[error("the input is not valid")]
+    Invalid(Vec<Problem>),
+    #[error(transparent)]
+    Page(#[from] PageError),
+    /// A peer did not answer; nothing was decided, and a repeat is safe.
+    #[error("stock cannot be reserved at the moment; repeat with the same idempotency key")]
+    PeerUnavailable(#[from] PeerError),
+    #[error(transparent)]
+    Database(#[from] DbErr),
+    #[error("a stored value cannot be read: {0}")]
+    Corrupt(String),
+    #[error("the payment provider failed: {0}")]
+    Payment(String),
+}
+
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Self {
+        Self::Invalid(vec![problem])
+    }
+}
+
+impl Coded for Error {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Unauthenticated => UNAUTHENTICATED,
+            Self::Forbidden => FORBIDDEN,
+            Self::Invalid(_) | Self::Page(_) => BAD_USER_INPUT,
+            Self::PeerUnavailable(_) => UNAVAILABLE,
+            Self::Database(_) | Self::Corrupt(_) | Self::Payment(_) => INTERNAL,
+        }
+    }
+}

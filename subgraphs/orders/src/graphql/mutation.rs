@@ -1,0 +1,147 @@
+//! Placing and changing orders.
+
+use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
+use stoa_kit::graphql::fault;
+
+use super::types::{AddressInput, Order, OrderUserError};
+use super::{app, call};
+use crate::app::Verb;
+use crate::domain::{self, Address, Request, RequestLine};
+use crate::error::Error;
+
+pub struct Mutation;
+
+#[derive(Debug, InputObject)]
+pub struct OrderLineInput {
+    pub product_id: ID,
+    /// Between 1 and 1,000.
+    pub quantity: i32,
+}
+
+#[derive(Debug, InputObject)]
+pub struct PlaceOrderInput {
+    /// At most 50; the same product on several lines is added up.
+    pub lines: Vec<OrderLineInput>,
+    pub shipping_address: AddressInput,
+    /// sandbox_approve or sandbox_decline.
+    pub payment_method: String,
+}
+
+/// What became of an order.
+#[derive(SimpleObject)]
+pub struct OrderPayload {
+    pub order: Option<Order>,
+    pub user_errors: Vec<OrderUserError>,
+}
+
+fn payload(done: Result<domain::Order, Error>) -> Result<OrderPayload> {
+    match done {
+        Ok(order) => Ok(OrderPayload {
+            order: Some(Order(order)),
+            user_errors: Vec::new(),
+        }),
+        Err(Error::Invalid(problems)) => Ok(OrderPayload {
+            order: None,
+            user_errors: problems.into_iter().map(Into::into).collect(),
+        }),
+        Err(error) => Err(fault(error)),
+    }
+}
+
+async fn change(
+    ctx: &Context<'_>,
+    verb: Verb,
+    order_id: &ID,
+    key: &ID,
+    reason: Option<String>,
+) -> Result<OrderPayload> {
+    let done = app(ctx)?
+        .order_change(&call(ctx)?.caller, verb, order_id, reason, key)
+        .await;
+    payload(done)
+}
+
+#[Object]
+impl Mutation {
+    /// Reserves the units and starts the payment. The order is PENDING until
+    /// that settles, about a second later.
+    async fn place_order(
+        &self,
+        ctx: &Context<'_>,
+        input: PlaceOrderInput,
+        #[graphql(desc = "Chosen by the client, one an order: a repeat answers the same order.")]
+        idempotency_key: ID,
+    ) -> Result<OrderPayload> {
+        let address = input.shipping_address;
+        let request = Request {
+            lines: input
+                .lines
+                .into_iter()
+                .map(|line| RequestLine {
+                    product_id: line.product_id.0,
+                    quantity: i64::from(line.quantity),
+                })
+                .collect(),
+            shipping_address: Address {
+                full_name: address.full_name,
+                line1: address.line1,
+                line2: address.line2,
+                city: address.city,
+                region: address.region,
+                postal_code: address.postal_code,
+                country: address.country,
+            },
+            payment_method: input.payment_method,
+        };
+        let done = app(ctx)?
+            .order_place(call(ctx)?, &request, &idempotency_key)
+            .await;
+        payload(done)
+    }
+
+    /// Calls off an order that is not shipped; money and units go back.
+    async fn cancel_order(
+        &self,
+        ctx: &Context<'_>,
+        order_id: ID,
+        idempotency_key: ID,
+        reason: Option<String>,
+    ) -> Result<OrderPayload> {
+        change(ctx, Verb::Cancel, &order_id, &idempotency_key, reason).await
+    }
+
+    /// For administrators.
+    async fn ship_order(
+        &self,
+        ctx: &Context<'_>,
+        order_id: ID,
+        idempotency_key: ID,
+        #[graphql(desc = "Kept in the order's history, such as a tracking number.")]
+        reason: Option<String>,
+    ) -> Result<OrderPayload> {
+        change(ctx, Verb::Ship, &order_id, &idempotency_key, reason).await
+    }
+
+    /// For administrators.
+    async fn deliver_order(
+        &self,
+        ctx: &Context<'_>,
+        order_id: ID,
+        idempotency_key: ID,
+        reason: Option<String>,
+    ) -> Result<OrderPayload> {
+        change(ctx, Verb::Deliver, &order_id, &idempotency_key, reason).await
+    }
+
+    /// Returns the whole amount; the units too, if they were not shipped. For
+    /// administrators.
+    async fn refund_order(
+        &self,
+        ctx: &Context<'_>,
+        order_id: ID,
+        idempotency_key: ID,
+        reason: Option<String>,
+    ) -> Result<OrderPayload> {
+        change(ctx, Verb::Refund, &order_id, &idempotency_key, reason).await
+    }
+}

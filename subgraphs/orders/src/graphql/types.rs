@@ -1,0 +1,284 @@
+//! Orders as clients see them.
+
+use std::sync::Arc;
+
+use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
+use chrono::{DateTime, Utc};
+use stoa_kit::clock::to_utc;
+use stoa_kit::graphql::{Connection, MoneyObject, fault};
+use stoa_kit::page::PageRequest;
+use stoa_schema::UserId;
+use stoa_schema::events::OrderStatus as Status;
+
+use super::loader::{HistoryOf, LinesOf};
+use super::{app, call, loader};
+use crate::domain::{self, Actor, ProblemCode};
+use crate::store::OrderFilter;
+
+/// Where an order stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub enum OrderStatus {
+    /// Placed; the units are reserved, the payment is under way.
+    Pending,
+    /// Paid.
+    Confirmed,
+    Shipped,
+    Delivered,
+    /// Called off before it was shipped, or never paid.
+    Cancelled,
+    Refunded,
+}
+
+impl From<Status> for OrderStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Pending => Self::Pending,
+            Status::Confirmed => Self::Confirmed,
+            Status::Shipped => Self::Shipped,
+            Status::Delivered => Self::Delivered,
+            Status::Cancelled => Self::Cancelled,
+            Status::Refunded => Self::Refunded,
+        }
+    }
+}
+
+impl From<OrderStatus> for Status {
+    fn from(status: OrderStatus) -> Self {
+        match status {
+            OrderStatus::Pending => Self::Pending,
+            OrderStatus::Confirmed => Self::Confirmed,
+            OrderStatus::Shipped => Self::Shipped,
+            OrderStatus::Delivered => Self::Delivered,
+            OrderStatus::Cancelled => Self::Cancelled,
+            OrderStatus::Refunded => Self::Refunded,
+        }
+    }
+}
+
+/// What somebody bought.
+pub struct Order(pub domain::Order);
+
+#[Object]
+impl Order {
+    async fn id(&self) -> ID {
+        ID(self.0.id.to_string())
+    }
+
+    /// For people: short, and unique.
+    async fn number(&self) -> &str {
+        &self.0.number
+    }
+
+    async fn customer(&self) -> Option<User> {
+        Some(User(self.0.customer_id.clone()))
+    }
+
+    async fn lines(&self, ctx: &Context<'_>) -> Result<Vec<OrderLine>> {
+        let key = LinesOf(self.0.id.clone());
+        let lines = loader(ctx)?.load_one(key).await.map_err(fault)?;
+        Ok(lines.unwrap_or_default().into_iter().map(OrderLine).collect())
+    }
+
+    /// The sum of the lines.
+    async fn total(&self) -> MoneyObject {
+        self.0.total.into()
+    }
+
+    async fn status(&self) -> OrderStatus {
+        self.0.status.into()
+    }
+
+    /// The states to which the order may move from here.
+    async fn next_statuses(&self) -> Vec<OrderStatus> {
+        domain::next_statuses(self.0.status)
+            .iter()
+            .map(|status| (*status).into())
+            .collect()
+    }
+
+    async fn shipping_address(&self) -> Address {
+        let address = self.0.shipping_address.clone();
+        Address {
+            full_name: address.full_name,
+            line1: address.line1,
+            line2: address.line2,
+            city: address.city,
+            region: address.region,
+            postal_code: address.postal_code,
+            country: address.country,
+        }
+    }
+
+    /// Every change of state, the first one first.
+    async fn history(&self, ctx: &Context<'_>) -> Result<Vec<OrderHistoryEntry>> {
+        let key = HistoryOf(self.0.id.clone());
+        let history = loader(ctx)?.load_one(key).await.map_err(fault)?;
+        Ok(history
+            .unwrap_or_default()
+            .into_iter()
+            .map(|change| OrderHistoryEntry {
+                status: change.status.into(),
+                previous_status: change.previous.map(Into::into),
+                actor: change.actor,
+                reason: change.reason,
+                occurred_at: to_utc(change.at),
+            })
+            .collect())
+    }
+
+    async fn created_at(&self) -> DateTime<Utc> {
+        to_utc(self.0.created_at)
+    }
+
+    async fn updated_at(&self) -> DateTime<Utc> {
+        to_utc(self.0.updated_at)
+    }
+}
+
+/// One product of an order. Name, SKU and price are those of the day.
+pub struct OrderLine(domain::Line);
+
+#[Object]
+impl OrderLine {
+    /// The product as it is now, if it still exists.
+    async fn product(&self) -> Option<Product> {
+        Some(Product {
+            id: ID(self.0.product_id.to_string()),
+        })
+    }
+
+    async fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    async fn sku(&self) -> &str {
+        &self.0.sku
+    }
+
+    async fn unit_price(&self) -> MoneyObject {
+        self.0.unit_price.into()
+    }
+
+    async fn quantity(&self) -> i32 {
+        i32::try_from(self.0.quantity).unwrap_or(i32::MAX)
+    }
+
+    /// Unit price times quantity.
+    async fn subtotal(&self) -> MoneyObject {
+        self.0.subtotal.into()
+    }
+}
+
+/// A change of an order's state.
+#[derive(SimpleObject)]
+pub struct OrderHistoryEntry {
+    status: OrderStatus,
+    /// Null for the first entry.
+    previous_status: Option<OrderStatus>,
+    actor: Actor,
+    reason: Option<String>,
+    occurred_at: DateTime<Utc>,
+}
+
+/// Where an order goes.
+#[derive(SimpleObject)]
+pub struct Address {
+    full_name: Option<String>,
+    line1: String,
+    line2: Option<String>,
+    city: String,
+    region: Option<String>,
+    postal_code: String,
+    /// ISO 3166-1 alpha-2.
+    country: String,
+}
+
+/// Where an order is to go.
+#[derive(Debug, InputObject)]
+pub struct AddressInput {
+    pub full_name: Option<String>,
+    pub line1: String,
+    pub line2: Option<String>,
+    pub city: String,
+    pub region: Option<String>,
+    pub postal_code: String,
+    /// ISO 3166-1 alpha-2, such as DE.
+    pub country: String,
+}
+
+#[derive(SimpleObject)]
+#[graphql(unresolvable)]
+pub struct Product {
+    id: ID,
+}
+
+/// A customer, as far as orders know them.
+pub struct User(pub UserId);
+
+#[Object]
+impl User {
+    async fn id(&self) -> ID {
+        ID(self.0.to_string())
+    }
+
+    /// The user's orders, the newest first: for themselves and administrators.
+    async fn orders(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "At most 100; 20 if not given.")] first: Option<i32>,
+        #[graphql(desc = "The cursor after which to go on.")] after: Option<String>,
+        status: Option<OrderStatus>,
+    ) -> Result<Option<Connection<Order>>> {
+        let filter = OrderFilter {
+            customer: Some(self.0.clone()),
+            status: status.map(Into::into),
+        };
+        list(ctx, filter, PageRequest { first, after })
+            .await
+            .map(Some)
+    }
+}
+
+/// A page of orders.
+pub async fn list(
+    ctx: &Context<'_>,
+    filter: OrderFilter,
+    page: PageRequest,
+) -> Result<Connection<Order>> {
+    let app = app(ctx)?;
+    let slice = app
+        .order_list(&call(ctx)?.caller, &filter, &page)
+        .await
+        .map_err(fault)?;
+    let counter = app.clone();
+    let count = move || {
+        let (app, filter) = (counter.clone(), filter.clone());
+        Box::pin(async move { app.order_count(&filter).await.map_err(fault) }) as _
+    };
+    Ok(Connection::new(
+        slice,
+        |order| order.id.to_string(),
+        Order,
+        Arc::new(count),
+    ))
+}
+
+/// Why an order was not placed or changed.
+#[derive(Debug, Clone, SimpleObject)]
+pub struct OrderUserError {
+    /// Where in the arguments.
+    pub field: Option<Vec<String>>,
+    pub code: ProblemCode,
+    /// For developers, in English.
+    pub message: String,
+}
+
+impl From<domain::Problem> for OrderUserError {
+    fn from(problem: domain::Problem) -> Self {
+        Self {
+            field: Some(problem.field),
+            code: problem.code,
+            message: problem.message,
+        }
+    }
+}

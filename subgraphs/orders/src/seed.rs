@@ -1,0 +1,109 @@
+//! Demo orders: some weeks of buying, in every state, made by the same verbs
+//! as any other order.
+
+use std::time::Duration;
+
+use stoa_kit::clock::{Clock, micros};
+use stoa_kit::identity::{Caller, Role};
+use stoa_kit::service::CallContext;
+use stoa_schema::{ProductId, UserId};
+
+use crate::app::{App, Verb};
+use crate::domain::{Address, Request, RequestLine};
+use crate::error::Error;
+use crate::payment::{APPROVE, DECLINE};
+use crate::store::{self, OrderFilter};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Who takes part.
+pub struct People {
+    pub admin: UserId,
+    pub customers: Vec<UserId>,
+}
+
+/// One past order: how long ago in days, by which customer, paid how, and what
+/// became of it.
+type Past = (u32, usize, &'static str, &'static [Verb]);
+
+const PAST: &[Past] = &[
+    (40, 0, APPROVE, &[Verb::Ship, Verb::Deliver]),
+    (33, 1, APPROVE, &[Verb::Ship, Verb::Deliver, Verb::Refund]),
+    (21, 0, DECLINE, &[]),
+    (14, 1, APPROVE, &[Verb::Cancel]),
+    (9, 0, APPROVE, &[Verb::Ship, Verb::Deliver]),
+    (5, 1, APPROVE, &[Verb::Ship]),
+    (3, 0, APPROVE, &[Verb::Ship]),
+    (1, 0, APPROVE, &[]),
+];
+
+/// Makes demo orders where there are none; answers how many.
+///
+/// # Errors
+/// If a step fails; what was made before stays.
+pub async fn seed(app: &App, people: &People, products: &[ProductId]) -> Result<usize, Error> {
+    if store::order_count(app.database.read(), &OrderFilter::default()).await? > 0
+        || products.is_empty()
+        || people.customers.is_empty()
+    {
+        return Ok(0);
+    }
+    let admin = Caller::User {
+        id: people.admin.clone(),
+        role: Role::Admin,
+    };
+    let now = app.clock.now();
+    for (index, (days, customer, method, verbs)) in PAST.iter().enumerate() {
+        let clock = Clock::manual(now - micros(DAY * *days));
+        let past = app.at(clock.clone());
+        let context = CallContext {
+            caller: Caller::User {
+                id: people.customers[customer % people.customers.len()].clone(),
+                role: Role::Customer,
+            },
+            correlation_id: format!("demo-order-{index}").into(),
+            ..CallContext::default()
+        };
+        let lines = (0..=index % 3)
+            .map(|line| RequestLine {
+                product_id: products[(index * 17 + line * 29) % products.len()].to_string(),
+                quantity: 1 + (line as i64),
+            })
+            .collect();
+        let request = Request {
+            lines,
+            shipping_address: address(*customer),
+            payment_method: (*method).to_owned(),
+        };
+        let order = past
+            .order_place(&context, &request, &format!("demo-order-{index}"))
+            .await?;
+        clock.advance(Duration::from_secs(1));
+        past.work_once().await?;
+        for verb in *verbs {
+            clock.advance(DAY);
+            let key = format!("demo-order-{index}-{verb:?}");
+            past.order_change(&admin, *verb, order.id.as_str(), None, &key)
+                .await?;
+            past.work_once().await?;
+        }
+    }
+    Ok(PAST.len())
+}
+
+fn address(customer: usize) -> Address {
+    let (name, line1, city, postal_code, country) = if customer == 0 {
+        ("Ada Marlow", "12 Canal Street", "Amsterdam", "1015 DZ", "NL")
+    } else {
+        ("Lin Okafor", "3 Rua das Flores", "Porto", "4050-262", "PT")
+    };
+    Address {
+        full_name: Some(name.to_owned()),
+        line1: line1.to_owned(),
+        line2: None,
+        city: city.to_owned(),
+        region: None,
+        postal_code: postal_code.to_owned(),
+        country: country.to_owned(),
+    }
+}

@@ -1,0 +1,6 @@
+//! Rows.
+
+pub mod order;
+pub mod order_history;
+pub mod order_line;
+pub mod payment;

@@ -1,0 +1,321 @@
+//! Rows and queries of orders. What is named `_in_txn` must be within a
+//! transaction.
+
+mod entity;
+pub mod task;
+
+use std::collections::HashMap;
+
+use entity::{order, order_history, order_line, payment};
+use sea_orm::ActiveValue::Set;
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
+    QueryOrder, QuerySelect, Select, Statement,
+};
+use stoa_kit::clock::Micros;
+use stoa_kit::outbox::outbox_append_in_txn;
+use stoa_kit::page::Page;
+use stoa_schema::events::{OrderStatus as Status, OrderStatusChanged};
+use stoa_schema::money::Currency;
+use stoa_schema::{Money, OrderId, ProductId, UserId};
+
+use crate::domain::{Actor, Change, Line, Order};
+use crate::error::Error;
+use task::{PaymentTask, StockTask};
+
+/// Which orders a list holds.
+#[derive(Debug, Clone, Default)]
+pub struct OrderFilter {
+    pub customer: Option<UserId>,
+    pub status: Option<Status>,
+}
+
+pub async fn order_fetch_many<C: ConnectionTrait>(
+    db: &C,
+    ids: &[OrderId],
+) -> Result<HashMap<OrderId, Order>, Error> {
+    let rows = order::Entity::find()
+        .filter(order::Column::Id.is_in(ids.iter().map(OrderId::as_str)))
+        .all(db)
+        .await?;
+    rows.into_iter()
+        .map(|row| to_order(row).map(|order| (order.id.clone(), order)))
+        .collect()
+}
+
+/// Reads an order and, on PostgreSQL, locks it for this transaction.
+pub async fn order_lock_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    id: &OrderId,
+) -> Result<Option<Order>, Error> {
+    let row = order::Entity::find_by_id(id.as_str())
+        .lock_exclusive()
+        .one(txn)
+        .await?;
+    row.map(to_order).transpose()
+}
+
+pub async fn order_list<C: ConnectionTrait>(
+    db: &C,
+    filter: &OrderFilter,
+    page: &Page<String>,
+) -> Result<Vec<Order>, Error> {
+    let mut select = filtered(filter);
+    if let Some(after) = &page.after {
+        select = select.filter(order::Column::Id.lt(after));
+    }
+    let rows = select
+        .order_by_desc(order::Column::Id)
+        .limit(page.limit())
+        .all(db)
+        .await?;
+    rows.into_iter().map(to_order).collect()
+}
+
+pub async fn order_count<C: ConnectionTrait>(db: &C, filter: &OrderFilter) -> Result<u64, DbErr> {
+    filtered(filter).count(db).await
+}
+
+fn filtered(filter: &OrderFilter) -> Select<order::Entity> {
+    let mut select = order::Entity::find();
+    if let Some(customer) = &filter.customer {
+        select = select.filter(order::Column::CustomerId.eq(customer.as_str()));
+    }
+    if let Some(status) = filter.status {
+        select = select.filter(order::Column::Status.eq(status.as_str()));
+    }
+    select
+}
+
+/// The next order number.
+pub async fn number_next_in_txn<C: ConnectionTrait>(txn: &C) -> Result<String, Error> {
+    let row = txn
+        .query_one_raw(Statement::from_string(
+            txn.get_database_backend(),
+            "UPDATE counter SET value = value + 1 WHERE name = 'order' RETURNING value",
+        ))
+        .await?
+        .ok_or_else(|| Error::Corrupt("the order counter is missing".to_owned()))?;
+    let value: i64 = row.try_get("", "value")?;
+    Ok(format!("S-{value}"))
+}
+
+/// Stores a new order: its row, lines, history, payment and event.
+pub async fn order_insert_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    order: &Order,
+    lines: &[Line],
+    payment: payment::Model,
+) -> Result<(), Error> {
+    order::Entity::insert(from_order(order)?.into_active_model().reset_all())
+        .exec_without_returning(txn)
+        .await?;
+    let rows = (0_i64..)
+        .zip(lines)
+        .map(|(position, line)| order_line::ActiveModel {
+            order_id: Set(order.id.to_string()),
+            position: Set(position),
+            product_id: Set(line.product_id.to_string()),
+            sku: Set(line.sku.clone()),
+            name: Set(line.name.clone()),
+            unit_price_minor: Set(line.unit_price.amount_minor),
+            quantity: Set(i64::from(line.quantity)),
+            subtotal_minor: Set(line.subtotal.amount_minor),
+        });
+    order_line::Entity::insert_many(rows)
+        .exec_without_returning(txn)
+        .await?;
+    payment::Entity::insert(payment.into_active_model().reset_all())
+        .exec_without_returning(txn)
+        .await?;
+    let placed = Change {
+        version: order.version,
+        status: order.status,
+        previous: None,
+        actor: Actor::Customer,
+        reason: None,
+        at: order.created_at,
+    };
+    change_append_in_txn(txn, order, &placed).await
+}
+
+/// Stores a transition: the order's state, its history and its event.
+pub async fn order_move_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    order: &Order,
+    change: &Change,
+) -> Result<(), Error> {
+    use sea_orm::sea_query::Expr;
+    order::Entity::update_many()
+        .col_expr(order::Column::Status, Expr::value(order.status.as_str()))
+        .col_expr(order::Column::Version, Expr::value(to_i64(order.version)))
+        .col_expr(order::Column::UpdatedAt, Expr::value(order.updated_at))
+        .filter(order::Column::Id.eq(order.id.as_str()))
+        .exec(txn)
+        .await?;
+    change_append_in_txn(txn, order, change).await
+}
+
+async fn change_append_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    order: &Order,
+    change: &Change,
+) -> Result<(), Error> {
+    order_history::Entity::insert(order_history::ActiveModel {
+        order_id: Set(order.id.to_string()),
+        version: Set(to_i64(change.version)),
+        status: Set(change.status.as_str().to_owned()),
+        previous_status: Set(change.previous.map(|status| status.as_str().to_owned())),
+        actor: Set(change.actor.as_str().to_owned()),
+        reason: Set(change.reason.clone()),
+        created_at: Set(change.at),
+    })
+    .exec_without_returning(txn)
+    .await?;
+    let event = OrderStatusChanged {
+        order_id: order.id.clone(),
+        number: order.number.clone(),
+        customer_id: order.customer_id.clone(),
+        status: change.status,
+        previous_status: change.previous,
+    };
+    outbox_append_in_txn(
+        txn,
+        event,
+        change.version,
+        change.at,
+        Some(&order.correlation_id),
+    )
+    .await?;
+    Ok(())
+}
+
+pub async fn line_fetch_many<C: ConnectionTrait>(
+    db: &C,
+    orders: &[OrderId],
+) -> Result<HashMap<OrderId, Vec<Line>>, Error> {
+    let ids = orders.iter().map(OrderId::as_str);
+    let currencies: HashMap<String, String> = order::Entity::find()
+        .select_only()
+        .column(order::Column::Id)
+        .column(order::Column::Currency)
+        .filter(order::Column::Id.is_in(ids.clone()))
+        .into_tuple()
+        .all(db)
+        .await?
+        .into_iter()
+        .collect();
+    let rows = order_line::Entity::find()
+        .filter(order_line::Column::OrderId.is_in(ids))
+        .order_by_asc(order_line::Column::OrderId)
+        .order_by_asc(order_line::Column::Position)
+        .all(db)
+        .await?;
+    let mut found: HashMap<OrderId, Vec<Line>> = HashMap::new();
+    for row in rows {
+        let currency = to_currency(currencies.get(&row.order_id).map_or("", String::as_str))?;
+        found
+            .entry(OrderId::trusted(row.order_id))
+            .or_default()
+            .push(Line {
+                product_id: ProductId::trusted(row.product_id),
+                sku: row.sku,
+                name: row.name,
+                unit_price: Money::new(row.unit_price_minor, currency),
+                quantity: u32::try_from(row.quantity).unwrap_or(u32::MAX),
+                subtotal: Money::new(row.subtotal_minor, currency),
+            });
+    }
+    Ok(found)
+}
+
+pub async fn history_fetch_many<C: ConnectionTrait>(
+    db: &C,
+    orders: &[OrderId],
+) -> Result<HashMap<OrderId, Vec<Change>>, Error> {
+    let rows = order_history::Entity::find()
+        .filter(order_history::Column::OrderId.is_in(orders.iter().map(OrderId::as_str)))
+        .order_by_asc(order_history::Column::OrderId)
+        .order_by_asc(order_history::Column::Version)
+        .all(db)
+        .await?;
+    let mut found: HashMap<OrderId, Vec<Change>> = HashMap::new();
+    for row in rows {
+        found
+            .entry(OrderId::trusted(row.order_id))
+            .or_default()
+            .push(Change {
+                version: row.version.unsigned_abs(),
+                status: to_status(&row.status)?,
+                previous: row.previous_status.as_deref().map(to_status).transpose()?,
+                actor: Actor::parse(&row.actor)
+                    .ok_or_else(|| Error::Corrupt(format!("actor {}", row.actor)))?,
+                reason: row.reason,
+                at: row.created_at,
+            });
+    }
+    Ok(found)
+}
+
+/// The payment of a new order.
+pub fn payment_row(order: &Order, provider: &str, method: &str, due_at: Micros) -> payment::Model {
+    payment::Model {
+        order_id: order.id.to_string(),
+        provider: provider.to_owned(),
+        method: method.to_owned(),
+        currency: order.total.currency.code().to_owned(),
+        amount_minor: order.total.amount_minor,
+        state: task::PaymentState::Pending.as_str().to_owned(),
+        task: PaymentTask::Settle.as_str().to_owned(),
+        due_at: Some(due_at),
+        attempts: 0,
+        created_at: order.created_at,
+        updated_at: order.created_at,
+    }
+}
+
+fn to_i64(version: u64) -> i64 {
+    i64::try_from(version).unwrap_or(i64::MAX)
+}
+
+fn to_status(text: &str) -> Result<Status, Error> {
+    Status::parse(text).ok_or_else(|| Error::Corrupt(format!("order status {text}")))
+}
+
+fn to_currency(code: &str) -> Result<Currency, Error> {
+    Currency::parse(code).ok_or_else(|| Error::Corrupt(format!("currency {code}")))
+}
+
+fn to_order(row: order::Model) -> Result<Order, Error> {
+    Ok(Order {
+        status: to_status(&row.status)?,
+        total: Money::new(row.total_minor, to_currency(&row.currency)?),
+        shipping_address: serde_json::from_str(&row.shipping_address)
+            .map_err(|error| Error::Corrupt(error.to_string()))?,
+        version: row.version.unsigned_abs(),
+        id: OrderId::trusted(row.id),
+        number: row.number,
+        customer_id: UserId::trusted(row.customer_id),
+        correlation_id: row.correlation_id,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+    })
+}
+
+fn from_order(order: &Order) -> Result<order::Model, Error> {
+    Ok(order::Model {
+        id: order.id.to_string(),
+        number: order.number.clone(),
+        customer_id: order.customer_id.to_string(),
+        status: order.status.as_str().to_owned(),
+        currency: order.total.currency.code().to_owned(),
+        total_minor: order.total.amount_minor,
+        shipping_address: serde_json::to_string(&order.shipping_address)
+            .map_err(|error| Error::Corrupt(error.to_string()))?,
+        version: to_i64(order.version),
+        stock_task: StockTask::None.as_str().to_owned(),
+        correlation_id: order.correlation_id.clone(),
+        created_at: order.created_at,
+        updated_at: order.updated_at,
+    })
+}

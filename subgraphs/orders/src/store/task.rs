@@ -1,0 +1,190 @@
+//! What is still to be done for an order outside its own database: stored with
+//! the change that calls for it, so that a crash forgets nothing.
+
+use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use stoa_kit::clock::Micros;
+use stoa_schema::money::Currency;
+use stoa_schema::{Money, OrderId};
+
+use super::entity::{order, payment};
+use crate::error::Error;
+use crate::payment::Payment;
+
+macro_rules! stored {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident => $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($variant),+ }
+
+        impl $name {
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+
+            pub fn parse(text: &str) -> Result<Self, Error> {
+                match text {
+                    $($text => Ok(Self::$variant),)+
+                    other => Err(Error::Corrupt(format!("{} {other}", stringify!($name)))),
+                }
+            }
+        }
+    };
+}
+
+stored! {
+    /// What the products service still has to be told of an order.
+    StockTask { None => "NONE", Release => "RELEASE" }
+}
+
+stored! {
+    /// What the provider still has to be asked or told of a payment.
+    PaymentTask { None => "NONE", Settle => "SETTLE", Void => "VOID", Refund => "REFUND" }
+}
+
+stored! {
+    /// Where the money is.
+    PaymentState {
+        Pending => "PENDING",
+        Captured => "CAPTURED",
+        Declined => "DECLINED",
+        Voided => "VOIDED",
+        Refunded => "REFUNDED",
+    }
+}
+
+/// A payment that something is to be done about.
+#[derive(Debug, Clone)]
+pub struct DuePayment {
+    pub payment: Payment,
+    pub task: PaymentTask,
+    pub state: PaymentState,
+    pub attempts: i64,
+}
+
+pub async fn payment_due<C: ConnectionTrait>(
+    db: &C,
+    now: Micros,
+    limit: u64,
+) -> Result<Vec<DuePayment>, Error> {
+    let rows = payment::Entity::find()
+        .filter(payment::Column::Task.ne(PaymentTask::None.as_str()))
+        .filter(payment::Column::DueAt.lte(now))
+        .order_by_asc(payment::Column::DueAt)
+        .limit(limit)
+        .all(db)
+        .await?;
+    rows.into_iter().map(to_due).collect()
+}
+
+/// When the next payment is due, if any is.
+pub async fn payment_next_due<C: ConnectionTrait>(db: &C) -> Result<Option<Micros>, DbErr> {
+    let row = payment::Entity::find()
+        .filter(payment::Column::Task.ne(PaymentTask::None.as_str()))
+        .order_by_asc(payment::Column::DueAt)
+        .limit(1)
+        .one(db)
+        .await?;
+    Ok(row.and_then(|row| row.due_at))
+}
+
+pub async fn payment_fetch<C: ConnectionTrait>(
+    db: &C,
+    order: &OrderId,
+) -> Result<DuePayment, Error> {
+    let row = payment::Entity::find_by_id(order.as_str())
+        .one(db)
+        .await?
+        .ok_or_else(|| Error::Corrupt(format!("order {order} has no payment")))?;
+    to_due(row)
+}
+
+fn to_due(row: payment::Model) -> Result<DuePayment, Error> {
+    let currency = Currency::parse(&row.currency)
+        .ok_or_else(|| Error::Corrupt(format!("currency {}", row.currency)))?;
+    Ok(DuePayment {
+        task: PaymentTask::parse(&row.task)?,
+        state: PaymentState::parse(&row.state)?,
+        attempts: row.attempts,
+        payment: Payment {
+            order_id: OrderId::trusted(row.order_id),
+            method: row.method,
+            amount: Money::new(row.amount_minor, currency),
+            started_at: row.created_at,
+        },
+    })
+}
+
+/// Sets where the money is and what is to be done next, at once.
+pub async fn payment_set_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    order: &OrderId,
+    state: PaymentState,
+    task: PaymentTask,
+    now: Micros,
+) -> Result<(), DbErr> {
+    payment::Entity::update_many()
+        .col_expr(payment::Column::State, Expr::value(state.as_str()))
+        .col_expr(payment::Column::Task, Expr::value(task.as_str()))
+        .col_expr(payment::Column::DueAt, Expr::value(now))
+        .col_expr(payment::Column::Attempts, Expr::value(0_i64))
+        .col_expr(payment::Column::UpdatedAt, Expr::value(now))
+        .filter(payment::Column::OrderId.eq(order.as_str()))
+        .exec(txn)
+        .await?;
+    Ok(())
+}
+
+/// Puts a task off, unless it has changed meanwhile.
+pub async fn payment_postpone_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    order: &OrderId,
+    task: PaymentTask,
+    due_at: Micros,
+) -> Result<(), DbErr> {
+    payment::Entity::update_many()
+        .col_expr(payment::Column::DueAt, Expr::value(due_at))
+        .col_expr(
+            payment::Column::Attempts,
+            Expr::col(payment::Column::Attempts).add(1),
+        )
+        .filter(payment::Column::OrderId.eq(order.as_str()))
+        .filter(payment::Column::Task.eq(task.as_str()))
+        .exec(txn)
+        .await?;
+    Ok(())
+}
+
+pub async fn stock_task_set_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    order: &OrderId,
+    task: StockTask,
+) -> Result<(), DbErr> {
+    order::Entity::update_many()
+        .col_expr(order::Column::StockTask, Expr::value(task.as_str()))
+        .filter(order::Column::Id.eq(order.as_str()))
+        .exec(txn)
+        .await?;
+    Ok(())
+}
+
+/// The orders whose stock is to be released, with their correlation ids.
+pub async fn stock_release_due<C: ConnectionTrait>(
+    db: &C,
+    limit: u64,
+) -> Result<Vec<(OrderId, String)>, DbErr> {
+    let rows: Vec<(String, String)> = order::Entity::find()
+        .select_only()
+        .column(order::Column::Id)
+        .column(order::Column::CorrelationId)
+        .filter(order::Column::StockTask.eq(StockTask::Release.as_str()))
+        .order_by_asc(order::Column::Id)
+        .limit(limit)
+        .into_tuple()
+        .all(db)
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(id, correlation)| (OrderId::trusted(id), correlation))
+        .collect())
+}

@@ -1,0 +1,202 @@
+//! What happens after an order's answer: its payment settles, money goes back,
+//! units go back. Each step is stored before it is due and may run again.
+
+use std::time::Duration;
+
+use stoa_kit::clock::micros;
+use stoa_schema::OrderId;
+use stoa_schema::events::OrderStatus as Status;
+use stoa_schema::peer::{CommitStock, ReleaseStock};
+
+use crate::app::App;
+use crate::domain::{self, Actor};
+use crate::error::Error;
+use crate::payment::Outcome;
+use crate::store;
+use crate::store::task::{self, DuePayment, PaymentState, PaymentTask, StockTask};
+
+const BATCH: u64 = 100;
+/// How soon to ask again about a payment that is not decided.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How long the worker sleeps when nothing is due.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// Works until the process ends.
+pub async fn run_for_ever(app: App) {
+    loop {
+        let pause = match app.work_once().await {
+            Ok(pause) => pause,
+            Err(error) => {
+                tracing::warn!(%error, "the order worker waits");
+                IDLE
+            }
+        };
+        let _ = tokio::time::timeout(pause, app.work.notified()).await;
+    }
+}
+
+impl App {
+    /// Does what is due; answers how long nothing more will be.
+    ///
+    /// # Errors
+    /// If the database fails. Failures of peers and of the provider are put
+    /// off, each on its own.
+    pub async fn work_once(&self) -> Result<Duration, Error> {
+        for (order, correlation) in task::stock_release_due(self.database.read(), BATCH).await? {
+            let release = ReleaseStock {
+                order_id: order.clone(),
+            };
+            match self.peers.call(&correlation, &release).await {
+                Ok(_) => {
+                    let txn = self.database.begin().await?;
+                    task::stock_task_set_in_txn(&txn, &order, StockTask::None).await?;
+                    txn.commit().await?;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, order_id = %order, "stock is not released yet");
+                    return Ok(IDLE);
+                }
+            }
+        }
+        let now = self.clock.now();
+        for due in task::payment_due(self.database.read(), now, BATCH).await? {
+            if let Err(error) = self.payment_work(&due).await {
+                tracing::warn!(%error, order_id = %due.payment.order_id, "a payment step will be repeated");
+                self.postpone(&due, backoff(due.attempts)).await?;
+            }
+        }
+        let next = task::payment_next_due(self.database.read()).await?;
+        Ok(next.map_or(IDLE, |at| {
+            let wait = u64::try_from(at - self.clock.now()).unwrap_or(0);
+            Duration::from_micros(wait).clamp(Duration::from_millis(1), IDLE)
+        }))
+    }
+
+    async fn payment_work(&self, due: &DuePayment) -> Result<(), Error> {
+        let payment = &due.payment;
+        match due.task {
+            PaymentTask::None => Ok(()),
+            PaymentTask::Settle => {
+                let now = self.clock.now();
+                match self.provider.outcome(payment, now).await {
+                    Ok(Outcome::Pending) => self.postpone(due, ASK_AGAIN).await,
+                    Ok(Outcome::Captured) => self.captured(&payment.order_id).await,
+                    Ok(Outcome::Declined) => {
+                        let reason = "the payment was declined";
+                        self.fail_order(&payment.order_id, PaymentState::Declined, reason)
+                            .await
+                    }
+                    Err(error) => Err(Error::Payment(error)),
+                }
+            }
+            PaymentTask::Void => {
+                self.provider
+                    .void(payment)
+                    .await
+                    .map_err(Error::Payment)?;
+                self.payment_done(&payment.order_id, PaymentState::Voided)
+                    .await
+            }
+            PaymentTask::Refund => {
+                self.provider
+                    .refund(payment)
+                    .await
+                    .map_err(Error::Payment)?;
+                self.payment_done(&payment.order_id, PaymentState::Refunded)
+                    .await
+            }
+        }
+    }
+
+    /// The money is there: the units become the order's, then it is confirmed.
+    async fn captured(&self, id: &OrderId) -> Result<(), Error> {
+        let correlation = store::order_fetch_many(self.database.read(), std::slice::from_ref(id))
+            .await?
+            .remove(id)
+            .map(|order| order.correlation_id)
+            .unwrap_or_default();
+        let commit = CommitStock {
+            order_id: id.clone(),
+        };
+        let stock = self.peers.call(&correlation, &commit).await?;
+        if !stock.committed {
+            let reason = "the reservation ran out before the payment came";
+            return self.fail_order(id, PaymentState::Captured, reason).await;
+        }
+        let now = self.clock.now();
+        let txn = self.database.begin().await?;
+        let Some(mut order) = store::order_lock_in_txn(&txn, id).await? else {
+            return Ok(());
+        };
+        if order.status == Status::Pending {
+            let change =
+                domain::transition(&mut order, Status::Confirmed, Actor::System, None, now)?;
+            store::order_move_in_txn(&txn, &order, &change).await?;
+            task::payment_set_in_txn(&txn, id, PaymentState::Captured, PaymentTask::None, now)
+                .await?;
+        } else {
+            // It was cancelled while we asked: the money goes back.
+            task::payment_set_in_txn(&txn, id, PaymentState::Captured, PaymentTask::Refund, now)
+                .await?;
+        }
+        txn.commit().await?;
+        self.committed();
+        Ok(())
+    }
+
+    /// Cancels an order that cannot be had; captured money goes back.
+    async fn fail_order(
+        &self,
+        id: &OrderId,
+        state: PaymentState,
+        reason: &str,
+    ) -> Result<(), Error> {
+        let now = self.clock.now();
+        let txn = self.database.begin().await?;
+        let Some(mut order) = store::order_lock_in_txn(&txn, id).await? else {
+            return Ok(());
+        };
+        if order.status == Status::Pending {
+            let change = domain::transition(
+                &mut order,
+                Status::Cancelled,
+                Actor::System,
+                Some(reason.to_owned()),
+                now,
+            )?;
+            store::order_move_in_txn(&txn, &order, &change).await?;
+            task::stock_task_set_in_txn(&txn, id, StockTask::Release).await?;
+        }
+        let todo = if state == PaymentState::Captured {
+            PaymentTask::Refund
+        } else {
+            PaymentTask::None
+        };
+        task::payment_set_in_txn(&txn, id, state, todo, now).await?;
+        txn.commit().await?;
+        self.committed();
+        Ok(())
+    }
+
+    async fn payment_done(&self, id: &OrderId, state: PaymentState) -> Result<(), Error> {
+        let txn = self.database.begin().await?;
+        task::payment_set_in_txn(&txn, id, state, PaymentTask::None, self.clock.now()).await?;
+        txn.commit().await?;
+        Ok(())
+    }
+
+    async fn postpone(&self, due: &DuePayment, by: Duration) -> Result<(), Error> {
+        let txn = self.database.begin().await?;
+        let at = self.clock.now() + micros(by);
+        task::payment_postpone_in_txn(&txn, &due.payment.order_id, due.task, at).await?;
+        txn.commit().await?;
+        Ok(())
+    }
+}
+
+/// From a tenth of a second to a minute, doubling.
+fn backoff(attempts: i64) -> Duration {
+    let doublings = u32::try_from(attempts.clamp(0, 10)).unwrap_or(0);
+    (ASK_AGAIN * 2_u32.pow(doublings)).min(LONGEST_PAUSE)
+}

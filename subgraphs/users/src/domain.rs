@@ -1,0 +1,158 @@
+//! Accounts, and the rules for what a person may enter.
+
+use stoa_kit::clock::Micros;
+use stoa_kit::identity::Role;
+use stoa_schema::UserId;
+
+pub const MAX_NAME: usize = 100;
+const MAX_EMAIL: usize = 254;
+const MIN_PASSWORD: usize = 10;
+/// Longer ones cost time to hash and add nothing.
+pub const MAX_PASSWORD: usize = 200;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Account {
+    pub id: UserId,
+    /// In lower case.
+    pub email: String,
+    pub password_hash: String,
+    pub first_name: String,
+    pub last_name: String,
+    pub role: Role,
+    pub is_active: bool,
+    pub created_at: Micros,
+    pub updated_at: Micros,
+}
+
+/// What is wrong with a client's input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where in the arguments.
+    pub field: Vec<String>,
+    pub code: ProblemCode,
+    pub message: String,
+}
+
+/// Why an account was not made, changed or signed in to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, async_graphql::Enum)]
+#[graphql(name = "AccountErrorCode")]
+pub enum ProblemCode {
+    /// A value is missing, too long or malformed.
+    Invalid,
+    /// Another account has this address.
+    EmailTaken,
+    /// The password is too short, too long or too easy to guess.
+    WeakPassword,
+    /// No active account has this address and this password.
+    InvalidCredentials,
+    /// The token is unknown, expired or was used before.
+    InvalidRefreshToken,
+}
+
+impl Problem {
+    pub fn new(field: &[&str], code: ProblemCode, message: impl Into<String>) -> Self {
+        Self {
+            field: field.iter().map(|&part| part.to_owned()).collect(),
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+/// An address as it is stored and compared.
+pub fn normal_email(email: &str) -> String {
+    email.trim().to_lowercase()
+}
+
+pub fn email_problem(email: &str) -> Option<Problem> {
+    let fits = email.len() <= MAX_EMAIL
+        && !email.chars().any(|c| c.is_whitespace() || c.is_control())
+        && email.split_once('@').is_some_and(|(local, domain)| {
+            !local.is_empty()
+                && local.len() <= 64
+                && !domain.contains('@')
+                && domain.contains('.')
+                && domain.split('.').all(|label| {
+                    !label.is_empty()
+                        && label
+                            .chars()
+                            .all(|c| c.is_alphanumeric() || c == '-')
+                })
+        });
+    (!fits).then(|| {
+        Problem::new(
+            &["input", "email"],
+            ProblemCode::Invalid,
+            "is not an e-mail address, such as ada@example.com",
+        )
+    })
+}
+
+/// Length counts most; beyond that only what is trivially guessed is refused.
+pub fn password_problem(password: &str, email: &str) -> Option<Problem> {
+    let length = password.chars().count();
+    let lower = password.to_lowercase();
+    let local = email.split('@').next().unwrap_or_default();
+    let mut distinct: Vec<char> = lower.chars().collect();
+    distinct.sort_unstable();
+    distinct.dedup();
+    let message = if length < MIN_PASSWORD || length > MAX_PASSWORD {
+        format!("must have between {MIN_PASSWORD} and {MAX_PASSWORD} characters")
+    } else if distinct.len() < 5 {
+        "must have at least 5 different characters".to_owned()
+    } else if COMMON.iter().any(|common| lower.starts_with(common) && length < common.len() + 4) {
+        "is among those that are tried first".to_owned()
+    } else if local.len() >= 4 && lower.contains(local) {
+        "must not contain the e-mail address".to_owned()
+    } else {
+        return None;
+    };
+    Some(Problem::new(
+        &["input", "password"],
+        ProblemCode::WeakPassword,
+        message,
+    ))
+}
+
+const COMMON: &[&str] = &[
+    "password", "passw0rd", "1234567890", "0123456789", "qwertyuiop", "qwerty1234", "abcdefghij",
+    "abcd1234", "iloveyou", "letmein", "welcome", "administrator", "changeme",
+];
+
+pub fn name_problem(field: &str, name: &str) -> Option<Problem> {
+    let length = name.trim().chars().count();
+    let fits = (1..=MAX_NAME).contains(&length) && !name.chars().any(char::is_control);
+    (!fits).then(|| {
+        Problem::new(
+            &["input", field],
+            ProblemCode::Invalid,
+            format!("must have between 1 and {MAX_NAME} characters, none of them control characters"),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for good in ["ada@stoa.test", "a.b+c@sub.example.co", "ü@exämple.de"] {
+            assert_eq!(email_problem(good), None, "{good}");
+        }
+        for bad in ["", "a", "@b.c", "a@b", "a@b..c", "a b@c.d", "a@b@c.d", "a@.c"] {
+            assert!(email_problem(bad).is_some(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn passwords() {
+        for good in ["stoa-demo-password", "correct horse battery"] {
+            assert_eq!(password_problem(good, "ada@stoa.test"), None, "{good}");
+        }
+        for bad in ["short", "aaaaaaaaaaaa", "password123", "qwertyuiop", "margaret-12"] {
+            assert!(password_problem(bad, "margaret@x.y").is_some(), "{bad}");
+        }
+        assert!(password_problem(&"x1y2z".repeat(41), "a@b.c").is_some());
+    }
+}

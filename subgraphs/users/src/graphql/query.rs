@@ -1,0 +1,77 @@
+//! Reading accounts.
+
+use std::sync::Arc;
+
+use async_graphql::dataloader::DataLoader;
+use async_graphql::{Context, ID, Object, Result};
+use stoa_kit::graphql::{Connection, fault};
+use stoa_kit::identity::Caller;
+use stoa_kit::page::PageRequest;
+use stoa_schema::UserId;
+
+use super::types::User;
+use super::{Accounts, app, call};
+use crate::error::Error;
+
+pub struct Query;
+
+#[Object]
+impl Query {
+    /// Who is signed in; null for nobody.
+    async fn me(&self, ctx: &Context<'_>) -> Result<Option<User>> {
+        match call(ctx)?.caller.user_id() {
+            Some(id) => fetch(ctx, id.clone()).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Anybody, for those who are signed in.
+    async fn user(&self, ctx: &Context<'_>, id: ID) -> Result<Option<User>> {
+        if call(ctx)?.caller == Caller::Anonymous {
+            return Err(fault(Error::Unauthenticated));
+        }
+        match UserId::parse(&id) {
+            Some(id) => fetch(ctx, id).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Everybody, the newest first: for administrators.
+    async fn users(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "At most 100; 20 if not given.")] first: Option<i32>,
+        #[graphql(desc = "The cursor after which to go on.")] after: Option<String>,
+    ) -> Result<Option<Connection<User>>> {
+        let app = app(ctx)?;
+        let slice = app
+            .account_list(&call(ctx)?.caller, &PageRequest { first, after })
+            .await
+            .map_err(fault)?;
+        let counter = app.clone();
+        let count = move || {
+            let app = counter.clone();
+            Box::pin(async move { app.account_count().await.map_err(fault) }) as _
+        };
+        Ok(Some(Connection::new(
+            slice,
+            |account| account.id.to_string(),
+            User,
+            Arc::new(count),
+        )))
+    }
+
+    #[graphql(entity)]
+    async fn find_user_by_id(&self, ctx: &Context<'_>, id: ID) -> Result<Option<User>> {
+        match UserId::parse(&id) {
+            Some(id) => fetch(ctx, id).await,
+            None => Ok(None),
+        }
+    }
+}
+
+async fn fetch(ctx: &Context<'_>, id: UserId) -> Result<Option<User>> {
+    let loader = ctx.data::<DataLoader<Accounts>>()?;
+    let found = loader.load_one(id).await.map_err(fault)?;
+    Ok(found.map(User))
+}

@@ -1,0 +1,114 @@
+//! Users and sessions as clients see them.
+
+use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
+use chrono::{DateTime, Utc};
+use stoa_kit::clock::to_utc;
+use stoa_kit::graphql::fault;
+use stoa_kit::identity::Role;
+
+use super::call;
+use crate::app;
+use crate::domain::{self, Account, ProblemCode};
+use crate::error::Error;
+
+/// What a user may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub enum UserRole {
+    /// Buys.
+    Customer,
+    /// Keeps the catalogue and moves everybody's orders.
+    Admin,
+}
+
+/// Somebody with an account.
+pub struct User(pub Account);
+
+#[Object]
+impl User {
+    async fn id(&self) -> ID {
+        ID(self.0.id.to_string())
+    }
+
+    /// For the user themselves and administrators.
+    async fn email(&self, ctx: &Context<'_>) -> Option<Result<&str>> {
+        let allowed = match call(ctx) {
+            Ok(call) => call.caller.may_see(&self.0.id),
+            Err(error) => return Some(Err(error)),
+        };
+        Some(if allowed {
+            Ok(&self.0.email)
+        } else {
+            Err(fault(Error::Forbidden))
+        })
+    }
+
+    async fn first_name(&self) -> &str {
+        &self.0.first_name
+    }
+
+    async fn last_name(&self) -> &str {
+        &self.0.last_name
+    }
+
+    async fn role(&self) -> UserRole {
+        match self.0.role {
+            Role::Customer => UserRole::Customer,
+            Role::Admin => UserRole::Admin,
+        }
+    }
+
+    /// False once the account is deleted.
+    async fn is_active(&self) -> bool {
+        self.0.is_active
+    }
+
+    async fn created_at(&self) -> DateTime<Utc> {
+        to_utc(self.0.created_at)
+    }
+
+    async fn updated_at(&self) -> DateTime<Utc> {
+        to_utc(self.0.updated_at)
+    }
+}
+
+/// What a signed-in client holds.
+#[derive(SimpleObject)]
+pub struct Session {
+    /// Goes into the header `Authorization: Bearer ...`.
+    access_token: String,
+    /// When the access token ends: 15 minutes from now.
+    expires_at: DateTime<Utc>,
+    /// Good for one refreshSession within seven days. Browsers hold it in an
+    /// httpOnly cookie as well.
+    refresh_token: String,
+}
+
+impl From<app::Session> for Session {
+    fn from(session: app::Session) -> Self {
+        Self {
+            access_token: session.access_token,
+            expires_at: to_utc(session.expires_at),
+            refresh_token: session.refresh_token,
+        }
+    }
+}
+
+/// Why an account was not made, changed or signed in to.
+#[derive(Debug, Clone, SimpleObject)]
+pub struct AccountUserError {
+    /// Where in the arguments.
+    pub field: Option<Vec<String>>,
+    pub code: ProblemCode,
+    /// For developers, in English.
+    pub message: String,
+}
+
+impl From<domain::Problem> for AccountUserError {
+    fn from(problem: domain::Problem) -> Self {
+        Self {
+            field: Some(problem.field),
+            code: problem.code,
+            message: problem.message,
+        }
+    }
+}

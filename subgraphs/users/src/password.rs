@@ -1,0 +1,95 @@
+//! Passwords: Argon2id with the library's parameters (19 MiB, two passes),
+//! on blocking threads, a few at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use argon2::Argon2;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use tokio::sync::Semaphore;
+
+use crate::error::Error;
+
+/// How many hashes may be computed at once; each takes 19 MiB.
+const AT_ONCE: usize = 4;
+/// How long to wait for a turn.
+const WAIT: Duration = Duration::from_secs(5);
+
+/// Hashes and verifies.
+#[derive(Clone)]
+pub struct Hasher {
+    turns: Arc<Semaphore>,
+    /// Verified against when there is no account, so that the answer takes as
+    /// long as when there is one.
+    nobody: Arc<str>,
+}
+
+impl Hasher {
+    pub fn new() -> Self {
+        let nobody = hash_now("no account has this password").unwrap_or_default();
+        Self {
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            nobody: nobody.into(),
+        }
+    }
+
+    /// A new hash in PHC format, with a fresh salt.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if too many wait.
+    pub async fn hash(&self, password: &str) -> Result<String, Error> {
+        let password = password.to_owned();
+        self.run(move || hash_now(&password)).await?
+    }
+
+    /// Whether a password fits a hash; without a hash, no, after as long.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if too many wait.
+    pub async fn verify(&self, password: &str, hash: Option<&str>) -> Result<bool, Error> {
+        let known = hash.is_some();
+        let hash = hash.unwrap_or(&self.nobody).to_owned();
+        let password = password.to_owned();
+        let fits = self
+            .run(move || {
+                PasswordHash::new(&hash).is_ok_and(|hash| {
+                    Argon2::default()
+                        .verify_password(password.as_bytes(), &hash)
+                        .is_ok()
+                })
+            })
+            .await?;
+        Ok(fits && known)
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let turn = tokio::time::timeout(WAIT, self.turns.clone().acquire_owned())
+            .await
+            .map_err(|_| Error::Busy)?
+            .map_err(|_| Error::Busy)?;
+        tokio::task::spawn_blocking(move || {
+            let done = work();
+            drop(turn);
+            done
+        })
+        .await
+        .map_err(|_| Error::Hashing)
+    }
+}
+
+impl Default for Hasher {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn hash_now(password: &str) -> Result<String, Error> {
+    Argon2::default()
+        .hash_password(password.as_bytes())
+        .map(|hash| hash.to_string())
+        .map_err(|_| Error::Hashing)
+}

@@ -1,0 +1,5 @@
+//! Rows.
+
+pub mod account;
+pub mod refresh_token;
+pub mod session;
