@@ -1,1 +1,43 @@
-//! The Stoa supergraph as a library.
+//! Stoa as a library: each role as a function that takes its configuration and
+//! a listener. `main.rs` is the command line over it; tests call it directly.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`cli`] | the command line |
+//! | [`settings`] | secrets, URLs and rules from the environment |
+//! | [`services`] | builds the four services on their databases |
+//! | [`up`] | everything in one process |
+//! | [`roles`] | the router alone, one subgraph alone |
+//! | [`local`] | the transport that calls subgraphs in this process |
+//! | [`seed`] | demo data |
+//! | [`schema`] | SDL: printing and composing |
+
+pub mod cli;
+pub mod local;
+pub mod roles;
+pub mod schema;
+pub mod seed;
+pub mod services;
+pub mod settings;
+pub mod up;
+
+/// Why a command stopped: one sentence that says what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Setting(#[from] stoa_kit::settings::SettingError),
+    #[error("{what}: {cause}")]
+    Failed { what: String, cause: String },
+    #[error("{0}")]
+    Composition(#[from] stoa_federation::CompositionErrors),
+}
+
+impl Error {
+    /// Says what was being done when something failed.
+    pub fn failed(what: impl Into<String>, cause: impl std::fmt::Display) -> Self {
+        Self::Failed {
+            what: what.into(),
+            cause: cause.to_string(),
+        }
+    }
+}

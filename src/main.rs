@@ -1,1 +1,16 @@
-fn main() {}
+//! The binary `stoa`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match stoa::cli::run(stoa::cli::Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("stoa: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,155 @@
-//! The router's server: GraphQL over HTTP, WebSocket and SSE; authentication, limits and the playground.
+//! The router's server. It composes nothing and knows no shop: it is given a
+//! supergraph, a transport and rules, and serves them.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`config`] | limits and rules, with their defaults |
+//! | [`pipeline`] | one operation from text to answer: parse, limit, plan, execute; caches |
+//! | [`limits`] | how deep and how large an operation may be |
+//! | [`auth`] | access tokens, verified against a JWK set |
+//! | [`headers`] | what passes to which subgraph, and back |
+//! | [`rate_limit`] | requests per client |
+//! | [`http`] | GraphQL over HTTP: POST, GET, content negotiation |
+//! | [`sse`] | server-sent events |
+//! | [`ws`] | `graphql-transport-ws` |
+//! | [`health`] | liveness, readiness, metrics |
+//! | [`playground`] | the page |
+
+pub mod auth;
+pub mod config;
+pub mod headers;
+pub mod health;
+pub mod http;
+pub mod limits;
+pub mod pipeline;
+pub mod playground;
+pub mod rate_limit;
+pub mod sse;
+pub mod ws;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::routing::{get, post};
+use stoa_engine::Transport;
+use stoa_federation::Supergraph;
+use stoa_kit::identity::IdentityKey;
+use stoa_kit::telemetry::CORRELATION_HEADER;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
+use tower_http::cors::CorsLayer;
+
+pub use auth::Verifier;
+pub use config::{Config, Limits, RateLimits};
+pub use headers::HeaderRules;
+use health::Check;
+use pipeline::Pipeline;
+
+/// Everything that a router serves.
+pub struct Server {
+    pub graph: Arc<Supergraph>,
+    pub transport: Arc<dyn Transport>,
+    /// Verifies access tokens; without it `Authorization` is forwarded as it is.
+    pub verifier: Option<Verifier>,
+    /// Signs the identity that subgraphs trust.
+    pub identity: Option<IdentityKey>,
+    pub config: Config,
+    /// What readiness depends on, by name.
+    pub checks: Vec<Check>,
+    /// Routes beside GraphQL, such as a service's pictures.
+    pub routes: Router,
+}
+
+/// What handlers share.
+struct Shared {
+    pipeline: Pipeline,
+    verifier: Option<Verifier>,
+    config: Config,
+    checks: Vec<Check>,
+    limiter: rate_limit::Limiter,
+    metrics: health::Metrics,
+    stop: CancellationToken,
+}
+
+/// Serves until `stop` is cancelled. Requests under way are finished; streams
+/// are ended.
+///
+/// # Errors
+/// If the listener fails.
+pub async fn serve(
+    server: Server,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let extra = server.routes.clone();
+    let shared = Arc::new(Shared {
+        limiter: rate_limit::Limiter::new(&server.config),
+        pipeline: Pipeline::new(
+            server.graph,
+            server.transport,
+            server.identity,
+            server.config.clone(),
+        ),
+        verifier: server.verifier,
+        config: server.config,
+        checks: server.checks,
+        metrics: health::Metrics::install(),
+        stop: stop.clone(),
+    });
+    let upkeep = tokio::spawn(
+        stop.clone()
+            .run_until_cancelled_owned(rate_limit::upkeep(shared.clone())),
+    );
+    // Events must leave at once, so a stream is never compressed.
+    let compress = DefaultPredicate::new().and(NotForContentType::const_new("text/event-stream"));
+    let cors = cors(&shared.config.cors_origins);
+    let app = Router::new()
+        .route("/graphql", post(http::post).get(http::get))
+        .route("/health", get(health::ready))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .route("/", get(playground::page))
+        .route("/assets/{*path}", get(playground::asset))
+        .with_state(shared)
+        .merge(extra)
+        .layer(cors)
+        .layer(CompressionLayer::new().compress_when(compress))
+        .layer(CatchPanicLayer::new());
+    let served = axum::serve(
+        listener,
+        app.into_make_service_with_connect_info::<SocketAddr>(),
+    )
+    .with_graceful_shutdown(stop.clone().cancelled_owned())
+    .await;
+    stop.cancel();
+    let _ = upkeep.await;
+    served
+}
+
+/// Lets the named origins call with their users' cookies; by default none.
+fn cors(origins: &[String]) -> CorsLayer {
+    let origins: Vec<HeaderValue> = origins
+        .iter()
+        .filter_map(|origin| origin.parse().ok())
+        .collect();
+    if origins.is_empty() {
+        return CorsLayer::new();
+    }
+    CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            HeaderName::from_static("last-event-id"),
+            HeaderName::from_static(CORRELATION_HEADER),
+        ])
+        .expose_headers([HeaderName::from_static(CORRELATION_HEADER)])
+        .allow_credentials(true)
+}

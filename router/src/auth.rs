@@ -1,0 +1,218 @@
+//! Access tokens: JWTs verified once, here, against a JWK set.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{HeaderMap, header};
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde::Deserialize;
+use stoa_kit::clock::{Clock, Micros};
+use stoa_kit::identity::{Caller, Role};
+use stoa_schema::UserId;
+use tokio::sync::RwLock;
+
+/// How far two machines' clocks may be apart.
+const LEEWAY_SECONDS: i64 = 5;
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// An unknown key makes us look for new ones, at most this often.
+const REFETCH_AFTER: Duration = Duration::from_secs(10);
+/// Asymmetric only: a public key must never serve as a shared secret.
+const ALGORITHMS: &[Algorithm] = &[
+    Algorithm::EdDSA,
+    Algorithm::ES256,
+    Algorithm::ES384,
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+];
+
+/// Who sends a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    pub caller: Caller,
+    /// When the token ends; nothing that it opened outlives that.
+    pub expires_at: Option<Micros>,
+}
+
+impl Principal {
+    pub const ANONYMOUS: Self = Self {
+        caller: Caller::Anonymous,
+        expires_at: None,
+    };
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    #[error("the Authorization header is not of the form \"Bearer TOKEN\"")]
+    Malformed,
+    #[error("the access token does not verify; sign in again")]
+    Invalid,
+    #[error("the access token has expired; refresh the session")]
+    Expired,
+    #[error("the keys that verify access tokens cannot be fetched at the moment")]
+    NoKeys,
+}
+
+impl AuthError {
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Malformed | Self::Invalid => "INVALID_TOKEN",
+            Self::Expired => "TOKEN_EXPIRED",
+            Self::NoKeys => "UNAVAILABLE",
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    sub: String,
+    exp: i64,
+    #[serde(default)]
+    role: Option<String>,
+}
+
+/// Verifies access tokens.
+#[derive(Clone)]
+pub struct Verifier {
+    keys: Arc<RwLock<Keys>>,
+    source: Option<(reqwest::Client, Arc<str>)>,
+    clock: Clock,
+}
+
+struct Keys {
+    set: JwkSet,
+    fetched: Option<tokio::time::Instant>,
+}
+
+impl Verifier {
+    /// With keys that are known in advance.
+    pub fn fixed(set: JwkSet, clock: Clock) -> Self {
+        Self {
+            keys: Arc::new(RwLock::new(Keys { set, fetched: None })),
+            source: None,
+            clock,
+        }
+    }
+
+    /// With keys that are fetched when first needed, and again when a token
+    /// names one that is not known.
+    ///
+    /// # Errors
+    /// If the HTTP client cannot be built.
+    pub fn fetched(url: &str, clock: Clock) -> Result<Self, reqwest::Error> {
+        let client = reqwest::Client::builder()
+            .timeout(FETCH_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        Ok(Self {
+            keys: Arc::new(RwLock::new(Keys {
+                set: JwkSet { keys: Vec::new() },
+                fetched: None,
+            })),
+            source: Some((client, url.into())),
+            clock,
+        })
+    }
+
+    /// Who sends a request with these headers; nobody without a token.
+    ///
+    /// # Errors
+    /// If there is a token and it is not good.
+    pub async fn principal(&self, headers: &HeaderMap) -> Result<Principal, AuthError> {
+        match headers.get(header::AUTHORIZATION) {
+            None => Ok(Principal::ANONYMOUS),
+            Some(value) => {
+                let value = value.to_str().map_err(|_| AuthError::Malformed)?;
+                self.bearer(value).await
+            }
+        }
+    }
+
+    /// Reads the value of an `Authorization` header.
+    ///
+    /// # Errors
+    /// If it is not a bearer token, or not a good one.
+    pub async fn bearer(&self, value: &str) -> Result<Principal, AuthError> {
+        let token = value
+            .split_once(' ')
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token.trim())
+            .ok_or(AuthError::Malformed)?;
+        let header = jsonwebtoken::decode_header(token).map_err(|_| AuthError::Invalid)?;
+        if !ALGORITHMS.contains(&header.alg) {
+            return Err(AuthError::Invalid);
+        }
+        let key = self.key(header.kid.as_deref()).await?;
+        let mut validation = Validation::new(header.alg);
+        validation.validate_aud = false;
+        // The time comes from our clock, not from the library's.
+        validation.validate_exp = false;
+        let claims = jsonwebtoken::decode::<Claims>(token, &key, &validation)
+            .map_err(|_| AuthError::Invalid)?
+            .claims;
+        let now = self.clock.now().div_euclid(1_000_000);
+        if claims.exp + LEEWAY_SECONDS <= now {
+            return Err(AuthError::Expired);
+        }
+        let role = claims.role.as_deref().and_then(Role::parse);
+        Ok(Principal {
+            caller: Caller::User {
+                id: UserId::trusted(claims.sub),
+                role: role.unwrap_or(Role::Customer),
+            },
+            expires_at: Some(claims.exp.saturating_mul(1_000_000)),
+        })
+    }
+
+    async fn key(&self, id: Option<&str>) -> Result<DecodingKey, AuthError> {
+        if let Some(key) = find(&self.keys.read().await.set, id)? {
+            return Ok(key);
+        }
+        self.refetch().await?;
+        find(&self.keys.read().await.set, id)?.ok_or(AuthError::Invalid)
+    }
+
+    /// Fetches the keys, unless somebody just did.
+    async fn refetch(&self) -> Result<(), AuthError> {
+        let Some((client, url)) = &self.source else {
+            return Ok(());
+        };
+        let recent = |keys: &Keys| keys.fetched.is_some_and(|at| at.elapsed() < REFETCH_AFTER);
+        if recent(&*self.keys.read().await) {
+            return Ok(());
+        }
+        let fetched = async {
+            client
+                .get(&**url)
+                .send()
+                .await?
+                .error_for_status()?
+                .json::<JwkSet>()
+                .await
+        };
+        match fetched.await {
+            Ok(set) => {
+                *self.keys.write().await = Keys {
+                    set,
+                    fetched: Some(tokio::time::Instant::now()),
+                };
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot fetch the keys that verify access tokens");
+                Err(AuthError::NoKeys)
+            }
+        }
+    }
+}
+
+fn find(set: &JwkSet, id: Option<&str>) -> Result<Option<DecodingKey>, AuthError> {
+    let jwk = match id {
+        Some(id) => set.find(id),
+        None => set.keys.first().filter(|_| set.keys.len() == 1),
+    };
+    jwk.map(DecodingKey::from_jwk)
+        .transpose()
+        .map_err(|_| AuthError::Invalid)
+}

@@ -1,0 +1,80 @@
+//! Limits and rules. The defaults are those of the shop's own clients with
+//! room to spare.
+
+use std::time::Duration;
+
+use crate::headers::HeaderRules;
+
+/// How a router behaves.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    pub limits: Limits,
+    /// `None` switches rate limits off.
+    pub rate_limits: Option<RateLimits>,
+    pub headers: HeaderRules,
+    /// Refuses `__schema` and `__type`.
+    pub hide_schema: bool,
+    /// Origins other than the router's own that pages may call from.
+    pub cors_origins: Vec<String>,
+}
+
+/// What one request may cost.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes of a request's body, or of one WebSocket message.
+    pub body: usize,
+    /// Tokens of a document.
+    pub tokens: usize,
+    /// How deep fields may nest.
+    pub depth: usize,
+    /// Fields after fragments are expanded.
+    pub fields: usize,
+    /// Aliases after fragments are expanded.
+    pub aliases: usize,
+    /// Fields at the root.
+    pub root_fields: usize,
+    /// How long a query or mutation may take.
+    pub timeout: Duration,
+    /// Subscriptions of one WebSocket connection.
+    pub operations_per_socket: usize,
+    /// Subscriptions of the whole process.
+    pub subscriptions: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body: 1024 * 1024,
+            tokens: 5_000,
+            depth: 15,
+            fields: 2_000,
+            aliases: 100,
+            root_fields: 20,
+            timeout: Duration::from_secs(30),
+            operations_per_socket: 100,
+            subscriptions: 10_000,
+        }
+    }
+}
+
+/// How many requests one client address may send.
+#[derive(Debug, Clone)]
+pub struct RateLimits {
+    pub window: Duration,
+    pub requests: u32,
+    /// The tighter limit for the fields below.
+    pub guarded_requests: u32,
+    /// Mutation fields that guess at secrets.
+    pub guarded_fields: Vec<String>,
+}
+
+impl Default for RateLimits {
+    fn default() -> Self {
+        Self {
+            window: Duration::from_secs(15 * 60),
+            requests: 5_000,
+            guarded_requests: 500,
+            guarded_fields: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,433 @@
+//! One operation, from text to answer: parse and validate, limit, plan,
+//! coerce variables, execute. Parsed documents and plans are cached by their
+//! full text.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use apollo_compiler::executable::{Operation, OperationType};
+use apollo_compiler::parser::Parser;
+use apollo_compiler::request::coerce_variable_values;
+use apollo_compiler::response::JsonMap;
+use apollo_compiler::validation::Valid;
+use apollo_compiler::{ExecutableDocument, Node, introspection};
+use axum::http::{HeaderMap, HeaderValue, header};
+use futures_util::stream::{BoxStream, StreamExt};
+use serde_json::{Map, Value};
+use stoa_engine::{Execution, GraphQLError, Response, Transport};
+use stoa_federation::operation::{Conditions, condition_variables};
+use stoa_federation::plan::{PlanError, plan};
+use stoa_federation::{QueryPlan, Supergraph, apollo_compiler};
+use stoa_kit::clock::Clock;
+use stoa_kit::identity::{IDENTITY_HEADER, IdentityKey};
+use stoa_kit::telemetry::{CORRELATION_HEADER, TRACE_HEADER};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::auth::Principal;
+use crate::config::Config;
+use crate::limits;
+
+/// How many documents are kept, and how many plans of each: one for every
+/// combination of values that its conditions read.
+const DOCUMENTS: u64 = 1_000;
+const PLANS_PER_DOCUMENT: usize = 64;
+const RECURSION: usize = 200;
+
+/// A request as any transport brings it.
+#[derive(Debug, Clone, Default)]
+pub struct GraphqlRequest {
+    pub query: String,
+    pub operation_name: Option<String>,
+    pub variables: Map<String, Value>,
+}
+
+/// Who sends a request, and how it is called in logs.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub principal: Principal,
+    pub correlation_id: Arc<str>,
+    pub headers: Arc<HeaderMap>,
+    /// The cursor of the last event that an event stream's client saw.
+    pub last_event_id: Option<String>,
+}
+
+/// A valid document and one of its operations.
+pub struct Prepared {
+    document: Valid<ExecutableDocument>,
+    operation: Node<Operation>,
+    conditions: Vec<apollo_compiler::Name>,
+    plans: Mutex<HashMap<Conditions, Arc<QueryPlan>>>,
+}
+
+impl Prepared {
+    pub fn kind(&self) -> OperationType {
+        self.operation.operation_type
+    }
+
+    pub fn name(&self) -> Option<&str> {
+        self.operation.name.as_ref().map(|name| name.as_str())
+    }
+
+    /// The names of the fields at the root.
+    pub fn root_fields(&self) -> impl Iterator<Item = &str> {
+        self.operation
+            .root_fields(&self.document)
+            .map(|field| field.name.as_str())
+    }
+}
+
+/// Executes operations of one graph.
+pub struct Pipeline {
+    graph: Arc<Supergraph>,
+    transport: Arc<dyn Transport>,
+    identity: Option<IdentityKey>,
+    config: Config,
+    documents: moka::sync::Cache<(String, Option<String>), Arc<Prepared>>,
+    subscriptions: Arc<Semaphore>,
+    clock: Clock,
+}
+
+impl Pipeline {
+    pub fn new(
+        graph: Arc<Supergraph>,
+        transport: Arc<dyn Transport>,
+        identity: Option<IdentityKey>,
+        config: Config,
+    ) -> Self {
+        Self {
+            subscriptions: Arc::new(Semaphore::new(config.limits.subscriptions)),
+            graph,
+            transport,
+            identity,
+            config,
+            documents: moka::sync::Cache::new(DOCUMENTS),
+            clock: Clock::system(),
+        }
+    }
+
+    /// Parses, validates and limits, or finds that this was done before.
+    ///
+    /// # Errors
+    /// The request's errors, each with a code.
+    pub fn prepare(&self, request: &GraphqlRequest) -> Result<Arc<Prepared>, Vec<GraphQLError>> {
+        let key = (request.query.clone(), request.operation_name.clone());
+        if let Some(known) = self.documents.get(&key) {
+            return Ok(known);
+        }
+        let prepared = Arc::new(self.parse(request)?);
+        self.documents.insert(key, prepared.clone());
+        Ok(prepared)
+    }
+
+    fn parse(&self, request: &GraphqlRequest) -> Result<Prepared, Vec<GraphQLError>> {
+        let limits = &self.config.limits;
+        let mut parser = Parser::new()
+            .token_limit(limits.tokens)
+            .recursion_limit(RECURSION);
+        let parsed = parser.parse_ast(request.query.as_str(), "request");
+        if parser.tokens_reached() > limits.tokens {
+            return Err(vec![GraphQLError::new(
+                "QUERY_TOO_LARGE",
+                format!("the document has more than {} tokens", limits.tokens),
+            )]);
+        }
+        let ast = parsed.map_err(|e| diagnostics("GRAPHQL_PARSE_FAILED", &e.errors))?;
+        let document = ast
+            .to_executable_validate(self.graph.api())
+            .map_err(|e| diagnostics("GRAPHQL_VALIDATION_FAILED", &e.errors))?;
+        let operation = document
+            .operations
+            .get(request.operation_name.as_deref())
+            .map_err(|error| {
+                vec![GraphQLError::new(
+                    "OPERATION_NOT_FOUND",
+                    error.message().to_string(),
+                )]
+            })?
+            .clone();
+        limits::check(&document, &operation, limits).map_err(|error| vec![error])?;
+        introspection::check_max_depth(&document, &operation).map_err(|error| {
+            vec![GraphQLError::new(
+                "QUERY_TOO_DEEP",
+                error.message().to_string(),
+            )]
+        })?;
+        let conditions = condition_variables(&document, &operation)
+            .into_iter()
+            .collect();
+        Ok(Prepared {
+            document,
+            operation,
+            conditions,
+            plans: Mutex::default(),
+        })
+    }
+
+    /// Executes a query or a mutation.
+    pub async fn execute(
+        &self,
+        prepared: &Prepared,
+        request: &GraphqlRequest,
+        client: &Client,
+    ) -> Response {
+        let execution = match self.execution(prepared, request, client) {
+            Ok(execution) => execution,
+            Err(error) => return Response::request_error(*error),
+        };
+        let timeout = self.config.limits.timeout;
+        tokio::time::timeout(timeout, stoa_engine::execute(&execution))
+            .await
+            .unwrap_or_else(|_| {
+                Response::request_error(GraphQLError::new(
+                    "TIMEOUT",
+                    format!("the operation took longer than {timeout:?}"),
+                ))
+            })
+    }
+
+    /// Starts a subscription. It ends, with an error that says so, when the
+    /// client's token does.
+    ///
+    /// # Errors
+    /// The request's error; no event was sent.
+    pub async fn subscribe(
+        &self,
+        prepared: &Prepared,
+        request: &GraphqlRequest,
+        client: &Client,
+    ) -> Result<BoxStream<'static, Response>, Response> {
+        let permit = self
+            .subscriptions
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| {
+                Response::request_error(GraphQLError::new(
+                    "UNAVAILABLE",
+                    "this server has as many subscriptions as it can take",
+                ))
+            })?;
+        let execution = self
+            .execution(prepared, request, client)
+            .map_err(|error| Response::request_error(*error))?;
+        let active = Active::new(permit);
+        let events = stoa_engine::subscribe(execution).await?;
+        let left = client.principal.expires_at.map(|at| {
+            let micros = u64::try_from(at - self.clock.now()).unwrap_or(0);
+            Duration::from_micros(micros)
+        });
+        let expiry = async move {
+            match left {
+                Some(left) => tokio::time::sleep(left).await,
+                None => std::future::pending().await,
+            }
+        };
+        let ending = futures_util::stream::once(expiry).map(|()| {
+            let error = GraphQLError::new(
+                "TOKEN_EXPIRED",
+                "the access token has expired; refresh the session and resume",
+            );
+            (true, Response::request_error(error))
+        });
+        let done = futures_util::stream::once(async { None });
+        let events = events.map(|event| (false, event)).map(Some).chain(done);
+        let both = futures_util::stream::select(events, ending.map(Some));
+        Ok(both
+            .scan((active, false), |(_active, ended), item| {
+                let next = match item {
+                    Some((last, response)) if !*ended => {
+                        *ended = last;
+                        Some(response)
+                    }
+                    // The source is complete, or the token has ended before.
+                    _ => None,
+                };
+                std::future::ready(next)
+            })
+            .boxed())
+    }
+
+    fn execution(
+        &self,
+        prepared: &Prepared,
+        request: &GraphqlRequest,
+        client: &Client,
+    ) -> Result<Execution, Box<GraphQLError>> {
+        let values = JsonMap::from_iter(
+            request
+                .variables
+                .iter()
+                .map(|(name, value)| (name.as_str().into(), value.clone().into())),
+        );
+        let coerced = coerce_variable_values(self.graph.api(), &prepared.operation, &values)
+            .map_err(|error| {
+                GraphQLError::new("BAD_USER_INPUT", error.message().to_string())
+            })?;
+        let plan = self.plan(prepared, &coerced)?;
+        let introspection = if plan.introspects {
+            self.introspect(prepared, &coerced)?
+        } else {
+            Map::new()
+        };
+        let mut variables = to_map(&coerced);
+        if let (Some(resume), Some(id)) = (&plan.resume, &client.last_event_id)
+            && let Some(variable) = &resume.variable
+        {
+            // An explicit `after` wins over the header.
+            let slot = variables.entry(variable.as_str()).or_insert(Value::Null);
+            if slot.is_null() {
+                *slot = Value::from(id.as_str());
+            }
+        }
+        Ok(Execution {
+            graph: self.graph.clone(),
+            plan,
+            transport: self.transport.clone(),
+            variables: Arc::new(variables),
+            introspection: Arc::new(introspection),
+            headers: self.subgraph_headers(client),
+        })
+    }
+
+    fn plan(
+        &self,
+        prepared: &Prepared,
+        variables: &JsonMap,
+    ) -> Result<Arc<QueryPlan>, Box<GraphQLError>> {
+        let conditions: Conditions = prepared
+            .conditions
+            .iter()
+            .filter_map(|name| Some((name.clone(), variables.get(name.as_str())?.as_bool()?)))
+            .collect();
+        let plans = || prepared.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = plans().get(&conditions) {
+            return Ok(known.clone());
+        }
+        let started = Instant::now();
+        let made = plan(
+            &self.graph,
+            &prepared.document,
+            &prepared.operation,
+            &conditions,
+        )
+        .map_err(|error| {
+            let code = match error {
+                PlanError::TooLarge => "QUERY_TOO_LARGE",
+                PlanError::ReservedAlias(_) => "GRAPHQL_VALIDATION_FAILED",
+                PlanError::Unresolvable { .. } => "QUERY_PLANNING_FAILED",
+            };
+            GraphQLError::new(code, error.to_string())
+        })?;
+        metrics::histogram!("stoa_plan_duration_seconds").record(started.elapsed());
+        let made = Arc::new(made);
+        let mut plans = plans();
+        if plans.len() >= PLANS_PER_DOCUMENT {
+            plans.clear();
+        }
+        plans.insert(conditions, made.clone());
+        Ok(made)
+    }
+
+    fn introspect(
+        &self,
+        prepared: &Prepared,
+        variables: &Valid<JsonMap>,
+    ) -> Result<Map<String, Value>, Box<GraphQLError>> {
+        if self.config.hide_schema {
+            return Err(Box::new(GraphQLError::new(
+                "INTROSPECTION_DISABLED",
+                "this server does not answer introspection",
+            )));
+        }
+        let answer = introspection::partial_execute(
+            self.graph.api(),
+            self.graph.implementers(),
+            &prepared.document,
+            &prepared.operation,
+            variables,
+        )
+        .map_err(|error| GraphQLError::new("BAD_REQUEST", error.message().to_string()))?;
+        Ok(answer.data.as_ref().map(to_map).unwrap_or_default())
+    }
+
+    fn subgraph_headers(&self, client: &Client) -> Arc<[HeaderMap]> {
+        let mut common = HeaderMap::new();
+        if let Ok(id) = HeaderValue::from_str(&client.correlation_id) {
+            common.insert(CORRELATION_HEADER, id);
+        }
+        if let Some(trace) = client.headers.get(TRACE_HEADER) {
+            common.insert(TRACE_HEADER, trace.clone());
+        }
+        match &self.identity {
+            Some(key) => {
+                if let Some(identity) = key.sign(&client.principal.caller) {
+                    common.insert(IDENTITY_HEADER, identity);
+                }
+            }
+            None => {
+                if let Some(value) = client.headers.get(header::AUTHORIZATION) {
+                    common.insert(header::AUTHORIZATION, value.clone());
+                }
+            }
+        }
+        self.graph
+            .subgraphs
+            .iter()
+            .map(|subgraph| {
+                let mut headers = common.clone();
+                self.config
+                    .headers
+                    .to_subgraph(&client.headers, &subgraph.name, &mut headers);
+                headers
+            })
+            .collect()
+    }
+}
+
+/// Counts a running subscription for as long as it lives.
+struct Active {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Active {
+    fn new(permit: OwnedSemaphorePermit) -> Self {
+        metrics::gauge!("stoa_active_subscriptions").increment(1);
+        Self { _permit: permit }
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        metrics::gauge!("stoa_active_subscriptions").decrement(1);
+    }
+}
+
+fn to_map(map: &JsonMap) -> Map<String, Value> {
+    map.iter()
+        .map(|(key, value)| {
+            (
+                key.as_str().to_owned(),
+                serde_json::to_value(value).unwrap_or_default(),
+            )
+        })
+        .collect()
+}
+
+fn diagnostics(
+    code: &str,
+    list: &apollo_compiler::validation::DiagnosticList,
+) -> Vec<GraphQLError> {
+    list.iter()
+        .take(20)
+        .map(|diagnostic| {
+            let mut error = GraphQLError::new(code, diagnostic.error.to_string());
+            if let Some(range) = diagnostic.line_column_range() {
+                error.locations.push(serde_json::json!({
+                    "line": range.start.line,
+                    "column": range.start.column,
+                }));
+            }
+            error
+        })
+        .collect()
+}

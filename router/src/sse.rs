@@ -1,0 +1,74 @@
+//! Server-sent events: the distinct connections mode of the GraphQL over SSE
+//! protocol. Every error travels inside the stream, as a `next` with `errors`,
+//! so that an `EventSource` can read it; then `complete`.
+//!
+//! Source: <https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md>.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use apollo_compiler::executable::OperationType;
+use axum::http::{HeaderValue, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response as HttpResponse};
+use futures_util::stream::{self, Stream, StreamExt};
+use stoa_engine::{GraphQLError, Response};
+use stoa_federation::apollo_compiler;
+
+use crate::Shared;
+use crate::http::{Admitted, log};
+
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// Answers an operation as a stream: a subscription's events, or the one
+/// answer of a query or mutation.
+pub(crate) async fn respond(shared: Arc<Shared>, admitted: Admitted) -> HttpResponse {
+    let (prepared, request, client) = admitted;
+    if prepared.kind() == OperationType::Subscription {
+        return match shared.pipeline.subscribe(&prepared, &request, &client).await {
+            Ok(events) => {
+                let stop = shared.stop.clone().cancelled_owned();
+                events_response(events.take_until(stop))
+            }
+            Err(answer) => events_response(stream::iter([answer])),
+        };
+    }
+    let started = Instant::now();
+    let answer = shared.pipeline.execute(&prepared, &request, &client).await;
+    log(&prepared, &answer, started);
+    events_response(stream::iter([answer]))
+}
+
+/// A request that was refused, as a stream.
+pub(crate) fn refused(errors: Vec<GraphQLError>) -> HttpResponse {
+    let answer = Response {
+        errors,
+        ..Response::default()
+    };
+    events_response(stream::iter([answer]))
+}
+
+fn events_response(answers: impl Stream<Item = Response> + Send + 'static) -> HttpResponse {
+    let events = answers
+        .map(|answer| {
+            let json = String::from_utf8(answer.to_json()).unwrap_or_default();
+            let event = Event::default().event("next").data(json);
+            match answer.cursor {
+                Some(cursor) => event.id(cursor),
+                None => event,
+            }
+        })
+        .chain(stream::once(async {
+            Event::default().event("complete").data("")
+        }))
+        .map(Ok::<_, Infallible>);
+    let mut response = Sse::new(events)
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+        .into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // A buffering proxy would hold events back.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}

@@ -1,0 +1,366 @@
+//! `graphql-transport-ws`: one task reads a socket, one writes it, and each
+//! operation runs in a task of its own.
+//!
+//! Source: <https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md>.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use apollo_compiler::executable::OperationType;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response as HttpResponse};
+use futures_util::stream::{SplitSink, StreamExt};
+use futures_util::SinkExt;
+use serde::Deserialize;
+use serde_json::{Map, Value, json, value::RawValue};
+use stoa_engine::{GraphQLError, Response};
+use stoa_federation::apollo_compiler;
+use stoa_kit::telemetry::correlation_id;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::Shared;
+use crate::auth::Principal;
+use crate::http::{log, prepare, request_from_json};
+use crate::pipeline::Client;
+
+const PROTOCOL: &str = "graphql-transport-ws";
+const INIT_TIMEOUT: Duration = Duration::from_secs(10);
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// A client that takes nothing for this long is gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How many answers may wait for the socket.
+const OUTBOX: usize = 32;
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum FromClient {
+    ConnectionInit {
+        #[serde(default)]
+        payload: Option<Map<String, Value>>,
+    },
+    Ping,
+    Pong,
+    Subscribe {
+        id: String,
+        payload: Value,
+    },
+    Complete {
+        id: String,
+    },
+}
+
+/// Why we close a socket: the protocol's codes.
+struct Close(u16, Cow<'static, str>);
+
+pub(crate) fn upgrade(
+    shared: Arc<Shared>,
+    address: IpAddr,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> HttpResponse {
+    if shared.limiter.request(address).is_err() {
+        return StatusCode::TOO_MANY_REQUESTS.into_response();
+    }
+    let limit = shared.config.limits.body;
+    upgrade
+        .protocols([PROTOCOL])
+        .max_message_size(limit)
+        .max_frame_size(limit)
+        .on_upgrade(move |socket| async move {
+            let speaks = socket
+                .protocol()
+                .is_some_and(|protocol| protocol.as_bytes() == PROTOCOL.as_bytes());
+            let (writer, reader) = socket.split();
+            let (outbox, inbox) = mpsc::channel(OUTBOX);
+            let gone = CancellationToken::new();
+            let writing = tokio::spawn(write(writer, inbox, gone.clone()));
+            let mut connection = Connection {
+                shared,
+                address,
+                headers: Arc::new(headers),
+                outbox,
+                principal: None,
+                running: HashMap::new(),
+                tasks: JoinSet::new(),
+                gone,
+            };
+            let close = if speaks {
+                connection.run(reader).await
+            } else {
+                Some(Close(4406, "Subprotocol not acceptable".into()))
+            };
+            connection.tasks.shutdown().await;
+            if let Some(Close(code, reason)) = close {
+                let frame = CloseFrame {
+                    code,
+                    reason: reason.as_ref().into(),
+                };
+                let _ = connection.outbox.send(Message::Close(Some(frame))).await;
+            }
+            drop(connection);
+            let _ = writing.await;
+        })
+}
+
+async fn write(
+    mut socket: SplitSink<WebSocket, Message>,
+    mut inbox: mpsc::Receiver<Message>,
+    gone: CancellationToken,
+) {
+    let mut ping = tokio::time::interval(PING_INTERVAL);
+    ping.tick().await;
+    loop {
+        let message = tokio::select! {
+            message = inbox.recv() => match message {
+                Some(message) => message,
+                None => break,
+            },
+            _ = ping.tick() => Message::Ping(Default::default()),
+        };
+        let last = matches!(message, Message::Close(_));
+        let sent = tokio::time::timeout(WRITE_TIMEOUT, socket.send(message)).await;
+        if last || !matches!(sent, Ok(Ok(()))) {
+            break;
+        }
+    }
+    gone.cancel();
+    let _ = tokio::time::timeout(WRITE_TIMEOUT, socket.close()).await;
+}
+
+struct Connection {
+    shared: Arc<Shared>,
+    address: IpAddr,
+    headers: Arc<HeaderMap>,
+    outbox: mpsc::Sender<Message>,
+    /// Known once the connection is initialised.
+    principal: Option<Principal>,
+    running: HashMap<String, CancellationToken>,
+    /// Each finishes with its operation's id.
+    tasks: JoinSet<String>,
+    /// Cancelled when the socket cannot be written any more.
+    gone: CancellationToken,
+}
+
+impl Connection {
+    /// Reads until the socket closes, or there is a reason to close it.
+    async fn run(
+        &mut self,
+        mut reader: futures_util::stream::SplitStream<WebSocket>,
+    ) -> Option<Close> {
+        let init = tokio::time::sleep(INIT_TIMEOUT);
+        tokio::pin!(init);
+        let stop = self.shared.stop.clone();
+        loop {
+            let message = tokio::select! {
+                message = reader.next() => message,
+                () = &mut init, if self.principal.is_none() => {
+                    return Some(Close(4408, "Connection initialisation timeout".into()));
+                }
+                Some(done) = self.tasks.join_next() => {
+                    if let Ok(id) = done {
+                        self.running.remove(&id);
+                    }
+                    continue;
+                }
+                () = stop.cancelled() => return Some(Close(1001, "Going away".into())),
+                () = self.gone.cancelled() => return None,
+            };
+            let text = match message {
+                Some(Ok(Message::Text(text))) => text,
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+                Some(Ok(Message::Binary(_))) => {
+                    return Some(Close(4400, "Binary messages are not accepted".into()));
+                }
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+            };
+            let message = match serde_json::from_str(&text) {
+                Ok(message) => message,
+                Err(error) => return Some(Close(4400, short(format!("Invalid message: {error}")))),
+            };
+            if let Err(close) = self.handle(message).await {
+                return Some(close);
+            }
+        }
+    }
+
+    async fn handle(&mut self, message: FromClient) -> Result<(), Close> {
+        match message {
+            FromClient::ConnectionInit { payload } => {
+                if self.principal.is_some() {
+                    return Err(Close(4429, "Too many initialisation requests".into()));
+                }
+                self.principal = Some(self.authenticate(payload.unwrap_or_default()).await?);
+                self.send(json!({ "type": "connection_ack" })).await;
+            }
+            FromClient::Ping => self.send(json!({ "type": "pong" })).await,
+            FromClient::Pong => {}
+            FromClient::Subscribe { id, payload } => self.start(id, payload).await?,
+            FromClient::Complete { id } => {
+                if let Some(cancel) = self.running.remove(&id) {
+                    cancel.cancel();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The token stands in `connection_init.payload.authorization`: browsers
+    /// cannot set a WebSocket's headers.
+    async fn authenticate(&mut self, payload: Map<String, Value>) -> Result<Principal, Close> {
+        let value = payload
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case("authorization"))
+            .and_then(|(_, value)| value.as_str())
+            .filter(|value| !value.is_empty());
+        if let Some(value) = value
+            && let Ok(value) = value.parse()
+        {
+            let mut headers = (*self.headers).clone();
+            headers.insert(axum::http::header::AUTHORIZATION, value);
+            self.headers = Arc::new(headers);
+        }
+        let Some(verifier) = &self.shared.verifier else {
+            return Ok(Principal::ANONYMOUS);
+        };
+        verifier
+            .principal(&self.headers)
+            .await
+            .map_err(|error| Close(4403, short(format!("Forbidden: {error}"))))
+    }
+
+    async fn start(&mut self, id: String, payload: Value) -> Result<(), Close> {
+        let Some(principal) = self.principal.clone() else {
+            return Err(Close(4401, "Unauthorized".into()));
+        };
+        // Those that have ended by themselves are only known to their tasks.
+        while let Some(Ok(done)) = self.tasks.try_join_next() {
+            self.running.remove(&done);
+        }
+        if self.running.contains_key(&id) {
+            return Err(Close(4409, short(format!("Subscriber for {id} already exists"))));
+        }
+        let limit = self.shared.config.limits.operations_per_socket;
+        if self.running.len() >= limit {
+            let message = format!("a connection runs at most {limit} operations at once");
+            self.send_error(&id, vec![GraphQLError::new("TOO_MANY_OPERATIONS", message)])
+                .await;
+            return Ok(());
+        }
+        let checked = request_from_json(payload).and_then(|request| {
+            let prepared = prepare(&self.shared, &request)?;
+            self.shared
+                .limiter
+                .operation(self.address, prepared.root_fields())?;
+            Ok((request, prepared))
+        });
+        let (request, prepared) = match checked {
+            Ok(checked) => checked,
+            Err(refusal) => {
+                self.send_error(&id, refusal.errors).await;
+                return Ok(());
+            }
+        };
+        let correlation: Arc<str> = correlation_id(&HeaderMap::new()).into();
+        let span = tracing::info_span!("operation", correlation_id = %correlation);
+        let client = Client {
+            principal,
+            correlation_id: correlation,
+            headers: self.headers.clone(),
+            last_event_id: None,
+        };
+        let cancel = CancellationToken::new();
+        self.running.insert(id.clone(), cancel.clone());
+        let shared = self.shared.clone();
+        let outbox = self.outbox.clone();
+        let work = async move {
+            if prepared.kind() != OperationType::Subscription {
+                let started = Instant::now();
+                let answer = shared.pipeline.execute(&prepared, &request, &client).await;
+                log(&prepared, &answer, started);
+                if answer.data.is_none() {
+                    let _ = outbox.send(error_message(&id, &answer.errors)).await;
+                } else {
+                    let _ = outbox.send(next(&id, &answer)).await;
+                    let _ = outbox.send(complete(&id)).await;
+                }
+                return id;
+            }
+            match shared.pipeline.subscribe(&prepared, &request, &client).await {
+                Ok(mut events) => {
+                    while let Some(event) = events.next().await {
+                        if outbox.send(next(&id, &event)).await.is_err() {
+                            return id;
+                        }
+                    }
+                    let _ = outbox.send(complete(&id)).await;
+                }
+                Err(answer) => {
+                    let _ = outbox.send(error_message(&id, &answer.errors)).await;
+                }
+            }
+            id
+        };
+        self.tasks.spawn(
+            async move {
+                tokio::select! {
+                    id = work => id,
+                    () = cancel.cancelled() => String::new(),
+                }
+            }
+            .instrument(span),
+        );
+        Ok(())
+    }
+
+    async fn send(&self, message: Value) {
+        let _ = self.outbox.send(Message::text(message.to_string())).await;
+    }
+
+    async fn send_error(&self, id: &str, errors: Vec<GraphQLError>) {
+        let _ = self.outbox.send(error_message(id, &errors)).await;
+    }
+}
+
+fn next(id: &str, answer: &Response) -> Message {
+    let payload = String::from_utf8(answer.to_json())
+        .ok()
+        .and_then(|json| RawValue::from_string(json).ok());
+    #[derive(serde::Serialize)]
+    struct Next<'a> {
+        id: &'a str,
+        #[serde(rename = "type")]
+        kind: &'a str,
+        payload: Option<Box<RawValue>>,
+    }
+    let message = Next {
+        id,
+        kind: "next",
+        payload,
+    };
+    Message::text(serde_json::to_string(&message).unwrap_or_default())
+}
+
+fn complete(id: &str) -> Message {
+    Message::text(json!({ "id": id, "type": "complete" }).to_string())
+}
+
+fn error_message(id: &str, errors: &[GraphQLError]) -> Message {
+    Message::text(json!({ "id": id, "type": "error", "payload": errors }).to_string())
+}
+
+/// A close reason has at most 123 bytes (RFC 6455, section 5.5).
+fn short(mut reason: String) -> Cow<'static, str> {
+    let mut end = reason.len().min(123);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    reason.truncate(end);
+    reason.into()
+}

@@ -1,0 +1,217 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use stoa_kit::settings::data_dir;
+use stoa_kit::telemetry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::services::ServiceName;
+use crate::settings::Shared;
+use crate::{Error, roles, schema, services, up};
+
+const AFTER_HELP: &str = "\
+Examples:
+  stoa                                    the whole shop on http://127.0.0.1:3000
+  stoa up --ephemeral                     the same, forgotten when it stops
+  stoa router --supergraph graph.graphql  the router alone, over any federation graph
+  stoa subgraph orders                    one service alone, on port 3003
+  stoa schema compose --subgraph a=a.graphql@http://127.0.0.1:4001 --out graph.graphql
+
+Settings come from the environment:
+  STOA_ENV                 development (default) or production
+  STOA_DATA_DIR            databases and development secrets (default ./data)
+  STOA_RATE_LIMIT          off switches rate limits off, in development
+  STOA_LOG                 what is logged, such as info or stoa_router=debug
+  STOA_LOG_FORMAT          text for people, json (default) for machines
+  STOA_INTERNAL_SECRET     signs identities between processes (or STOA_INTERNAL_SECRET_FILE)
+  STOA_CURSOR_SECRET       signs subscription cursors (or STOA_CURSOR_SECRET_FILE)
+  STOA_SIGNING_KEY_FILE    Ed25519 key of access tokens, PKCS#8 PEM
+  STOA_JWKS_URL            where `stoa router` finds the keys that verify access tokens
+  STOA_CORS_ORIGINS        origins of pages that may call, separated by commas
+  STOA_{USERS,PRODUCTS,ORDERS,NOTIFICATIONS}_DATABASE_URL   sqlite://PATH (default: in the data folder)
+  STOA_BUS_URL             embedded: (default)
+  STOA_CACHE_URL           memory: (default)
+  STOA_{PRODUCTS,ORDERS}_URL   where `stoa subgraph` finds its peers";
+
+/// Stoa: a federated shop in one binary.
+///
+/// Without a command it runs everything: router, users, products, orders and
+/// notifications, with an embedded database, event bus and cache.
+#[derive(Debug, Parser)]
+#[command(version, after_help = AFTER_HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    up: UpArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything in one process (the default)
+    Up(UpArgs),
+    /// Run the router alone, over the subgraphs that a supergraph file names
+    Router(RouterArgs),
+    /// Run one service alone
+    Subgraph(SubgraphArgs),
+    /// Print or compose schemas
+    Schema {
+        #[command(subcommand)]
+        command: SchemaCommand,
+    },
+    /// Bring every database up to date, and stop
+    Migrate,
+}
+
+#[derive(Debug, Clone, Args)]
+struct UpArgs {
+    /// Where to listen
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
+    listen: SocketAddr,
+    /// Databases and development secrets [default: $STOA_DATA_DIR or ./data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Keep nothing: a fresh shop that is deleted when it stops
+    #[arg(long, conflicts_with = "data_dir")]
+    ephemeral: bool,
+}
+
+#[derive(Debug, Args)]
+struct RouterArgs {
+    /// Supergraph SDL, as `stoa schema compose` and other composers write it
+    #[arg(long, value_name = "FILE")]
+    supergraph: PathBuf,
+    /// Where to listen
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
+    listen: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+struct SubgraphArgs {
+    /// Which service
+    #[arg(value_enum)]
+    name: ServiceName,
+    /// Where to listen [default: 127.0.0.1, port 3001 to 3004 in the order above]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Subcommand)]
+enum SchemaCommand {
+    /// Compose subgraphs into a supergraph, or say everything that is wrong
+    Compose {
+        /// A subgraph: its name, its SDL file and, after @, its URL
+        #[arg(long = "subgraph", value_name = "NAME=FILE[@URL]", required = true)]
+        subgraphs: Vec<String>,
+        /// Where to write the supergraph [default: standard output]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Print a service's SDL, or the supergraph
+    Print {
+        /// Which service; none for the supergraph
+        #[arg(value_enum)]
+        name: Option<ServiceName>,
+    },
+}
+
+/// Runs a command until it is done, or until the process is asked to stop.
+///
+/// # Errors
+/// What went wrong, as one sentence.
+pub async fn run(cli: Cli) -> Result<(), Error> {
+    match cli.command.unwrap_or(Command::Up(cli.up)) {
+        Command::Up(args) => {
+            telemetry::init();
+            run_up(args).await
+        }
+        Command::Router(args) => {
+            telemetry::init();
+            let shared = Shared::from_env(data_dir())?;
+            let sdl = std::fs::read_to_string(&args.supergraph).map_err(|error| {
+                Error::failed(format!("cannot read {}", args.supergraph.display()), error)
+            })?;
+            let listener = bind(args.listen).await?;
+            roles::router(&shared, &sdl, listener, stop_signal()).await
+        }
+        Command::Subgraph(args) => {
+            telemetry::init();
+            let shared = Shared::from_env(data_dir())?;
+            let address = args
+                .listen
+                .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], args.name.default_port())));
+            let listener = bind(address).await?;
+            roles::subgraph(&shared, args.name, listener, stop_signal()).await
+        }
+        Command::Schema { command } => match command {
+            SchemaCommand::Compose { subgraphs, out } => schema::compose(&subgraphs, out.as_deref()),
+            SchemaCommand::Print { name } => {
+                print!("{}", schema::print(name).await?);
+                Ok(())
+            }
+        },
+        Command::Migrate => {
+            telemetry::init();
+            let shared = Shared::from_env(data_dir())?;
+            services::migrate(&shared).await
+        }
+    }
+}
+
+async fn run_up(args: UpArgs) -> Result<(), Error> {
+    // Dropped last: an ephemeral shop deletes its folder when it has stopped.
+    let ephemeral = args.ephemeral.then(up::Ephemeral::create).transpose()?;
+    let folder = match &ephemeral {
+        Some(ephemeral) => ephemeral.path().to_owned(),
+        None => args.data_dir.unwrap_or_else(data_dir),
+    };
+    let shared = Shared::from_env(folder)?;
+    let listener = bind(args.listen).await?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| Error::failed("cannot listen", error))?;
+    let shop = up::Shop::build(&shared, address.ip().is_loopback()).await?;
+    shop.greet(address);
+    shop.serve(listener, stop_signal()).await
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Error::failed(
+            format!("cannot listen on {address} (choose another with --listen)"),
+            error,
+        )
+    })
+}
+
+/// Cancelled by Ctrl-C or SIGTERM.
+fn stop_signal() -> CancellationToken {
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    tokio::spawn(async move {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            match signal(SignalKind::terminate()) {
+                Ok(mut terminate) => {
+                    tokio::select! {
+                        _ = tokio::signal::ctrl_c() => {}
+                        _ = terminate.recv() => {}
+                    }
+                }
+                Err(_) => {
+                    let _ = tokio::signal::ctrl_c().await;
+                }
+            }
+        }
+        #[cfg(not(unix))]
+        let _ = tokio::signal::ctrl_c().await;
+        tracing::info!("stopping: requests under way are finished");
+        told.cancel();
+    });
+    stop
+}

@@ -1,0 +1,109 @@
+//! The transport that calls subgraphs in the same process: no HTTP, the same
+//! headers, and each operation's text parsed once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_graphql::parser::types::ExecutableDocument;
+use async_graphql::{Request, Response, Variables};
+use async_trait::async_trait;
+use futures_util::stream::StreamExt;
+use serde_json::Value;
+use stoa_engine::transport::{Events, TransportError};
+use stoa_engine::{GraphQLError, SubgraphRequest, SubgraphResponse, Transport};
+use stoa_kit::identity::IdentityKey;
+use stoa_kit::service::{CallContext, GraphqlService};
+use tracing::Instrument;
+
+const DOCUMENTS: u64 = 2_000;
+
+/// Calls services directly.
+pub struct LocalTransport {
+    services: HashMap<&'static str, Arc<dyn GraphqlService>>,
+    key: IdentityKey,
+    documents: moka::sync::Cache<(Arc<str>, Arc<str>), Arc<ExecutableDocument>>,
+}
+
+impl LocalTransport {
+    pub fn new(
+        services: HashMap<&'static str, Arc<dyn GraphqlService>>,
+        key: IdentityKey,
+    ) -> Self {
+        Self {
+            services,
+            key,
+            documents: moka::sync::Cache::new(DOCUMENTS),
+        }
+    }
+
+    fn prepare(
+        &self,
+        request: SubgraphRequest,
+    ) -> Result<(Arc<dyn GraphqlService>, Request, Arc<str>), TransportError> {
+        let invalid = |cause: String| TransportError::Invalid {
+            subgraph: request.subgraph.clone(),
+            cause,
+        };
+        let service = self
+            .services
+            .get(&*request.subgraph)
+            .ok_or_else(|| TransportError::Unreachable {
+                subgraph: request.subgraph.clone(),
+                cause: "it is not part of this process".to_owned(),
+            })?;
+        let context = CallContext::from_headers(&request.headers, &self.key)
+            .map_err(|error| invalid(error.to_string()))?;
+        let correlation = context.correlation_id.clone();
+        let key = (request.subgraph.clone(), request.text.clone());
+        let document = match self.documents.get(&key) {
+            Some(document) => document,
+            None => {
+                let parsed = async_graphql::parser::parse_query(&*request.text)
+                    .map_err(|error| invalid(error.to_string()))?;
+                let parsed = Arc::new(parsed);
+                self.documents.insert(key, parsed.clone());
+                parsed
+            }
+        };
+        let mut call = Request::new(&*request.text)
+            .variables(Variables::from_json(Value::Object(request.variables)))
+            .data(context);
+        if let Some(name) = &request.operation_name {
+            call = call.operation_name(&**name);
+        }
+        call.set_parsed_query((*document).clone());
+        Ok((service.clone(), call, correlation))
+    }
+}
+
+fn answer(response: Response) -> SubgraphResponse {
+    let errors = response
+        .errors
+        .iter()
+        .filter_map(|error| serde_json::to_value(error).ok())
+        .filter_map(|error| serde_json::from_value::<GraphQLError>(error).ok())
+        .collect();
+    SubgraphResponse {
+        errors,
+        headers: response.http_headers,
+        data: response.data.into_json().unwrap_or_default(),
+    }
+}
+
+#[async_trait]
+impl Transport for LocalTransport {
+    async fn execute(&self, request: SubgraphRequest) -> Result<SubgraphResponse, TransportError> {
+        let name = request.subgraph.clone();
+        let (service, call, correlation) = self.prepare(request)?;
+        let span = tracing::info_span!("subgraph", service = %name, correlation_id = %correlation);
+        Ok(answer(service.execute(call).instrument(span).await))
+    }
+
+    async fn subscribe(&self, request: SubgraphRequest) -> Result<Events, TransportError> {
+        let (service, call, _) = self.prepare(request)?;
+        Ok(service
+            .subscribe(call)
+            .map(|response| Ok(answer(response)))
+            .boxed())
+    }
+}

@@ -1,0 +1,66 @@
+//! Demo data: for development, on loopback, into an empty shop.
+
+use std::io::Write;
+
+use stoa_kit::graphql::Coded;
+use stoa_kit::identity::Caller;
+use stoa_kit::page::PageRequest;
+
+use crate::Error;
+
+/// Fills what is empty, and says so: it takes a few seconds.
+///
+/// # Errors
+/// If a service refuses.
+pub async fn seed(
+    users: &stoa_users::App,
+    products: &stoa_products::App,
+    orders: &stoa_orders::App,
+) -> Result<(), Error> {
+    let failed = |error: &dyn Coded| Error::failed("cannot make the demo data", error);
+    let people = stoa_users::seed::seed(users)
+        .await
+        .map_err(|error| failed(&error))?;
+    let made = stoa_products::seed::seed(products)
+        .await
+        .map_err(|error| failed(&error))?;
+    if made > 0 {
+        println!("  Demo catalogue: {made} products.");
+        let _ = std::io::stdout().flush();
+    }
+    let [admin, customers @ ..] = people.as_slice() else {
+        return Ok(());
+    };
+    let page = PageRequest {
+        first: Some(100),
+        after: None,
+    };
+    let (slice, _) = products
+        .product_list(
+            &Caller::Anonymous,
+            None,
+            Default::default(),
+            None,
+            Default::default(),
+            &page,
+        )
+        .await
+        .map_err(|error| failed(&error))?;
+    let ids: Vec<_> = slice
+        .rows
+        .into_iter()
+        .filter(|product| product.stock > 10)
+        .map(|product| product.id)
+        .collect();
+    let people = stoa_orders::seed::People {
+        admin: admin.clone(),
+        customers: customers.to_vec(),
+    };
+    let made = stoa_orders::seed::seed(orders, &people, &ids)
+        .await
+        .map_err(|error| failed(&error))?;
+    if made > 0 {
+        println!("  Demo orders: {made}.");
+    }
+    Ok(())
+}
