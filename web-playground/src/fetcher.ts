@@ -4,7 +4,7 @@ import { createClient as createSse } from 'graphql-sse'
 import { createClient as createWs } from 'graphql-ws'
 
 export type Transport = 'ws' | 'sse'
-type Headers_ = Record<string, string>
+type HeaderMap = Record<string, string>
 type Sink = { next(v: unknown): void; error(e: unknown): void; complete(): void }
 
 /** GraphiQL updates operationName some 100 ms after an edit, so it may name an operation that is gone. */
@@ -19,7 +19,7 @@ export function operation(query: string, operationName?: string | null) {
 }
 
 /** The Authorization value of the headers editor, any letter case. */
-export function authorization(headers: Headers_ = {}): string | undefined {
+export function authorization(headers: HeaderMap = {}): string | undefined {
   const name = Object.keys(headers).find(h => h.toLowerCase() === 'authorization')
   return name === undefined ? undefined : headers[name]
 }
@@ -33,13 +33,10 @@ function toError(e: unknown): unknown {
 export function createFetcher(opts: {
   url: string
   transport?: () => Transport
-  token?: () => string | null // fallback while the headers editor is not mounted yet
 }): Fetcher {
   const url = new URL(opts.url, location.href).href
   return ((params, fetcherOpts) => {
-    const headers: Headers_ = { ...fetcherOpts?.headers }
-    const token = opts.token?.()
-    if (token && authorization(headers) === undefined) headers.authorization = `Bearer ${token}`
+    const headers: HeaderMap = { ...fetcherOpts?.headers }
     const op = operation(params.query, params.operationName)
     const payload = { ...params, operationName: op.name }
     if (op.subscription) {

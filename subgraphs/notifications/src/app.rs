@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use futures_util::stream::{self, Stream};
 use serde::de::DeserializeOwned;
 use stoa_kit::bus::Message;
-use stoa_kit::clock::Clock;
+use stoa_kit::clock::{self, Clock};
 use stoa_kit::database::Database;
 use stoa_kit::identity::Caller;
 use stoa_kit::outbox::{Relay, outbox_append_in_txn};
@@ -83,7 +83,8 @@ impl App {
         if !store::order_see_in_txn(&txn, &order.order_id, &order.customer_id, version).await? {
             return Ok(());
         }
-        let notification = domain::of_order(order, now);
+        let happened = clock::from_rfc3339(&event.time).unwrap_or(now);
+        let notification = domain::of_order(order, happened);
         store::notification_insert_in_txn(&txn, &notification).await?;
         let created = NotificationCreated {
             notification_id: notification.id,

@@ -65,7 +65,7 @@ fn session_payload(
         Ok((account, session)) => {
             set_cookie(ctx, &session.refresh_token, REFRESH_TTL.as_secs());
             Ok(SessionPayload {
-                user: Some(User(account)),
+                user: Some(User::own(account)),
                 session: Some(session.into()),
                 user_errors: Vec::new(),
             })
@@ -82,7 +82,7 @@ fn session_payload(
 fn user_payload(done: Result<Account, Error>) -> Result<UserPayload> {
     match done {
         Ok(account) => Ok(UserPayload {
-            user: Some(User(account)),
+            user: Some(User::own(account)),
             user_errors: Vec::new(),
         }),
         Err(Error::Invalid(problems)) => Ok(UserPayload {

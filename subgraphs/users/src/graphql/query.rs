@@ -56,7 +56,7 @@ impl Query {
         Ok(Some(Connection::new(
             slice,
             |account| account.id.to_string(),
-            User,
+            User::new,
             Arc::new(count),
         )))
     }
@@ -73,5 +73,5 @@ impl Query {
 async fn fetch(ctx: &Context<'_>, id: UserId) -> Result<Option<User>> {
     let loader = ctx.data::<DataLoader<Accounts>>()?;
     let found = loader.load_one(id).await.map_err(fault)?;
-    Ok(found.map(User))
+    Ok(found.map(User::new))
 }

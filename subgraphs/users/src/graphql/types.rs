@@ -21,37 +21,57 @@ pub enum UserRole {
 }
 
 /// Somebody with an account.
-pub struct User(pub Account);
+pub struct User {
+    account: Account,
+    /// Who just signed in sees themselves, although the request was anonymous.
+    is_self: bool,
+}
+
+impl User {
+    pub fn new(account: Account) -> Self {
+        Self {
+            account,
+            is_self: false,
+        }
+    }
+
+    pub fn own(account: Account) -> Self {
+        Self {
+            account,
+            is_self: true,
+        }
+    }
+}
 
 #[Object]
 impl User {
     async fn id(&self) -> ID {
-        ID(self.0.id.to_string())
+        ID(self.account.id.to_string())
     }
 
     /// For the user themselves and administrators.
     async fn email(&self, ctx: &Context<'_>) -> Option<Result<&str>> {
         let allowed = match call(ctx) {
-            Ok(call) => call.caller.may_see(&self.0.id),
+            Ok(call) => self.is_self || call.caller.may_see(&self.account.id),
             Err(error) => return Some(Err(error)),
         };
         Some(if allowed {
-            Ok(&self.0.email)
+            Ok(&self.account.email)
         } else {
             Err(fault(Error::Forbidden))
         })
     }
 
     async fn first_name(&self) -> &str {
-        &self.0.first_name
+        &self.account.first_name
     }
 
     async fn last_name(&self) -> &str {
-        &self.0.last_name
+        &self.account.last_name
     }
 
     async fn role(&self) -> UserRole {
-        match self.0.role {
+        match self.account.role {
             Role::Customer => UserRole::Customer,
             Role::Admin => UserRole::Admin,
         }
@@ -59,15 +79,15 @@ impl User {
 
     /// False once the account is deleted.
     async fn is_active(&self) -> bool {
-        self.0.is_active
+        self.account.is_active
     }
 
     async fn created_at(&self) -> DateTime<Utc> {
-        to_utc(self.0.created_at)
+        to_utc(self.account.created_at)
     }
 
     async fn updated_at(&self) -> DateTime<Utc> {
-        to_utc(self.0.updated_at)
+        to_utc(self.account.updated_at)
     }
 }
 
