@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 
 /// Microseconds since the Unix epoch.
 pub type Micros = i64;
@@ -46,14 +46,11 @@ pub fn micros(duration: Duration) -> Micros {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// As GraphQL answers it.
-pub fn to_utc(at: Micros) -> DateTime<Utc> {
-    DateTime::from_timestamp_micros(at).unwrap_or_default()
-}
-
-/// RFC 3339 in UTC, as events carry it.
+/// RFC 3339 in UTC, as events and GraphQL carry it.
 pub fn to_rfc3339(at: Micros) -> String {
-    to_utc(at).to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
+    DateTime::from_timestamp_micros(at)
+        .unwrap_or_default()
+        .to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
 }
 
 /// Reads what [`to_rfc3339`] wrote.

@@ -12,6 +12,7 @@ use async_graphql::{
 use futures_util::future::BoxFuture;
 use stoa_schema::money::{Currency, Money};
 
+use crate::clock::{self, Micros};
 use crate::page::{self, PageError, Slice};
 
 /// A domain error's place in the catalogue of codes.
@@ -90,6 +91,29 @@ impl ScalarType for BigInt {
 
     fn to_value(&self) -> Value {
         Value::String(self.0.to_string())
+    }
+}
+
+/// An instant, as RFC 3339 writes it, in UTC: 2026-11-22T09:30:00.000000Z.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DateTime(pub Micros);
+
+#[Scalar(
+    name = "DateTime",
+    specified_by_url = "https://datatracker.ietf.org/doc/html/rfc3339"
+)]
+impl ScalarType for DateTime {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        match &value {
+            Value::String(text) => clock::from_rfc3339(text)
+                .map(DateTime)
+                .ok_or_else(|| InputValueError::custom("not an instant of RFC 3339")),
+            _ => Err(InputValueError::expected_type(value)),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(clock::to_rfc3339(self.0))
     }
 }
 

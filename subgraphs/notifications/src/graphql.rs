@@ -5,10 +5,9 @@ use std::sync::Arc;
 use async_graphql::{
     Context, Enum, ID, Object, Result, Schema, SimpleObject, Subscription, TypeDirective,
 };
-use chrono::{DateTime, Utc};
 use futures_util::{Stream, StreamExt};
-use stoa_kit::clock::{from_rfc3339, to_utc};
-use stoa_kit::graphql::{Connection, fault};
+use stoa_kit::clock::from_rfc3339;
+use stoa_kit::graphql::{Connection, DateTime, fault};
 use stoa_kit::page::PageRequest;
 use stoa_kit::service::CallContext;
 use stoa_schema::UserId;
@@ -125,12 +124,12 @@ impl Notification {
         self.0.read_at.is_some()
     }
 
-    async fn read_at(&self) -> Option<DateTime<Utc>> {
-        self.0.read_at.map(to_utc)
+    async fn read_at(&self) -> Option<DateTime> {
+        self.0.read_at.map(DateTime)
     }
 
-    async fn created_at(&self) -> DateTime<Utc> {
-        to_utc(self.0.created_at)
+    async fn created_at(&self) -> DateTime {
+        DateTime(self.0.created_at)
     }
 }
 
@@ -251,7 +250,7 @@ pub struct OrderUpdate {
     status: OrderStatus,
     /// Null when the order was placed.
     previous_status: Option<OrderStatus>,
-    occurred_at: DateTime<Utc>,
+    occurred_at: DateTime,
     /// The order as it is now, which may be further on than this event.
     order: Option<Order>,
 }
@@ -264,7 +263,7 @@ impl From<Live<OrderStatusChanged>> for OrderUpdate {
             order_id: id.clone(),
             status: live.event.data.status.into(),
             previous_status: live.event.data.previous_status.map(Into::into),
-            occurred_at: to_utc(from_rfc3339(&live.event.time).unwrap_or_default()),
+            occurred_at: DateTime(from_rfc3339(&live.event.time).unwrap_or_default()),
             order: Some(Order { id }),
         }
     }

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
-use chrono::{DateTime, Utc};
-use stoa_kit::clock::to_utc;
-use stoa_kit::graphql::{Connection, MoneyObject, fault};
+use stoa_kit::graphql::{Connection, DateTime, MoneyObject, fault};
 use stoa_kit::page::PageRequest;
 use stoa_schema::UserId;
 use stoa_schema::events::OrderStatus as Status;
@@ -121,17 +119,17 @@ impl Order {
                 previous_status: change.previous.map(Into::into),
                 actor: change.actor,
                 reason: change.reason,
-                occurred_at: to_utc(change.at),
+                occurred_at: DateTime(change.at),
             })
             .collect())
     }
 
-    async fn created_at(&self) -> DateTime<Utc> {
-        to_utc(self.0.created_at)
+    async fn created_at(&self) -> DateTime {
+        DateTime(self.0.created_at)
     }
 
-    async fn updated_at(&self) -> DateTime<Utc> {
-        to_utc(self.0.updated_at)
+    async fn updated_at(&self) -> DateTime {
+        DateTime(self.0.updated_at)
     }
 }
 
@@ -177,7 +175,7 @@ pub struct OrderHistoryEntry {
     previous_status: Option<OrderStatus>,
     actor: Actor,
     reason: Option<String>,
-    occurred_at: DateTime<Utc>,
+    occurred_at: DateTime,
 }
 
 /// Where an order goes.

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
-use chrono::{DateTime, Utc};
-use stoa_kit::clock::to_utc;
-use stoa_kit::graphql::{BigInt, Connection, MoneyObject, fault};
+use stoa_kit::graphql::{BigInt, Connection, DateTime, MoneyObject, fault};
 use stoa_kit::page::PageRequest;
 use stoa_schema::CategoryId;
 
@@ -62,12 +60,12 @@ impl Product {
         Ok(format!("{base}{}", crate::image::path(&self.0.sku)))
     }
 
-    async fn created_at(&self) -> DateTime<Utc> {
-        to_utc(self.0.created_at)
+    async fn created_at(&self) -> DateTime {
+        DateTime(self.0.created_at)
     }
 
-    async fn updated_at(&self) -> DateTime<Utc> {
-        to_utc(self.0.updated_at)
+    async fn updated_at(&self) -> DateTime {
+        DateTime(self.0.updated_at)
     }
 }
 

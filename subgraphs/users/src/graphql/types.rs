@@ -1,9 +1,7 @@
 //! Users and sessions as clients see them.
 
 use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
-use chrono::{DateTime, Utc};
-use stoa_kit::clock::to_utc;
-use stoa_kit::graphql::fault;
+use stoa_kit::graphql::{DateTime, fault};
 use stoa_kit::identity::Role;
 
 use super::call;
@@ -82,12 +80,12 @@ impl User {
         self.account.is_active
     }
 
-    async fn created_at(&self) -> DateTime<Utc> {
-        to_utc(self.account.created_at)
+    async fn created_at(&self) -> DateTime {
+        DateTime(self.account.created_at)
     }
 
-    async fn updated_at(&self) -> DateTime<Utc> {
-        to_utc(self.account.updated_at)
+    async fn updated_at(&self) -> DateTime {
+        DateTime(self.account.updated_at)
     }
 }
 
@@ -97,7 +95,7 @@ pub struct Session {
     /// Goes into the header `Authorization: Bearer ...`.
     access_token: String,
     /// When the access token ends: 15 minutes from now.
-    expires_at: DateTime<Utc>,
+    expires_at: DateTime,
     /// Good for one refreshSession within seven days. Browsers hold it in an
     /// httpOnly cookie as well.
     refresh_token: String,
@@ -107,7 +105,7 @@ impl From<app::Session> for Session {
     fn from(session: app::Session) -> Self {
         Self {
             access_token: session.access_token,
-            expires_at: to_utc(session.expires_at),
+            expires_at: DateTime(session.expires_at),
             refresh_token: session.refresh_token,
         }
     }

@@ -1,0 +1,103 @@
+//! The dependency rules of ARCHITECTURE.md, read off `cargo metadata`: an edge
+//! that the table does not allow fails.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::process::Command;
+
+use serde_json::Value;
+
+/// What each crate of ours may depend on, of ours.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("stoa-schema", &[]),
+    ("stoa-migrations", &[]),
+    ("stoa-kit", &["stoa-schema"]),
+    ("stoa-users", &["stoa-kit", "stoa-schema", "stoa-migrations"]),
+    ("stoa-products", &["stoa-kit", "stoa-schema", "stoa-migrations"]),
+    ("stoa-orders", &["stoa-kit", "stoa-schema", "stoa-migrations"]),
+    ("stoa-notifications", &["stoa-kit", "stoa-schema", "stoa-migrations"]),
+    ("stoa-federation", &[]),
+    ("stoa-engine", &["stoa-federation"]),
+    ("stoa-router", &["stoa-engine", "stoa-federation", "stoa-schema", "stoa-kit"]),
+    ("xtask", &[]),
+];
+/// What `router/federation` must not even know of: it is pure and synchronous.
+const IMPURE: &[&str] = &["tokio", "axum", "hyper", "reqwest", "futures", "futures-util", "async-trait"];
+
+fn packages() -> Vec<Value> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .output()
+        .unwrap();
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+fn dependencies(package: &Value) -> Vec<&str> {
+    package["dependencies"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|dependency| dependency["kind"] != "dev")
+        .map(|dependency| dependency["name"].as_str().unwrap())
+        .collect()
+}
+
+#[test]
+fn no_edge_that_the_table_does_not_allow() {
+    let packages = packages();
+    let ours: Vec<_> = packages.iter().map(|p| p["name"].as_str().unwrap()).collect();
+    for package in &packages {
+        let name = package["name"].as_str().unwrap();
+        let Some((_, allowed)) = ALLOWED.iter().find(|(known, _)| *known == name) else {
+            assert!(matches!(name, "stoa" | "stoa-tests"), "{name} is not in the table");
+            continue;
+        };
+        for dependency in dependencies(package) {
+            assert!(
+                !ours.contains(&dependency) || allowed.contains(&dependency),
+                "{name} must not depend on {dependency}"
+            );
+        }
+    }
+    assert_eq!(ours.len(), ALLOWED.len() + 2);
+}
+
+#[test]
+fn nothing_depends_on_the_tests() {
+    for package in packages() {
+        assert!(!dependencies(&package).contains(&"stoa-tests"));
+    }
+}
+
+#[test]
+fn federation_is_pure() {
+    let packages = packages();
+    let federation = packages.iter().find(|p| p["name"] == "stoa-federation").unwrap();
+    for dependency in dependencies(federation) {
+        assert!(!IMPURE.contains(&dependency), "{dependency}");
+    }
+}
+
+#[test]
+fn the_router_knows_no_shop() {
+    let words = ["placeOrder", "orderStatusChanged", "stoa_refresh", "products", "notifications"];
+    let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../router"))];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                // A planner's fixtures may sell products.
+                if path.file_name().unwrap() != "tests" {
+                    folders.push(path);
+                }
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                for word in words {
+                    assert!(!text.contains(word), "{} mentions {word}", path.display());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Faults, each on a shop of its own.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+use stoa_tests::client::text;
+use stoa_tests::{Mode, Shop, shop};
+
+use crate::support::*;
+
+fn block_on<T>(scenario: impl Future<Output = T>) -> T {
+    tokio::runtime::Runtime::new().unwrap().block_on(scenario)
+}
+
+pub fn an_unreachable_subgraph_takes_down_nothing_else() {
+    let shop = Shop::start(Mode::Separate);
+    block_on(async {
+        let (admin, ada) = (shop.sign_in("admin").await, shop.sign_in("ada").await);
+        let product = new_product(&admin, 5).await;
+        shop.kill("notifications");
+        let answer = ada.query("{ me { firstName notifications { totalCount } orders(first: 1) { nodes { number } } } }", json!({})).await;
+        assert_eq!(answer["data"]["me"]["firstName"], "Ada");
+        assert!(answer["data"]["me"]["orders"]["nodes"][0]["number"].is_string());
+        assert_eq!(answer["data"]["me"]["notifications"], Value::Null);
+        assert_eq!(answer["errors"].as_array().unwrap().len(), 1, "{answer:#}");
+        assert_eq!(answer["errors"][0]["extensions"], json!({ "code": "SUBGRAPH_UNREACHABLE", "service": "notifications" }));
+        assert_eq!(answer["errors"][0]["path"], json!(["me"]));
+        let mut stream = ada.subscribe("subscription { myOrderUpdates { status } }", json!({})).await;
+        assert_eq!(stream.next_text("/errors/0/extensions/code").await, "SUBGRAPH_UNREACHABLE");
+        let health = ada.http.get(format!("{}/health/ready", shop.url)).send().await.unwrap();
+        assert_eq!(health.status(), 503);
+        let health: Value = health.json().await.unwrap();
+        assert_eq!(health["dependencies"]["notifications"], "unavailable");
+        assert_eq!(health["dependencies"]["orders"], "ok");
+
+        // Orders without products: nothing is placed, and the client may repeat.
+        shop.kill("products");
+        let variables = json!({ "input": order_of(&product, 1, "sandbox_approve"), "key": key() });
+        for _ in 0..2 {
+            assert_eq!(ada.code(PLACE, variables.clone()).await, "UNAVAILABLE");
+        }
+        let before = ada.ok("{ me { orders { totalCount } } }", json!({})).await;
+        assert_eq!(before["me"]["orders"]["totalCount"], 5);
+        let lines = ada.query("{ me { orders(first: 1) { nodes { lines { name product { name } } } } } }", json!({})).await;
+        let line = &lines["data"]["me"]["orders"]["nodes"][0]["lines"][0];
+        assert!(line["name"].is_string(), "the snapshot is there without the product");
+        assert_eq!(line["product"], Value::Null);
+    });
+}
+
+pub fn a_killed_shop_forgets_nothing() {
+    let mut shop = Shop::start(Mode::One);
+    let (order, product, cursor) = block_on(async {
+        let (admin, ada) = (shop.sign_in("admin").await, shop.sign_in("ada").await);
+        let product = new_product(&admin, 5).await;
+        let cursor = text(&ada.ok("{ liveCursor }", json!({})).await, "/liveCursor");
+        (place(&ada, &product, 2, "sandbox_approve").await, product, cursor)
+    });
+    // Killed while the payment is under way, and again right after.
+    shop.restart();
+    shop.restart();
+    block_on(async {
+        let ada = shop.sign_in("ada").await;
+        assert_eq!(settled(&ada, &order).await, "CONFIRMED");
+        assert_eq!(stock_of(&ada, &product).await, 3);
+        // The cursor of before is good after, and each event is there once.
+        let mut events = ada
+            .subscribe("subscription ($after: String) { myOrderUpdates(after: $after) { status orderId } }", json!({ "after": cursor }))
+            .await;
+        for status in ["PENDING", "CONFIRMED"] {
+            let update = events.next().await.value.unwrap();
+            assert_eq!(update["data"]["myOrderUpdates"], json!({ "status": status, "orderId": order }));
+        }
+        let inbox = ada.ok("{ me { notifications(first: 20) { nodes { title order { id } } } } }", json!({})).await;
+        let of_order = inbox["me"]["notifications"]["nodes"].as_array().unwrap().iter().filter(|n| n["order"]["id"] == order.as_str()).count();
+        assert_eq!(of_order, 2);
+        let data = ada.ok("{ products { totalCount } }", json!({})).await;
+        assert_eq!(data["products"]["totalCount"], 229, "nothing is seeded twice");
+    });
+}
+
+pub fn rate_limits() {
+    let shop = Shop::start_with(Mode::One, &[]);
+    block_on(async {
+        let client = shop.client();
+        let login = "mutation { login(input: { email: \"nobody@stoa.test\", password: \"x\" }) { userErrors { code } } }";
+        let mut limited = None;
+        for attempt in 0..600 {
+            // Refused before any password is hashed: the query is not valid.
+            let answer = client.raw(login, json!({})).await;
+            if answer.status() == 429 {
+                limited = Some((attempt, answer));
+                break;
+            }
+        }
+        let (attempt, answer) = limited.expect("sign-in is limited");
+        assert!((500..=520).contains(&attempt), "after {attempt}");
+        assert!(answer.headers().contains_key("retry-after"));
+        assert_eq!(stoa_tests::client::code(&answer.json().await.unwrap()).unwrap(), "RATE_LIMITED");
+        // What is not a sign-in goes on.
+        client.ok("{ __typename }", json!({})).await;
+        let mut refused = 0;
+        for _ in 0..5_200 {
+            refused += usize::from(client.raw("{ __typename }", json!({})).await.status() == 429);
+        }
+        assert!(refused > 0, "requests are limited");
+    });
+}
+
+pub fn production_refuses_development() {
+    let folder = std::env::temp_dir().join(format!("stoa-test-{}", key()));
+    let run = |settings: &[(&str, &str)]| {
+        let output = Command::new(shop::binary())
+            .args(["up", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(&folder)
+            .env_clear()
+            .envs(settings.iter().copied())
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let production = ("STOA_ENV", "production");
+    assert!(run(&[production]).contains("STOA_SIGNING_KEY_FILE"));
+    assert!(run(&[("STOA_ENV", "staging")]).contains("neither"));
+    assert!(run(&[("STOA_BUS_URL", "nats://x")]).contains("STOA_BUS_URL"));
+    assert!(run(&[("STOA_RATE_LIMIT", "maybe")]).contains("STOA_RATE_LIMIT"));
+    // A secret that development made is not good enough.
+    let key_file = folder.join("key.pem");
+    std::fs::create_dir_all(&folder).unwrap();
+    let made = Command::new("openssl").args(["genpkey", "-algorithm", "ed25519", "-out"]).arg(&key_file).status();
+    if made.is_ok_and(|status| status.success()) {
+        let key_file = key_file.display().to_string();
+        let text = run(&[
+            production,
+            ("STOA_SIGNING_KEY_FILE", &key_file),
+            ("STOA_CURSOR_SECRET", "development-only-0123456789abcdef0123456789abcdef"),
+        ]);
+        assert!(text.contains("refused in production"), "{text}");
+    }
+    let _ = std::fs::remove_dir_all(&folder);
+}

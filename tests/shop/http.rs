@@ -1,0 +1,184 @@
+//! The router's HTTP surface.
+
+use serde_json::{Value, json};
+use stoa_tests::Shop;
+use stoa_tests::client::code;
+
+pub async fn media_types_and_methods(shop: &Shop) {
+    let http = reqwest::Client::new();
+    let url = format!("{}/graphql", shop.url);
+    let post = |accept: &'static str, body: Value| http.post(&url).header("accept", accept).json(&body).send();
+    let query = json!({ "query": "{ __typename }" });
+    for (accept, content_type) in [
+        ("application/graphql-response+json", "application/graphql-response+json; charset=utf-8"),
+        ("application/json", "application/json; charset=utf-8"),
+        ("*/*", "application/json; charset=utf-8"),
+    ] {
+        let answer = post(accept, query.clone()).await.unwrap();
+        assert_eq!((answer.status().as_u16(), &answer.headers()["content-type"]), (200, &content_type.parse().unwrap()));
+        assert_eq!(answer.json::<Value>().await.unwrap(), json!({ "data": { "__typename": "Query" } }));
+    }
+    assert_eq!(post("text/html", query.clone()).await.unwrap().status(), 406);
+    // An invalid document: 400, but 200 for clients of the old media type.
+    let invalid = json!({ "query": "{ nope }" });
+    assert_eq!(post("application/graphql-response+json", invalid.clone()).await.unwrap().status(), 400);
+    assert_eq!(post("application/json", invalid).await.unwrap().status(), 200);
+
+    let get = http.get(&url).query(&[("query", "query ($s: String!) { productBySku(sku: $s) { sku } }"), ("variables", "{\"s\":\"COF-001\"}")]);
+    let answer: Value = get.send().await.unwrap().json().await.unwrap();
+    assert_eq!(answer["data"]["productBySku"]["sku"], "COF-001");
+    let mutation = http.get(&url).query(&[("query", "mutation { logout { userErrors { code } } }")]).send().await.unwrap();
+    assert_eq!((mutation.status().as_u16(), &mutation.headers()["allow"]), (405, &"POST".parse().unwrap()));
+    assert_eq!(http.put(&url).send().await.unwrap().status(), 405);
+    let subscription = post("application/json", json!({ "query": "subscription { myOrderUpdates { status } }" })).await.unwrap();
+    assert_eq!(code(&subscription.json().await.unwrap()).unwrap(), "SUBSCRIPTION_TRANSPORT");
+}
+
+pub async fn malformed_and_oversized_requests(shop: &Shop) {
+    let http = reqwest::Client::new();
+    let url = format!("{}/graphql", shop.url);
+    let deep = format!("{{ categories {} {{ id }} {} }}", "{ children ".repeat(15), "}".repeat(15));
+    let aliases: String = (0..101).map(|n| format!("a{n}: name ")).collect();
+    let roots: String = (0..21).map(|n| format!("a{n}: me {{ id }} ")).collect();
+    let tokens = format!("{{ {} }}", "me { id } ".repeat(2_000));
+    let fragments = "query { me { ...a } } fragment a on User { ...b } fragment b on User { ...a }";
+    for (body, status, expected) in [
+        ("{".to_owned(), 400, "BAD_REQUEST"),
+        ("\"text\"".to_owned(), 400, "BAD_REQUEST"),
+        ("[]".to_owned(), 400, "BATCHING_DISABLED"),
+        ("{}".to_owned(), 400, "BAD_REQUEST"),
+        (json!({ "query": 1 }).to_string(), 400, "BAD_REQUEST"),
+        (json!({ "query": "{ __typename }", "variables": [] }).to_string(), 400, "BAD_REQUEST"),
+        (json!({ "query": "{ me { " }).to_string(), 400, "GRAPHQL_PARSE_FAILED"),
+        (json!({ "query": "{ me { nope } }" }).to_string(), 400, "GRAPHQL_VALIDATION_FAILED"),
+        (json!({ "query": fragments }).to_string(), 400, "GRAPHQL_VALIDATION_FAILED"),
+        (json!({ "query": "query A { __typename }", "operationName": "B" }).to_string(), 400, "OPERATION_NOT_FOUND"),
+        (json!({ "query": "query ($id: ID!) { product(id: $id) { id } }" }).to_string(), 400, "BAD_USER_INPUT"),
+        (json!({ "query": deep }).to_string(), 400, "QUERY_TOO_DEEP"),
+        (json!({ "query": format!("{{ productBySku(sku: \"x\") {{ {aliases} }} }}") }).to_string(), 400, "QUERY_TOO_LARGE"),
+        (json!({ "query": format!("{{ {roots} }}") }).to_string(), 400, "QUERY_TOO_LARGE"),
+        (json!({ "query": tokens }).to_string(), 400, "QUERY_TOO_LARGE"),
+        (json!({ "query": format!("# {}", "x".repeat(1 << 20)) }).to_string(), 413, "BODY_TOO_LARGE"),
+    ] {
+        let shown: String = body.chars().take(200).collect();
+        let answer = http
+            .post(&url)
+            .header("content-type", "application/json")
+            .header("accept", "application/graphql-response+json")
+            .body(body)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), status, "{shown}");
+        let answer: Value = answer.json().await.unwrap();
+        assert_eq!(code(&answer).unwrap_or_default(), expected, "{shown}\n{answer:#}");
+        assert!(answer.get("data").is_none(), "{shown}");
+    }
+    let text = http.post(&url).header("content-type", "text/plain").body("{}").send().await.unwrap();
+    assert_eq!(text.status(), 415);
+}
+
+pub async fn tokens(shop: &Shop) {
+    let client = shop.sign_in("ada").await;
+    let token = client.token.clone().unwrap();
+    let (head, tail) = token.split_at(token.len() - 10);
+    let forged = format!("{head}{}", tail.chars().rev().collect::<String>());
+    // A token that signs itself with "none".
+    let none = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIiwiZXhwIjo5OTk5OTk5OTk5fQ.";
+    for (value, expected) in [
+        ("Bearer nonsense".to_owned(), "INVALID_TOKEN"),
+        ("Basic YTpi".to_owned(), "INVALID_TOKEN"),
+        ("Bearer".to_owned(), "INVALID_TOKEN"),
+        (format!("Bearer {forged}"), "INVALID_TOKEN"),
+        (format!("Bearer {none}"), "INVALID_TOKEN"),
+    ] {
+        let answer = client
+            .http
+            .post(format!("{}/graphql", shop.url))
+            .header("authorization", value.clone())
+            .json(&json!({ "query": "{ me { id } }" }))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 401, "{value}");
+        assert_eq!(code(&answer.json().await.unwrap()).unwrap(), expected);
+    }
+    // An identity that a client makes up is not believed: the router sets it.
+    let answer: Value = client
+        .http
+        .post(format!("{}/graphql", shop.url))
+        .header("x-stoa-identity", "eyJhbGciOiJIUzI1NiJ9.e30.x")
+        .json(&json!({ "query": "{ me { id } }" }))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(answer, json!({ "data": { "me": null } }));
+}
+
+pub async fn health_metrics_and_correlation(shop: &Shop) {
+    let client = shop.client();
+    let get = |path: &str| client.http.get(format!("{}{path}", shop.url)).send();
+    assert_eq!(get("/health/live").await.unwrap().status(), 200);
+    for path in ["/health", "/health/ready"] {
+        let health: Value = get(path).await.unwrap().json().await.unwrap();
+        assert_eq!(health["status"], "ok");
+        assert!(health["dependencies"].as_object().unwrap().len() >= 4, "{health}");
+    }
+    client.ok("{ __typename }", json!({})).await;
+    let metrics = get("/metrics").await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("stoa_http_requests_total") && metrics.contains("stoa_operation_duration_seconds_bucket"), "{metrics}");
+
+    let ada = shop.sign_in("ada").await;
+    let id = format!("test-{}", crate::support::key());
+    let admin = shop.sign_in("admin").await;
+    let product = crate::support::new_product(&admin, 5).await;
+    let answer = client
+        .http
+        .post(format!("{}/graphql", shop.url))
+        .bearer_auth(ada.token.as_ref().unwrap())
+        .header("x-correlation-id", &id)
+        .json(&json!({ "query": crate::support::PLACE, "variables": { "input": crate::support::order_of(&product, 1, "sandbox_approve"), "key": id } }))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.headers()["x-correlation-id"], id.as_str());
+    // It is in the router's log, and reached the consumer of the event.
+    crate::support::eventually("the correlation id is logged where the event is consumed", || async {
+        let logs = shop.logs();
+        let lines: Vec<_> = logs.lines().filter(|line| line.contains(&id)).collect();
+        lines.iter().any(|line| line.contains("\"operation\"")) && lines.iter().any(|line| line.contains("customer notified"))
+    })
+    .await;
+    let made = client.http.get(format!("{}/graphql?query=%7B__typename%7D", shop.url)).header("x-correlation-id", "bad id!").send().await.unwrap();
+    assert_ne!(made.headers()["x-correlation-id"], "bad id!");
+}
+
+pub async fn the_page_is_served(shop: &Shop) {
+    let page = reqwest::get(format!("{}/", shop.url)).await.unwrap();
+    assert_eq!(page.status(), 200);
+    let html = page.text().await.unwrap();
+    assert!(html.contains("Stoa"), "{html}");
+    if let Some(at) = html.find("/assets/") {
+        let path: String = html[at..].chars().take_while(|c| *c != '"').collect();
+        let asset = reqwest::get(format!("{}{path}", shop.url)).await.unwrap();
+        assert_eq!(asset.status(), 200);
+        assert!(asset.headers()["cache-control"].to_str().unwrap().contains("immutable"));
+    }
+    assert_eq!(reqwest::get(format!("{}/assets/../Cargo.toml", shop.url)).await.unwrap().status(), 404);
+}
+
+pub async fn introspection(shop: &Shop) {
+    let client = shop.client();
+    let data = client
+        .ok("{ __schema { types { name } subscriptionType { fields { name args { name } } } } __type(name: \"Product\") { fields { name } } products(first: 1) { nodes { __typename kind: __typename } } }", json!({}))
+        .await;
+    let types = data["__schema"]["types"].as_array().unwrap();
+    let has = |name: &str| types.iter().any(|ty| ty["name"] == name);
+    assert!(has("Order") && has("Money"));
+    assert!(!types.iter().any(|ty| ty["name"].as_str().unwrap().contains("join__")));
+    assert!(!has("_Any") && !has("_Entity") && !has("link__Import"));
+    assert_eq!(data["products"]["nodes"], json!([{ "__typename": "Product", "kind": "Product" }]));
+}

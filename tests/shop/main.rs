@@ -1,0 +1,112 @@
+//! The shop, end to end: each scenario runs against the whole in one process
+//! and against router and subgraphs as separate processes.
+//!
+//! `cargo test -p stoa-tests --test shop -- NAME` runs some of them.
+
+mod accounts;
+mod catalogue;
+mod faults;
+mod http;
+mod live;
+mod ordering;
+mod support;
+
+use std::sync::{Arc, OnceLock};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use stoa_tests::{Mode, Shop};
+
+type Shared = Arc<OnceLock<Shop>>;
+
+/// Names of scenarios with their functions, for shops that all of them share.
+macro_rules! shared {
+    ($shops:expr, $($module:ident :: $name:ident),+ $(,)?) => {{
+        let mut trials = Vec::new();
+        for (mode, shop) in $shops {
+            $({
+                let shop: Shared = shop.clone();
+                let mode: Mode = mode;
+                let name = format!("{}::{}::{}", mode.name(), stringify!($module), stringify!($name));
+                trials.push(Trial::test(name, move || {
+                    let shop = shop.get_or_init(|| Shop::start(mode));
+                    run($module::$name(shop))
+                }));
+            })+
+        }
+        trials
+    }};
+}
+
+/// Scenarios that break their shop, each with one of its own.
+macro_rules! own {
+    ($($module:ident :: $name:ident),+ $(,)?) => {
+        vec![$(Trial::test(
+            format!("own::{}::{}", stringify!($module), stringify!($name)),
+            || { $module::$name(); Ok(()) },
+        )),+]
+    };
+}
+
+fn run(scenario: impl Future<Output = ()>) -> Result<(), Failed> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(Failed::from)?
+        .block_on(scenario);
+    Ok(())
+}
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    // Several shops and their clients share two cores.
+    arguments.test_threads.get_or_insert(4);
+    let shops: [(Mode, Shared); 2] = [
+        (Mode::One, Shared::default()),
+        (Mode::Separate, Shared::default()),
+    ];
+    let mut trials = shared!(
+        shops.clone(),
+        accounts::register_sign_in_refresh_and_sign_out,
+        accounts::a_stolen_refresh_token_is_worth_nothing,
+        accounts::bad_input_changes_nothing,
+        accounts::others_see_little,
+        accounts::a_deleted_account_is_gone,
+        catalogue::lists_search_and_pages,
+        catalogue::administrators_keep_it,
+        catalogue::bad_input_changes_nothing,
+        catalogue::pictures_are_drawn,
+        http::media_types_and_methods,
+        http::malformed_and_oversized_requests,
+        http::tokens,
+        http::health_metrics_and_correlation,
+        http::the_page_is_served,
+        http::introspection,
+        live::an_order_from_click_to_door,
+        live::resuming_misses_and_repeats_nothing,
+        live::cursors_open_nothing_else,
+        live::the_live_cursor_closes_the_gap,
+        live::the_inbox,
+        live::clients_that_we_did_not_write,
+        ordering::one_query_crosses_all_services,
+        ordering::a_declined_payment_returns_the_units,
+        ordering::bad_orders_change_nothing,
+        ordering::keys_are_good_for_one_order,
+        ordering::illegal_moves_name_the_legal_ones,
+        ordering::cancelling_and_refunding,
+        ordering::orders_of_others_are_closed,
+        ordering::sixty_four_buyers_of_ten_units,
+    );
+    trials.extend(own![
+        faults::an_unreachable_subgraph_takes_down_nothing_else,
+        faults::a_killed_shop_forgets_nothing,
+        faults::rate_limits,
+        faults::production_refuses_development,
+    ]);
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    // `exit` runs no destructors: the shops' processes end first.
+    for (_, shop) in shops {
+        drop(Arc::try_unwrap(shop).ok().and_then(OnceLock::into_inner));
+    }
+    conclusion.exit();
+}
