@@ -9,7 +9,13 @@ fn main() -> io::Result<()> {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     let source = root.join("../web-playground");
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("playground");
-    for part in ["src", "index.html", "package.json", "package-lock.json", "vite.config.ts"] {
+    for part in [
+        "src",
+        "index.html",
+        "package.json",
+        "package-lock.json",
+        "vite.config.ts",
+    ] {
         println!("cargo::rerun-if-changed={}", source.join(part).display());
     }
     println!("cargo::rerun-if-env-changed=STOA_SKIP_PLAYGROUND");

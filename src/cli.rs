@@ -148,7 +148,9 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
             roles::subgraph(&shared, args.name, listener, stop_signal()).await
         }
         Command::Schema { command } => match command {
-            SchemaCommand::Compose { subgraphs, out } => schema::compose(&subgraphs, out.as_deref()),
+            SchemaCommand::Compose { subgraphs, out } => {
+                schema::compose(&subgraphs, out.as_deref())
+            }
             SchemaCommand::Print { name } => {
                 print!("{}", schema::print(name).await?);
                 Ok(())

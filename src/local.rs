@@ -25,10 +25,7 @@ pub struct LocalTransport {
 }
 
 impl LocalTransport {
-    pub fn new(
-        services: HashMap<&'static str, Arc<dyn GraphqlService>>,
-        key: IdentityKey,
-    ) -> Self {
+    pub fn new(services: HashMap<&'static str, Arc<dyn GraphqlService>>, key: IdentityKey) -> Self {
         Self {
             services,
             key,
@@ -44,13 +41,13 @@ impl LocalTransport {
             subgraph: request.subgraph.clone(),
             cause,
         };
-        let service = self
-            .services
-            .get(&*request.subgraph)
-            .ok_or_else(|| TransportError::Unreachable {
-                subgraph: request.subgraph.clone(),
-                cause: "it is not part of this process".to_owned(),
-            })?;
+        let service =
+            self.services
+                .get(&*request.subgraph)
+                .ok_or_else(|| TransportError::Unreachable {
+                    subgraph: request.subgraph.clone(),
+                    cause: "it is not part of this process".to_owned(),
+                })?;
         let context = CallContext::from_headers(&request.headers, &self.key)
             .map_err(|error| invalid(error.to_string()))?;
         let correlation = context.correlation_id.clone();

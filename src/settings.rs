@@ -33,11 +33,9 @@ impl Shared {
             if let Some(url) = read(name)
                 && url != known
             {
-                return Err(SettingError::new(
-                    name,
-                    format!("this version speaks {known} only"),
-                )
-                .into());
+                return Err(
+                    SettingError::new(name, format!("this version speaks {known} only")).into(),
+                );
             }
         }
         Ok(Self::new(Environment::from_env()?, data_dir))
@@ -72,7 +70,8 @@ impl Shared {
     /// If it is missing in production, or no Ed25519 key.
     pub fn signing_key(&self) -> Result<stoa_users::token::SigningKey, Error> {
         const NAME: &str = "STOA_SIGNING_KEY";
-        let bad = |problem: String| Error::from(SettingError::new("STOA_SIGNING_KEY_FILE", problem));
+        let bad =
+            |problem: String| Error::from(SettingError::new("STOA_SIGNING_KEY_FILE", problem));
         let pem = match read("STOA_SIGNING_KEY_FILE") {
             Some(path) => std::fs::read_to_string(&path)
                 .map_err(|error| bad(format!("cannot read {path}: {error}")))?,

@@ -41,8 +41,7 @@ impl Shop {
         let peers = |name: &str| Peers::local(name, local.clone());
         let (users, users_app) = services::users(shared).await?;
         let (products, products_app) = services::products(shared, String::new()).await?;
-        let (orders, orders_app) =
-            services::orders(shared, bus.clone(), peers("orders")).await?;
+        let (orders, orders_app) = services::orders(shared, bus.clone(), peers("orders")).await?;
         let (notifications, _) =
             services::notifications(shared, bus.clone(), peers("notifications")).await?;
         let mut services = vec![users, products, orders, notifications];
@@ -78,9 +77,9 @@ impl Shop {
             identity: Some(key),
             config: shared.router_config()?,
             checks: checks(&services, bus),
-            routes: services
-                .iter()
-                .fold(Router::new(), |all, service| all.merge(service.routes.clone())),
+            routes: services.iter().fold(Router::new(), |all, service| {
+                all.merge(service.routes.clone())
+            }),
         };
         Ok(Self {
             server,
@@ -97,9 +96,15 @@ impl Shop {
         println!("  GraphQL     http://{address}/graphql   (HTTP, WebSocket, server-sent events)");
         println!("  Health      http://{address}/health    Metrics http://{address}/metrics");
         if self.seeded {
-            println!("\n  Sign in (development only), password {}:", stoa_users::seed::PASSWORD);
+            println!(
+                "\n  Sign in (development only), password {}:",
+                stoa_users::seed::PASSWORD
+            );
             for (email, first, last, role) in stoa_users::seed::ACCOUNTS {
-                println!("    {email:<18} {first} {last}, {}", role.as_str().to_lowercase());
+                println!(
+                    "    {email:<18} {first} {last}, {}",
+                    role.as_str().to_lowercase()
+                );
             }
         }
         println!("\n  Stop with Ctrl-C.\n");

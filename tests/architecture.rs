@@ -12,21 +12,50 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("stoa-schema", &[]),
     ("stoa-migrations", &[]),
     ("stoa-kit", &["stoa-schema"]),
-    ("stoa-users", &["stoa-kit", "stoa-schema", "stoa-migrations"]),
-    ("stoa-products", &["stoa-kit", "stoa-schema", "stoa-migrations"]),
-    ("stoa-orders", &["stoa-kit", "stoa-schema", "stoa-migrations"]),
-    ("stoa-notifications", &["stoa-kit", "stoa-schema", "stoa-migrations"]),
+    (
+        "stoa-users",
+        &["stoa-kit", "stoa-schema", "stoa-migrations"],
+    ),
+    (
+        "stoa-products",
+        &["stoa-kit", "stoa-schema", "stoa-migrations"],
+    ),
+    (
+        "stoa-orders",
+        &["stoa-kit", "stoa-schema", "stoa-migrations"],
+    ),
+    (
+        "stoa-notifications",
+        &["stoa-kit", "stoa-schema", "stoa-migrations"],
+    ),
     ("stoa-federation", &[]),
     ("stoa-engine", &["stoa-federation"]),
-    ("stoa-router", &["stoa-engine", "stoa-federation", "stoa-schema", "stoa-kit"]),
+    (
+        "stoa-router",
+        &["stoa-engine", "stoa-federation", "stoa-schema", "stoa-kit"],
+    ),
     ("xtask", &[]),
 ];
 /// What `router/federation` must not even know of: it is pure and synchronous.
-const IMPURE: &[&str] = &["tokio", "axum", "hyper", "reqwest", "futures", "futures-util", "async-trait"];
+const IMPURE: &[&str] = &[
+    "tokio",
+    "axum",
+    "hyper",
+    "reqwest",
+    "futures",
+    "futures-util",
+    "async-trait",
+];
 
 fn packages() -> Vec<Value> {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--offline",
+        ])
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .output()
         .unwrap();
@@ -47,11 +76,17 @@ fn dependencies(package: &Value) -> Vec<&str> {
 #[test]
 fn no_edge_that_the_table_does_not_allow() {
     let packages = packages();
-    let ours: Vec<_> = packages.iter().map(|p| p["name"].as_str().unwrap()).collect();
+    let ours: Vec<_> = packages
+        .iter()
+        .map(|p| p["name"].as_str().unwrap())
+        .collect();
     for package in &packages {
         let name = package["name"].as_str().unwrap();
         let Some((_, allowed)) = ALLOWED.iter().find(|(known, _)| *known == name) else {
-            assert!(matches!(name, "stoa" | "stoa-tests"), "{name} is not in the table");
+            assert!(
+                matches!(name, "stoa" | "stoa-tests"),
+                "{name} is not in the table"
+            );
             continue;
         };
         for dependency in dependencies(package) {
@@ -74,7 +109,10 @@ fn nothing_depends_on_the_tests() {
 #[test]
 fn federation_is_pure() {
     let packages = packages();
-    let federation = packages.iter().find(|p| p["name"] == "stoa-federation").unwrap();
+    let federation = packages
+        .iter()
+        .find(|p| p["name"] == "stoa-federation")
+        .unwrap();
     for dependency in dependencies(federation) {
         assert!(!IMPURE.contains(&dependency), "{dependency}");
     }
@@ -82,8 +120,17 @@ fn federation_is_pure() {
 
 #[test]
 fn the_router_knows_no_shop() {
-    let words = ["placeOrder", "orderStatusChanged", "stoa_refresh", "products", "notifications"];
-    let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../router"))];
+    let words = [
+        "placeOrder",
+        "orderStatusChanged",
+        "stoa_refresh",
+        "products",
+        "notifications",
+    ];
+    let mut folders = vec![std::path::PathBuf::from(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../router"
+    ))];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

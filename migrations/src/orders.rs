@@ -1,7 +1,5 @@
 use sea_orm_migration::prelude::*;
-use sea_orm_migration::schema::{
-    big_integer, big_integer_null, string_len, string_len_null, text,
-};
+use sea_orm_migration::schema::{big_integer, big_integer_null, string_len, string_len_null, text};
 
 use crate::table::{self, ID};
 

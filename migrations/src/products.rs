@@ -1,7 +1,5 @@
 use sea_orm_migration::prelude::*;
-use sea_orm_migration::schema::{
-    big_integer, boolean, string_len, string_len_null, text,
-};
+use sea_orm_migration::schema::{big_integer, boolean, string_len, string_len_null, text};
 use sea_orm_migration::sea_orm::DbBackend;
 
 use crate::table::{self, ID};

@@ -76,7 +76,10 @@ mod tests {
         let mut client = HeaderMap::new();
         client.insert(header::ACCEPT_LANGUAGE, HeaderValue::from_static("de"));
         client.insert(header::AUTHORIZATION, HeaderValue::from_static("secret"));
-        client.insert(header::COOKIE, HeaderValue::from_static("a=1; session=2; sessionx=3"));
+        client.insert(
+            header::COOKIE,
+            HeaderValue::from_static("a=1; session=2; sessionx=3"),
+        );
         let mut out = HeaderMap::new();
         rules.to_subgraph(&client, "users", &mut out);
         assert_eq!(out.len(), 2);

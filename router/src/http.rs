@@ -44,7 +44,12 @@ impl Media {
         for value in headers.get_all(header::ACCEPT) {
             for range in value.to_str().unwrap_or_default().split(',') {
                 let mut parts = range.split(';').map(str::trim);
-                let media = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
+                let media = match parts
+                    .next()
+                    .unwrap_or_default()
+                    .to_ascii_lowercase()
+                    .as_str()
+                {
                     "" => continue,
                     "application/graphql-response+json" => Some(Self::Graphql),
                     "application/json" | "*/*" | "application/*" => Some(Self::Json),
@@ -148,7 +153,11 @@ impl Parameters {
     fn into_request(self) -> Result<GraphqlRequest, Refusal> {
         Ok(GraphqlRequest {
             query: self.query.ok_or_else(|| {
-                Refusal::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", "\"query\" is missing")
+                Refusal::new(
+                    StatusCode::BAD_REQUEST,
+                    "BAD_REQUEST",
+                    "\"query\" is missing",
+                )
             })?,
             operation_name: self.operation_name.filter(|name| !name.is_empty()),
             variables: self.variables.unwrap_or_default(),
@@ -244,15 +253,16 @@ pub(crate) async fn get(
 
 fn read_get(uri: &axum::http::Uri) -> Result<GraphqlRequest, Refusal> {
     let bad = |message: String| Refusal::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message);
-    let Query(text) = Query::<TextParameters>::try_from_uri(uri)
-        .map_err(|error| bad(error.body_text()))?;
-    let object = |name: &str, text: Option<String>| -> Result<Option<Map<String, Value>>, Refusal> {
-        match text.filter(|text| !text.is_empty()) {
-            None => Ok(None),
-            Some(text) => serde_json::from_str(&text)
-                .map_err(|error| bad(format!("\"{name}\" is not a JSON object: {error}"))),
-        }
-    };
+    let Query(text) =
+        Query::<TextParameters>::try_from_uri(uri).map_err(|error| bad(error.body_text()))?;
+    let object =
+        |name: &str, text: Option<String>| -> Result<Option<Map<String, Value>>, Refusal> {
+            match text.filter(|text| !text.is_empty()) {
+                None => Ok(None),
+                Some(text) => serde_json::from_str(&text)
+                    .map_err(|error| bad(format!("\"{name}\" is not a JSON object: {error}"))),
+            }
+        };
     Parameters {
         query: text.query,
         operation_name: text.operation_name,
@@ -360,10 +370,7 @@ async fn admit(
     Ok((prepared, request, client))
 }
 
-pub(crate) fn prepare(
-    shared: &Shared,
-    request: &GraphqlRequest,
-) -> Result<Arc<Prepared>, Refusal> {
+pub(crate) fn prepare(shared: &Shared, request: &GraphqlRequest) -> Result<Arc<Prepared>, Refusal> {
     shared.pipeline.prepare(request).map_err(|errors| Refusal {
         status: StatusCode::BAD_REQUEST,
         errors,
@@ -426,7 +433,11 @@ pub(crate) fn log(prepared: &Prepared, answer: &Response, started: Instant) {
         operation = prepared.name().unwrap_or_default(),
         kind,
         errors = answer.errors.len(),
-        code = answer.errors.first().and_then(GraphQLError::code).unwrap_or_default(),
+        code = answer
+            .errors
+            .first()
+            .and_then(GraphQLError::code)
+            .unwrap_or_default(),
         micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
         "operation"
     );
@@ -450,8 +461,14 @@ mod tests {
             ("*/*", Some(Media::Json)),
             ("application/json", Some(Media::Json)),
             ("application/graphql-response+json", Some(Media::Graphql)),
-            ("application/graphql-response+json; charset=utf-8, application/json;q=0.9", Some(Media::Graphql)),
-            ("application/json;q=0.2, application/graphql-response+json;q=0.8", Some(Media::Graphql)),
+            (
+                "application/graphql-response+json; charset=utf-8, application/json;q=0.9",
+                Some(Media::Graphql),
+            ),
+            (
+                "application/json;q=0.2, application/graphql-response+json;q=0.8",
+                Some(Media::Graphql),
+            ),
             ("text/event-stream", Some(Media::Events)),
             ("text/html", None),
             ("text/html, */*;q=0.1", Some(Media::Json)),

@@ -260,9 +260,7 @@ impl Pipeline {
                 .map(|(name, value)| (name.as_str().into(), value.clone().into())),
         );
         let coerced = coerce_variable_values(self.graph.api(), &prepared.operation, &values)
-            .map_err(|error| {
-                GraphQLError::new("BAD_USER_INPUT", error.message().to_string())
-            })?;
+            .map_err(|error| GraphQLError::new("BAD_USER_INPUT", error.message().to_string()))?;
         let plan = self.plan(prepared, &coerced)?;
         let introspection = if plan.introspects {
             self.introspect(prepared, &coerced)?
@@ -299,7 +297,12 @@ impl Pipeline {
             .iter()
             .filter_map(|name| Some((name.clone(), variables.get(name.as_str())?.as_bool()?)))
             .collect();
-        let plans = || prepared.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        let plans = || {
+            prepared
+                .plans
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
         if let Some(known) = plans().get(&conditions) {
             return Ok(known.clone());
         }

@@ -26,7 +26,11 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 pub(crate) async fn respond(shared: Arc<Shared>, admitted: Admitted) -> HttpResponse {
     let (prepared, request, client) = admitted;
     if prepared.kind() == OperationType::Subscription {
-        return match shared.pipeline.subscribe(&prepared, &request, &client).await {
+        return match shared
+            .pipeline
+            .subscribe(&prepared, &request, &client)
+            .await
+        {
             Ok(events) => {
                 let stop = shared.stop.clone().cancelled_owned();
                 events_response(events.take_until(stop))

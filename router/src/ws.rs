@@ -13,8 +13,8 @@ use apollo_compiler::executable::OperationType;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response as HttpResponse};
-use futures_util::stream::{SplitSink, StreamExt};
 use futures_util::SinkExt;
+use futures_util::stream::{SplitSink, StreamExt};
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 use stoa_engine::{GraphQLError, Response};
@@ -244,7 +244,10 @@ impl Connection {
             self.running.remove(&done);
         }
         if self.running.contains_key(&id) {
-            return Err(Close(4409, short(format!("Subscriber for {id} already exists"))));
+            return Err(Close(
+                4409,
+                short(format!("Subscriber for {id} already exists")),
+            ));
         }
         let limit = self.shared.config.limits.operations_per_socket;
         if self.running.len() >= limit {
@@ -292,7 +295,11 @@ impl Connection {
                 }
                 return id;
             }
-            match shared.pipeline.subscribe(&prepared, &request, &client).await {
+            match shared
+                .pipeline
+                .subscribe(&prepared, &request, &client)
+                .await
+            {
                 Ok(mut events) => {
                     while let Some(event) = events.next().await {
                         if outbox.send(next(&id, &event)).await.is_err() {

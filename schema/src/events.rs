@@ -118,7 +118,10 @@ impl Payload for NotificationCreated {
     const SOURCE: &'static str = "/stoa/notifications";
 
     fn bus_subject(&self) -> String {
-        format!("stoa.notifications.{}.{}", self.user_id, self.notification_id)
+        format!(
+            "stoa.notifications.{}.{}",
+            self.user_id, self.notification_id
+        )
     }
 
     fn aggregate(&self) -> &str {
@@ -176,7 +179,11 @@ mod tests {
             ("a.b.c", "a.b", false),
             ("*.b", "a.b", true),
         ] {
-            assert_eq!(subject_matches(filter, subject), expected, "{filter} {subject}");
+            assert_eq!(
+                subject_matches(filter, subject),
+                expected,
+                "{filter} {subject}"
+            );
         }
     }
 }

@@ -80,7 +80,13 @@ mod tests {
     fn ids_sort_by_age_and_reject_what_is_no_id() {
         let ids: Vec<_> = (0..100).map(|_| OrderId::new()).collect();
         assert!(ids.is_sorted());
-        for text in ["", "1", "not-an-id", "0193f3c8-0000-7000-8000-00000000000g", "{0193f3c8-0000-7000-8000-000000000000}"] {
+        for text in [
+            "",
+            "1",
+            "not-an-id",
+            "0193f3c8-0000-7000-8000-00000000000g",
+            "{0193f3c8-0000-7000-8000-000000000000}",
+        ] {
             assert_eq!(OrderId::parse(text), None, "{text}");
         }
     }

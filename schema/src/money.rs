@@ -110,7 +110,12 @@ impl fmt::Display for Money {
             write!(f, "{digit}")?;
         }
         if exponent > 0 {
-            write!(f, ".{:0width$}", amount % scale, width = usize::from(exponent))?;
+            write!(
+                f,
+                ".{:0width$}",
+                amount % scale,
+                width = usize::from(exponent)
+            )?;
         }
         Ok(())
     }

@@ -23,11 +23,24 @@ pub fn an_unreachable_subgraph_takes_down_nothing_else() {
         assert!(answer["data"]["me"]["orders"]["nodes"][0]["number"].is_string());
         assert_eq!(answer["data"]["me"]["notifications"], Value::Null);
         assert_eq!(answer["errors"].as_array().unwrap().len(), 1, "{answer:#}");
-        assert_eq!(answer["errors"][0]["extensions"], json!({ "code": "SUBGRAPH_UNREACHABLE", "service": "notifications" }));
+        assert_eq!(
+            answer["errors"][0]["extensions"],
+            json!({ "code": "SUBGRAPH_UNREACHABLE", "service": "notifications" })
+        );
         assert_eq!(answer["errors"][0]["path"], json!(["me"]));
-        let mut stream = ada.subscribe("subscription { myOrderUpdates { status } }", json!({})).await;
-        assert_eq!(stream.next_text("/errors/0/extensions/code").await, "SUBGRAPH_UNREACHABLE");
-        let health = ada.http.get(format!("{}/health/ready", shop.url)).send().await.unwrap();
+        let mut stream = ada
+            .subscribe("subscription { myOrderUpdates { status } }", json!({}))
+            .await;
+        assert_eq!(
+            stream.next_text("/errors/0/extensions/code").await,
+            "SUBGRAPH_UNREACHABLE"
+        );
+        let health = ada
+            .http
+            .get(format!("{}/health/ready", shop.url))
+            .send()
+            .await
+            .unwrap();
         assert_eq!(health.status(), 503);
         let health: Value = health.json().await.unwrap();
         assert_eq!(health["dependencies"]["notifications"], "unavailable");
@@ -41,9 +54,17 @@ pub fn an_unreachable_subgraph_takes_down_nothing_else() {
         }
         let before = ada.ok("{ me { orders { totalCount } } }", json!({})).await;
         assert_eq!(before["me"]["orders"]["totalCount"], 5);
-        let lines = ada.query("{ me { orders(first: 1) { nodes { lines { name product { name } } } } } }", json!({})).await;
+        let lines = ada
+            .query(
+                "{ me { orders(first: 1) { nodes { lines { name product { name } } } } } }",
+                json!({}),
+            )
+            .await;
         let line = &lines["data"]["me"]["orders"]["nodes"][0]["lines"][0];
-        assert!(line["name"].is_string(), "the snapshot is there without the product");
+        assert!(
+            line["name"].is_string(),
+            "the snapshot is there without the product"
+        );
         assert_eq!(line["product"], Value::Null);
     });
 }
@@ -54,7 +75,11 @@ pub fn a_killed_shop_forgets_nothing() {
         let (admin, ada) = (shop.sign_in("admin").await, shop.sign_in("ada").await);
         let product = new_product(&admin, 5).await;
         let cursor = text(&ada.ok("{ liveCursor }", json!({})).await, "/liveCursor");
-        (place(&ada, &product, 2, "sandbox_approve").await, product, cursor)
+        (
+            place(&ada, &product, 2, "sandbox_approve").await,
+            product,
+            cursor,
+        )
     });
     // Killed while the payment is under way, and again right after.
     shop.restart();
@@ -69,13 +94,29 @@ pub fn a_killed_shop_forgets_nothing() {
             .await;
         for status in ["PENDING", "CONFIRMED"] {
             let update = events.next().await.value.unwrap();
-            assert_eq!(update["data"]["myOrderUpdates"], json!({ "status": status, "orderId": order }));
+            assert_eq!(
+                update["data"]["myOrderUpdates"],
+                json!({ "status": status, "orderId": order })
+            );
         }
-        let inbox = ada.ok("{ me { notifications(first: 20) { nodes { title order { id } } } } }", json!({})).await;
-        let of_order = inbox["me"]["notifications"]["nodes"].as_array().unwrap().iter().filter(|n| n["order"]["id"] == order.as_str()).count();
+        let inbox = ada
+            .ok(
+                "{ me { notifications(first: 20) { nodes { title order { id } } } } }",
+                json!({}),
+            )
+            .await;
+        let of_order = inbox["me"]["notifications"]["nodes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|n| n["order"]["id"] == order.as_str())
+            .count();
         assert_eq!(of_order, 2);
         let data = ada.ok("{ products { totalCount } }", json!({})).await;
-        assert_eq!(data["products"]["totalCount"], 229, "nothing is seeded twice");
+        assert_eq!(
+            data["products"]["totalCount"], 229,
+            "nothing is seeded twice"
+        );
     });
 }
 
@@ -96,7 +137,10 @@ pub fn rate_limits() {
         let (attempt, answer) = limited.expect("sign-in is limited");
         assert!((500..=520).contains(&attempt), "after {attempt}");
         assert!(answer.headers().contains_key("retry-after"));
-        assert_eq!(stoa_tests::client::code(&answer.json().await.unwrap()).unwrap(), "RATE_LIMITED");
+        assert_eq!(
+            stoa_tests::client::code(&answer.json().await.unwrap()).unwrap(),
+            "RATE_LIMITED"
+        );
         // What is not a sign-in goes on.
         client.ok("{ __typename }", json!({})).await;
         let mut refused = 0;
@@ -128,13 +172,19 @@ pub fn production_refuses_development() {
     // A secret that development made is not good enough.
     let key_file = folder.join("key.pem");
     std::fs::create_dir_all(&folder).unwrap();
-    let made = Command::new("openssl").args(["genpkey", "-algorithm", "ed25519", "-out"]).arg(&key_file).status();
+    let made = Command::new("openssl")
+        .args(["genpkey", "-algorithm", "ed25519", "-out"])
+        .arg(&key_file)
+        .status();
     if made.is_ok_and(|status| status.success()) {
         let key_file = key_file.display().to_string();
         let text = run(&[
             production,
             ("STOA_SIGNING_KEY_FILE", &key_file),
-            ("STOA_CURSOR_SECRET", "development-only-0123456789abcdef0123456789abcdef"),
+            (
+                "STOA_CURSOR_SECRET",
+                "development-only-0123456789abcdef0123456789abcdef",
+            ),
         ]);
         assert!(text.contains("refused in production"), "{text}");
     }

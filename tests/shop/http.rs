@@ -7,37 +7,86 @@ use stoa_tests::client::code;
 pub async fn media_types_and_methods(shop: &Shop) {
     let http = reqwest::Client::new();
     let url = format!("{}/graphql", shop.url);
-    let post = |accept: &'static str, body: Value| http.post(&url).header("accept", accept).json(&body).send();
+    let post = |accept: &'static str, body: Value| {
+        http.post(&url).header("accept", accept).json(&body).send()
+    };
     let query = json!({ "query": "{ __typename }" });
     for (accept, content_type) in [
-        ("application/graphql-response+json", "application/graphql-response+json; charset=utf-8"),
+        (
+            "application/graphql-response+json",
+            "application/graphql-response+json; charset=utf-8",
+        ),
         ("application/json", "application/json; charset=utf-8"),
         ("*/*", "application/json; charset=utf-8"),
     ] {
         let answer = post(accept, query.clone()).await.unwrap();
-        assert_eq!((answer.status().as_u16(), &answer.headers()["content-type"]), (200, &content_type.parse().unwrap()));
-        assert_eq!(answer.json::<Value>().await.unwrap(), json!({ "data": { "__typename": "Query" } }));
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["content-type"]),
+            (200, &content_type.parse().unwrap())
+        );
+        assert_eq!(
+            answer.json::<Value>().await.unwrap(),
+            json!({ "data": { "__typename": "Query" } })
+        );
     }
-    assert_eq!(post("text/html", query.clone()).await.unwrap().status(), 406);
+    assert_eq!(
+        post("text/html", query.clone()).await.unwrap().status(),
+        406
+    );
     // An invalid document: 400, but 200 for clients of the old media type.
     let invalid = json!({ "query": "{ nope }" });
-    assert_eq!(post("application/graphql-response+json", invalid.clone()).await.unwrap().status(), 400);
-    assert_eq!(post("application/json", invalid).await.unwrap().status(), 200);
+    assert_eq!(
+        post("application/graphql-response+json", invalid.clone())
+            .await
+            .unwrap()
+            .status(),
+        400
+    );
+    assert_eq!(
+        post("application/json", invalid).await.unwrap().status(),
+        200
+    );
 
-    let get = http.get(&url).query(&[("query", "query ($s: String!) { productBySku(sku: $s) { sku } }"), ("variables", "{\"s\":\"COF-001\"}")]);
+    let get = http.get(&url).query(&[
+        (
+            "query",
+            "query ($s: String!) { productBySku(sku: $s) { sku } }",
+        ),
+        ("variables", "{\"s\":\"COF-001\"}"),
+    ]);
     let answer: Value = get.send().await.unwrap().json().await.unwrap();
     assert_eq!(answer["data"]["productBySku"]["sku"], "COF-001");
-    let mutation = http.get(&url).query(&[("query", "mutation { logout { userErrors { code } } }")]).send().await.unwrap();
-    assert_eq!((mutation.status().as_u16(), &mutation.headers()["allow"]), (405, &"POST".parse().unwrap()));
+    let mutation = http
+        .get(&url)
+        .query(&[("query", "mutation { logout { userErrors { code } } }")])
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        (mutation.status().as_u16(), &mutation.headers()["allow"]),
+        (405, &"POST".parse().unwrap())
+    );
     assert_eq!(http.put(&url).send().await.unwrap().status(), 405);
-    let subscription = post("application/json", json!({ "query": "subscription { myOrderUpdates { status } }" })).await.unwrap();
-    assert_eq!(code(&subscription.json().await.unwrap()).unwrap(), "SUBSCRIPTION_TRANSPORT");
+    let subscription = post(
+        "application/json",
+        json!({ "query": "subscription { myOrderUpdates { status } }" }),
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        code(&subscription.json().await.unwrap()).unwrap(),
+        "SUBSCRIPTION_TRANSPORT"
+    );
 }
 
 pub async fn malformed_and_oversized_requests(shop: &Shop) {
     let http = reqwest::Client::new();
     let url = format!("{}/graphql", shop.url);
-    let deep = format!("{{ categories {} {{ id }} {} }}", "{ children ".repeat(15), "}".repeat(15));
+    let deep = format!(
+        "{{ categories {} {{ id }} {} }}",
+        "{ children ".repeat(15),
+        "}".repeat(15)
+    );
     let aliases: String = (0..101).map(|n| format!("a{n}: name ")).collect();
     let roots: String = (0..21).map(|n| format!("a{n}: me {{ id }} ")).collect();
     let tokens = format!("{{ {} }}", "me { id } ".repeat(2_000));
@@ -48,17 +97,58 @@ pub async fn malformed_and_oversized_requests(shop: &Shop) {
         ("[]".to_owned(), 400, "BATCHING_DISABLED"),
         ("{}".to_owned(), 400, "BAD_REQUEST"),
         (json!({ "query": 1 }).to_string(), 400, "BAD_REQUEST"),
-        (json!({ "query": "{ __typename }", "variables": [] }).to_string(), 400, "BAD_REQUEST"),
-        (json!({ "query": "{ me { " }).to_string(), 400, "GRAPHQL_PARSE_FAILED"),
-        (json!({ "query": "{ me { nope } }" }).to_string(), 400, "GRAPHQL_VALIDATION_FAILED"),
-        (json!({ "query": fragments }).to_string(), 400, "GRAPHQL_VALIDATION_FAILED"),
-        (json!({ "query": "query A { __typename }", "operationName": "B" }).to_string(), 400, "OPERATION_NOT_FOUND"),
-        (json!({ "query": "query ($id: ID!) { product(id: $id) { id } }" }).to_string(), 400, "BAD_USER_INPUT"),
+        (
+            json!({ "query": "{ __typename }", "variables": [] }).to_string(),
+            400,
+            "BAD_REQUEST",
+        ),
+        (
+            json!({ "query": "{ me { " }).to_string(),
+            400,
+            "GRAPHQL_PARSE_FAILED",
+        ),
+        (
+            json!({ "query": "{ me { nope } }" }).to_string(),
+            400,
+            "GRAPHQL_VALIDATION_FAILED",
+        ),
+        (
+            json!({ "query": fragments }).to_string(),
+            400,
+            "GRAPHQL_VALIDATION_FAILED",
+        ),
+        (
+            json!({ "query": "query A { __typename }", "operationName": "B" }).to_string(),
+            400,
+            "OPERATION_NOT_FOUND",
+        ),
+        (
+            json!({ "query": "query ($id: ID!) { product(id: $id) { id } }" }).to_string(),
+            400,
+            "BAD_USER_INPUT",
+        ),
         (json!({ "query": deep }).to_string(), 400, "QUERY_TOO_DEEP"),
-        (json!({ "query": format!("{{ productBySku(sku: \"x\") {{ {aliases} }} }}") }).to_string(), 400, "QUERY_TOO_LARGE"),
-        (json!({ "query": format!("{{ {roots} }}") }).to_string(), 400, "QUERY_TOO_LARGE"),
-        (json!({ "query": tokens }).to_string(), 400, "QUERY_TOO_LARGE"),
-        (json!({ "query": format!("# {}", "x".repeat(1 << 20)) }).to_string(), 413, "BODY_TOO_LARGE"),
+        (
+            json!({ "query": format!("{{ productBySku(sku: \"x\") {{ {aliases} }} }}") })
+                .to_string(),
+            400,
+            "QUERY_TOO_LARGE",
+        ),
+        (
+            json!({ "query": format!("{{ {roots} }}") }).to_string(),
+            400,
+            "QUERY_TOO_LARGE",
+        ),
+        (
+            json!({ "query": tokens }).to_string(),
+            400,
+            "QUERY_TOO_LARGE",
+        ),
+        (
+            json!({ "query": format!("# {}", "x".repeat(1 << 20)) }).to_string(),
+            413,
+            "BODY_TOO_LARGE",
+        ),
     ] {
         let shown: String = body.chars().take(200).collect();
         let answer = http
@@ -71,10 +161,20 @@ pub async fn malformed_and_oversized_requests(shop: &Shop) {
             .unwrap();
         assert_eq!(answer.status(), status, "{shown}");
         let answer: Value = answer.json().await.unwrap();
-        assert_eq!(code(&answer).unwrap_or_default(), expected, "{shown}\n{answer:#}");
+        assert_eq!(
+            code(&answer).unwrap_or_default(),
+            expected,
+            "{shown}\n{answer:#}"
+        );
         assert!(answer.get("data").is_none(), "{shown}");
     }
-    let text = http.post(&url).header("content-type", "text/plain").body("{}").send().await.unwrap();
+    let text = http
+        .post(&url)
+        .header("content-type", "text/plain")
+        .body("{}")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(text.status(), 415);
 }
 
@@ -125,11 +225,18 @@ pub async fn health_metrics_and_correlation(shop: &Shop) {
     for path in ["/health", "/health/ready"] {
         let health: Value = get(path).await.unwrap().json().await.unwrap();
         assert_eq!(health["status"], "ok");
-        assert!(health["dependencies"].as_object().unwrap().len() >= 4, "{health}");
+        assert!(
+            health["dependencies"].as_object().unwrap().len() >= 4,
+            "{health}"
+        );
     }
     client.ok("{ __typename }", json!({})).await;
     let metrics = get("/metrics").await.unwrap().text().await.unwrap();
-    assert!(metrics.contains("stoa_http_requests_total") && metrics.contains("stoa_operation_duration_seconds_bucket"), "{metrics}");
+    assert!(
+        metrics.contains("stoa_http_requests_total")
+            && metrics.contains("stoa_operation_duration_seconds_bucket"),
+        "{metrics}"
+    );
 
     let ada = shop.sign_in("ada").await;
     let id = format!("test-{}", crate::support::key());
@@ -146,13 +253,23 @@ pub async fn health_metrics_and_correlation(shop: &Shop) {
         .unwrap();
     assert_eq!(answer.headers()["x-correlation-id"], id.as_str());
     // It is in the router's log, and reached the consumer of the event.
-    crate::support::eventually("the correlation id is logged where the event is consumed", || async {
-        let logs = shop.logs();
-        let lines: Vec<_> = logs.lines().filter(|line| line.contains(&id)).collect();
-        lines.iter().any(|line| line.contains("\"operation\"")) && lines.iter().any(|line| line.contains("customer notified"))
-    })
+    crate::support::eventually(
+        "the correlation id is logged where the event is consumed",
+        || async {
+            let logs = shop.logs();
+            let lines: Vec<_> = logs.lines().filter(|line| line.contains(&id)).collect();
+            lines.iter().any(|line| line.contains("\"operation\""))
+                && lines.iter().any(|line| line.contains("customer notified"))
+        },
+    )
     .await;
-    let made = client.http.get(format!("{}/graphql?query=%7B__typename%7D", shop.url)).header("x-correlation-id", "bad id!").send().await.unwrap();
+    let made = client
+        .http
+        .get(format!("{}/graphql?query=%7B__typename%7D", shop.url))
+        .header("x-correlation-id", "bad id!")
+        .send()
+        .await
+        .unwrap();
     assert_ne!(made.headers()["x-correlation-id"], "bad id!");
 }
 
@@ -165,9 +282,20 @@ pub async fn the_page_is_served(shop: &Shop) {
         let path: String = html[at..].chars().take_while(|c| *c != '"').collect();
         let asset = reqwest::get(format!("{}{path}", shop.url)).await.unwrap();
         assert_eq!(asset.status(), 200);
-        assert!(asset.headers()["cache-control"].to_str().unwrap().contains("immutable"));
+        assert!(
+            asset.headers()["cache-control"]
+                .to_str()
+                .unwrap()
+                .contains("immutable")
+        );
     }
-    assert_eq!(reqwest::get(format!("{}/assets/../Cargo.toml", shop.url)).await.unwrap().status(), 404);
+    assert_eq!(
+        reqwest::get(format!("{}/assets/../Cargo.toml", shop.url))
+            .await
+            .unwrap()
+            .status(),
+        404
+    );
 }
 
 pub async fn introspection(shop: &Shop) {
@@ -178,7 +306,14 @@ pub async fn introspection(shop: &Shop) {
     let types = data["__schema"]["types"].as_array().unwrap();
     let has = |name: &str| types.iter().any(|ty| ty["name"] == name);
     assert!(has("Order") && has("Money"));
-    assert!(!types.iter().any(|ty| ty["name"].as_str().unwrap().contains("join__")));
+    assert!(
+        !types
+            .iter()
+            .any(|ty| ty["name"].as_str().unwrap().contains("join__"))
+    );
     assert!(!has("_Any") && !has("_Entity") && !has("link__Import"));
-    assert_eq!(data["products"]["nodes"], json!([{ "__typename": "Product", "kind": "Product" }]));
+    assert_eq!(
+        data["products"]["nodes"],
+        json!([{ "__typename": "Product", "kind": "Product" }])
+    );
 }

@@ -20,7 +20,14 @@ pub async fn an_order_from_click_to_door(shop: &Shop) {
     let mut events = ada.subscribe(WATCH, json!({ "id": order })).await;
     let first = events.next().await.value.unwrap();
     let update = &first["data"]["orderStatusChanged"];
-    assert_eq!((&update["status"], &update["previousStatus"], &update["orderId"]), (&json!("PENDING"), &Value::Null, &json!(order)));
+    assert_eq!(
+        (
+            &update["status"],
+            &update["previousStatus"],
+            &update["orderId"]
+        ),
+        (&json!("PENDING"), &Value::Null, &json!(order))
+    );
     // The rest of the selection comes from the other subgraphs.
     assert_eq!(update["order"]["customer"]["email"], "ada@stoa.test");
     assert_eq!(update["order"]["lines"][0]["product"]["name"], "Test Thing");
@@ -62,7 +69,11 @@ pub async fn resuming_misses_and_repeats_nothing(shop: &Shop) {
     // those who asked.
     let whole = all(&mut live, 10).await;
     assert!(whole.iter().all(|event| event.id.is_some()));
-    assert!(whole[0].value.as_ref().unwrap()["data"]["myOrderUpdates"].get("cursor").is_none());
+    assert!(
+        whole[0].value.as_ref().unwrap()["data"]["myOrderUpdates"]
+            .get("cursor")
+            .is_none()
+    );
     for cut in 0..9 {
         let id = whole[cut].id.clone().unwrap();
         // By header as an EventSource does, and by argument.
@@ -70,10 +81,19 @@ pub async fn resuming_misses_and_repeats_nothing(shop: &Shop) {
         let mut by_argument = buyer.subscribe(mine, json!({ "after": id })).await;
         // An explicit `after` wins over the header.
         let last = whole[8].id.clone().unwrap();
-        let mut both = buyer.subscribe_after(mine, json!({ "after": id }), Some(&last)).await;
-        let rest: Vec<_> = whole[cut + 1..].iter().map(|event| event.value.clone()).collect();
+        let mut both = buyer
+            .subscribe_after(mine, json!({ "after": id }), Some(&last))
+            .await;
+        let rest: Vec<_> = whole[cut + 1..]
+            .iter()
+            .map(|event| event.value.clone())
+            .collect();
         for stream in [&mut by_header, &mut by_argument, &mut both] {
-            let seen: Vec<_> = all(stream, rest.len()).await.into_iter().map(|event| event.value).collect();
+            let seen: Vec<_> = all(stream, rest.len())
+                .await
+                .into_iter()
+                .map(|event| event.value)
+                .collect();
             assert_eq!(seen, rest, "cut after {cut}");
             assert!(stream.is_silent(Duration::from_millis(30)).await);
         }
@@ -101,33 +121,71 @@ pub async fn resuming_misses_and_repeats_nothing(shop: &Shop) {
     }
     placing.await.unwrap();
     let mut again = buyer.subscribe_after(mine, json!({}), Some(&start)).await;
-    let whole: Vec<_> = all(&mut again, 20).await.into_iter().map(|event| event.value).collect();
+    let whole: Vec<_> = all(&mut again, 20)
+        .await
+        .into_iter()
+        .map(|event| event.value)
+        .collect();
     assert_eq!(pieces, whole);
 }
 
 pub async fn cursors_open_nothing_else(shop: &Shop) {
     let admin = shop.sign_in("admin").await;
-    let (one, two) = (new_customer(&shop.client()).await, new_customer(&shop.client()).await);
+    let (one, two) = (
+        new_customer(&shop.client()).await,
+        new_customer(&shop.client()).await,
+    );
     let product = new_product(&admin, 5).await;
     let order = place(&one, &product, 1, "sandbox_approve").await;
     let mut events = one.subscribe(WATCH, json!({ "id": order })).await;
     let cursor = events.next_text("/data/orderStatusChanged/cursor").await;
     let mine = "subscription ($after: String) { myOrderUpdates(after: $after) { status } }";
     let mut forged = cursor.clone();
-    forged.replace_range(4..5, if forged.as_bytes()[4] == b'A' { "B" } else { "A" });
+    forged.replace_range(
+        4..5,
+        if forged.as_bytes()[4] == b'A' {
+            "B"
+        } else {
+            "A"
+        },
+    );
     for (client, query, variables, code) in [
-        (&one, WATCH, json!({ "id": order, "after": "nonsense" }), "CURSOR_INVALID"),
-        (&one, WATCH, json!({ "id": order, "after": forged }), "CURSOR_INVALID"),
+        (
+            &one,
+            WATCH,
+            json!({ "id": order, "after": "nonsense" }),
+            "CURSOR_INVALID",
+        ),
+        (
+            &one,
+            WATCH,
+            json!({ "id": order, "after": forged }),
+            "CURSOR_INVALID",
+        ),
         (&one, mine, json!({ "after": cursor }), "FORBIDDEN"),
         (&two, mine, json!({ "after": cursor }), "FORBIDDEN"),
-        (&two, WATCH, json!({ "id": order, "after": cursor }), "FORBIDDEN"),
+        (
+            &two,
+            WATCH,
+            json!({ "id": order, "after": cursor }),
+            "FORBIDDEN",
+        ),
         (&one, WATCH, json!({ "id": key() }), "NOT_FOUND"),
         (&shop.client(), mine, json!({}), "UNAUTHENTICATED"),
-        (&one, "subscription { nope }", json!({}), "GRAPHQL_VALIDATION_FAILED"),
+        (
+            &one,
+            "subscription { nope }",
+            json!({}),
+            "GRAPHQL_VALIDATION_FAILED",
+        ),
     ] {
         // Every error travels inside the stream, then it is complete.
         let mut stream = client.subscribe(query, variables.clone()).await;
-        assert_eq!(stream.next_text("/errors/0/extensions/code").await, code, "{query} {variables}");
+        assert_eq!(
+            stream.next_text("/errors/0/extensions/code").await,
+            code,
+            "{query} {variables}"
+        );
         assert_eq!(stream.next().await.value, None);
     }
 }
@@ -141,12 +199,21 @@ pub async fn the_live_cursor_closes_the_gap(shop: &Shop) {
     let order = place(&buyer, &product, 1, "sandbox_approve").await;
     assert_eq!(settled(&buyer, &order).await, "CONFIRMED");
     let mut events = buyer
-        .subscribe("subscription ($after: String) { myOrderUpdates(after: $after) { status } }", json!({ "after": cursor }))
+        .subscribe(
+            "subscription ($after: String) { myOrderUpdates(after: $after) { status } }",
+            json!({ "after": cursor }),
+        )
         .await;
     for status in ["PENDING", "CONFIRMED"] {
-        assert_eq!(events.next_text("/data/myOrderUpdates/status").await, status);
+        assert_eq!(
+            events.next_text("/data/myOrderUpdates/status").await,
+            status
+        );
     }
-    assert_eq!(shop.client().code("{ liveCursor }", json!({})).await, "UNAUTHENTICATED");
+    assert_eq!(
+        shop.client().code("{ liveCursor }", json!({})).await,
+        "UNAUTHENTICATED"
+    );
 }
 
 pub async fn the_inbox(shop: &Shop) {
@@ -159,19 +226,33 @@ pub async fn the_inbox(shop: &Shop) {
     let notification = &first["data"]["notificationReceived"]["notification"];
     assert!(text(notification, "/title").ends_with("received"));
     assert!(notification["order"]["number"].is_string());
-    let second = received.next_text("/data/notificationReceived/notification/title").await;
+    let second = received
+        .next_text("/data/notificationReceived/notification/title")
+        .await;
     assert!(second.ends_with("confirmed"), "{second}");
     assert_eq!(settled(&buyer, &order).await, "CONFIRMED");
-    let inbox = buyer.ok("{ me { notifications { totalCount nodes { id title isRead } } } }", json!({})).await;
+    let inbox = buyer
+        .ok(
+            "{ me { notifications { totalCount nodes { id title isRead } } } }",
+            json!({}),
+        )
+        .await;
     assert_eq!(inbox["me"]["notifications"]["totalCount"], 2);
-    assert!(text(&inbox, "/me/notifications/nodes/0/title").ends_with("confirmed"), "the newest first");
+    assert!(
+        text(&inbox, "/me/notifications/nodes/0/title").ends_with("confirmed"),
+        "the newest first"
+    );
     let id = text(&inbox, "/me/notifications/nodes/0/id");
     let read = "mutation ($id: ID!) { markNotificationRead(id: $id) { notification { isRead readAt } userErrors { code } } }";
     let done = buyer.ok(read, json!({ "id": id })).await;
     assert_eq!(done["markNotificationRead"]["notification"]["isRead"], true);
     let again = buyer.ok(read, json!({ "id": id })).await;
     assert_eq!(again, done, "the first time counts");
-    let other = shop.sign_in("lin").await.ok(read, json!({ "id": id })).await;
+    let other = shop
+        .sign_in("lin")
+        .await
+        .ok(read, json!({ "id": id }))
+        .await;
     assert_eq!(user_error(&other["markNotificationRead"]), "NOT_FOUND");
 }
 

@@ -21,13 +21,19 @@ pub async fn one_query_crosses_all_services(shop: &Shop) {
     assert_eq!(me["firstName"], "Ada");
     assert!(me["orders"]["totalCount"].as_i64().unwrap() >= 5);
     let orders = me["orders"]["nodes"].as_array().unwrap();
-    let order = orders.iter().find(|order| order["number"] == "S-100001").unwrap();
+    let order = orders
+        .iter()
+        .find(|order| order["number"] == "S-100001")
+        .unwrap();
     assert_eq!(order["customer"]["email"], "ada@stoa.test");
     assert!(order["lines"][0]["product"]["category"]["name"].is_string());
     assert!(me["notifications"]["nodes"][0]["order"]["status"].is_string());
     let history = ada.ok("{ me { orders(status: DELIVERED, first: 100) { nodes { number nextStatuses history { status previousStatus actor } } } } }", json!({})).await;
     let orders = history["me"]["orders"]["nodes"].as_array().unwrap();
-    let delivered = orders.iter().find(|order| order["number"] == "S-100001").unwrap();
+    let delivered = orders
+        .iter()
+        .find(|order| order["number"] == "S-100001")
+        .unwrap();
     assert_eq!(delivered["nextStatuses"], json!(["REFUNDED"]));
     assert_eq!(
         delivered["history"],
@@ -46,10 +52,21 @@ pub async fn a_declined_payment_returns_the_units(shop: &Shop) {
     let order = place(&ada, &product, 2, "sandbox_decline").await;
     assert_eq!(stock_of(&ada, &product).await, 3, "placing has reserved");
     assert_eq!(settled(&ada, &order).await, "CANCELLED");
-    eventually("the units are back", || async { stock_of(&ada, &product).await == 5 }).await;
-    let data = ada.ok("query ($id: ID!) { order(id: $id) { nextStatuses history { reason } } }", json!({ "id": order })).await;
+    eventually("the units are back", || async {
+        stock_of(&ada, &product).await == 5
+    })
+    .await;
+    let data = ada
+        .ok(
+            "query ($id: ID!) { order(id: $id) { nextStatuses history { reason } } }",
+            json!({ "id": order }),
+        )
+        .await;
     assert_eq!(data["order"]["nextStatuses"], json!([]));
-    assert_eq!(data["order"]["history"][1]["reason"], "the payment was declined");
+    assert_eq!(
+        data["order"]["history"][1]["reason"],
+        "the payment was declined"
+    );
 }
 
 pub async fn bad_orders_change_nothing(shop: &Shop) {
@@ -57,7 +74,12 @@ pub async fn bad_orders_change_nothing(shop: &Shop) {
     let buyer = new_customer(&shop.client()).await;
     let product = new_product(&admin, 5).await;
     let archived = new_product(&admin, 5).await;
-    admin.ok("mutation ($id: ID!) { archiveProduct(id: $id) { userErrors { code } } }", json!({ "id": archived })).await;
+    admin
+        .ok(
+            "mutation ($id: ID!) { archiveProduct(id: $id) { userErrors { code } } }",
+            json!({ "id": archived }),
+        )
+        .await;
     let lines = |lines: Value| json!({ "lines": lines, "shippingAddress": address(), "paymentMethod": "sandbox_approve" });
     let line = |id: &str, quantity: i64| json!({ "productId": id, "quantity": quantity });
     let with_address = |field: &str, value: Value| {
@@ -69,34 +91,106 @@ pub async fn bad_orders_change_nothing(shop: &Shop) {
     for (input, code, field) in [
         (lines(json!([])), "EMPTY_ORDER", json!(["input", "lines"])),
         (lines(json!(many)), "INVALID", json!(["input", "lines"])),
-        (lines(json!([line(&product, 0)])), "INVALID", json!(["input", "lines", "0", "quantity"])),
-        (lines(json!([line(&product, -1)])), "INVALID", json!(["input", "lines", "0", "quantity"])),
-        (lines(json!([line(&product, 1_001)])), "INVALID", json!(["input", "lines", "0", "quantity"])),
-        (lines(json!([line(&product, 2_147_483_647)])), "INVALID", json!(["input", "lines", "0", "quantity"])),
-        (lines(json!([line("nope", 1)])), "PRODUCT_UNAVAILABLE", json!(["input", "lines", "0", "productId"])),
-        (lines(json!([line(&product, 1), line(&key(), 1)])), "PRODUCT_UNAVAILABLE", json!(["input", "lines", "1", "productId"])),
-        (lines(json!([line(&archived, 1)])), "PRODUCT_UNAVAILABLE", json!(["input", "lines", "0", "productId"])),
-        (lines(json!([line(&product, 6)])), "INSUFFICIENT_STOCK", json!(["input", "lines", "0", "quantity"])),
-        (lines(json!([line(&product, 3), line(&product, 3)])), "INSUFFICIENT_STOCK", json!(["input", "lines", "0", "quantity"])),
-        (with_address("line1", json!("")), "INVALID", json!(["input", "shippingAddress", "line1"])),
-        (with_address("country", json!("Germany")), "INVALID", json!(["input", "shippingAddress", "country"])),
-        (order_of(&product, 1, "cash"), "UNKNOWN_PAYMENT_METHOD", json!(["input", "paymentMethod"])),
+        (
+            lines(json!([line(&product, 0)])),
+            "INVALID",
+            json!(["input", "lines", "0", "quantity"]),
+        ),
+        (
+            lines(json!([line(&product, -1)])),
+            "INVALID",
+            json!(["input", "lines", "0", "quantity"]),
+        ),
+        (
+            lines(json!([line(&product, 1_001)])),
+            "INVALID",
+            json!(["input", "lines", "0", "quantity"]),
+        ),
+        (
+            lines(json!([line(&product, 2_147_483_647)])),
+            "INVALID",
+            json!(["input", "lines", "0", "quantity"]),
+        ),
+        (
+            lines(json!([line("nope", 1)])),
+            "PRODUCT_UNAVAILABLE",
+            json!(["input", "lines", "0", "productId"]),
+        ),
+        (
+            lines(json!([line(&product, 1), line(&key(), 1)])),
+            "PRODUCT_UNAVAILABLE",
+            json!(["input", "lines", "1", "productId"]),
+        ),
+        (
+            lines(json!([line(&archived, 1)])),
+            "PRODUCT_UNAVAILABLE",
+            json!(["input", "lines", "0", "productId"]),
+        ),
+        (
+            lines(json!([line(&product, 6)])),
+            "INSUFFICIENT_STOCK",
+            json!(["input", "lines", "0", "quantity"]),
+        ),
+        (
+            lines(json!([line(&product, 3), line(&product, 3)])),
+            "INSUFFICIENT_STOCK",
+            json!(["input", "lines", "0", "quantity"]),
+        ),
+        (
+            with_address("line1", json!("")),
+            "INVALID",
+            json!(["input", "shippingAddress", "line1"]),
+        ),
+        (
+            with_address("country", json!("Germany")),
+            "INVALID",
+            json!(["input", "shippingAddress", "country"]),
+        ),
+        (
+            order_of(&product, 1, "cash"),
+            "UNKNOWN_PAYMENT_METHOD",
+            json!(["input", "paymentMethod"]),
+        ),
     ] {
-        let data = buyer.ok(PLACE, json!({ "input": input, "key": key() })).await;
+        let data = buyer
+            .ok(PLACE, json!({ "input": input, "key": key() }))
+            .await;
         let payload = &data["placeOrder"];
         assert!(payload["order"].is_null(), "{input}");
         assert_eq!(user_error(payload), code, "{input}");
         assert_eq!(payload["userErrors"][0]["field"], field, "{input}");
     }
     for bad in ["", &"k".repeat(129)] {
-        let data = buyer.ok(PLACE, json!({ "input": order_of(&product, 1, "sandbox_approve"), "key": bad })).await;
-        assert_eq!(data["placeOrder"]["userErrors"][0]["field"], json!(["idempotencyKey"]));
+        let data = buyer
+            .ok(
+                PLACE,
+                json!({ "input": order_of(&product, 1, "sandbox_approve"), "key": bad }),
+            )
+            .await;
+        assert_eq!(
+            data["placeOrder"]["userErrors"][0]["field"],
+            json!(["idempotencyKey"])
+        );
     }
-    let anonymous = shop.client().code(PLACE, json!({ "input": order_of(&product, 1, "sandbox_approve"), "key": key() })).await;
+    let anonymous = shop
+        .client()
+        .code(
+            PLACE,
+            json!({ "input": order_of(&product, 1, "sandbox_approve"), "key": key() }),
+        )
+        .await;
     assert_eq!(anonymous, "UNAUTHENTICATED");
     assert_eq!(stock_of(&buyer, &product).await, 5);
-    let mine = buyer.ok("{ me { orders { totalCount } notifications { totalCount } } }", json!({})).await;
-    assert_eq!(mine["me"], json!({ "orders": { "totalCount": 0 }, "notifications": { "totalCount": 0 } }));
+    let mine = buyer
+        .ok(
+            "{ me { orders { totalCount } notifications { totalCount } } }",
+            json!({}),
+        )
+        .await;
+    assert_eq!(
+        mine["me"],
+        json!({ "orders": { "totalCount": 0 }, "notifications": { "totalCount": 0 } })
+    );
 }
 
 pub async fn keys_are_good_for_one_order(shop: &Shop) {
@@ -120,10 +214,17 @@ pub async fn keys_are_good_for_one_order(shop: &Shop) {
         }
     }
     assert_eq!(ids.len(), 1);
-    let again = buyer.ok(PLACE, json!({ "input": input, "key": once })).await;
+    let again = buyer
+        .ok(PLACE, json!({ "input": input, "key": once }))
+        .await;
     assert!(ids.contains(&text(&again, "/placeOrder/order/id")));
     assert_eq!(stock_of(&buyer, &product).await, 18);
-    let other = buyer.ok(PLACE, json!({ "input": order_of(&product, 3, "sandbox_approve"), "key": once })).await;
+    let other = buyer
+        .ok(
+            PLACE,
+            json!({ "input": order_of(&product, 3, "sandbox_approve"), "key": once }),
+        )
+        .await;
     assert_eq!(user_error(&other["placeOrder"]), "IDEMPOTENCY_KEY_REUSED");
     // The key is the caller's own: for somebody else it is a fresh one.
     let lin = shop.sign_in("lin").await;
@@ -139,12 +240,18 @@ pub async fn illegal_moves_name_the_legal_ones(shop: &Shop) {
     assert_eq!(settled(&ada, &order).await, "CONFIRMED");
     let early = change(&admin, "deliver", &order).await;
     assert_eq!(user_error(&early["data"]["done"]), "ILLEGAL_STATUS");
-    assert!(text(&early, "/data/done/userErrors/0/message").contains("SHIPPED or CANCELLED or REFUNDED"));
+    assert!(
+        text(&early, "/data/done/userErrors/0/message")
+            .contains("SHIPPED or CANCELLED or REFUNDED")
+    );
     // The same key again: the answer is the first one, not a second change.
     let once = key();
     for _ in 0..2 {
         let shipped = change_with(&admin, "ship", &order, &once).await;
-        assert_eq!(shipped["data"]["done"]["order"]["status"], "SHIPPED", "{shipped}");
+        assert_eq!(
+            shipped["data"]["done"]["order"]["status"], "SHIPPED",
+            "{shipped}"
+        );
     }
     let cancel = change(&ada, "cancel", &order).await;
     assert_eq!(user_error(&cancel["data"]["done"]), "ILLEGAL_STATUS");
@@ -153,7 +260,10 @@ pub async fn illegal_moves_name_the_legal_ones(shop: &Shop) {
     let unknown = change(&admin, "ship", &key()).await;
     assert_eq!(user_error(&unknown["data"]["done"]), "NOT_FOUND");
     for verb in ["ship", "deliver", "refund"] {
-        assert_eq!(change(&ada, verb, &order).await["errors"][0]["extensions"]["code"], "FORBIDDEN");
+        assert_eq!(
+            change(&ada, verb, &order).await["errors"][0]["extensions"]["code"],
+            "FORBIDDEN"
+        );
     }
     assert_eq!(status_of(&ada, &order).await, "SHIPPED");
 }
@@ -164,40 +274,70 @@ pub async fn cancelling_and_refunding(shop: &Shop) {
     // Before it is paid: a race with the payment that either may win.
     let pending = place(&ada, &product, 3, "sandbox_approve").await;
     let cancelled = change(&ada, "cancel", &pending).await;
-    assert_eq!(cancelled["data"]["done"]["order"]["status"], "CANCELLED", "{cancelled}");
-    eventually("the units are back", || async { stock_of(&ada, &product).await == 10 }).await;
+    assert_eq!(
+        cancelled["data"]["done"]["order"]["status"], "CANCELLED",
+        "{cancelled}"
+    );
+    eventually("the units are back", || async {
+        stock_of(&ada, &product).await == 10
+    })
+    .await;
     tokio::time::sleep(Duration::from_millis(1_200)).await;
-    assert_eq!(status_of(&ada, &pending).await, "CANCELLED", "a late payment revives nothing");
+    assert_eq!(
+        status_of(&ada, &pending).await,
+        "CANCELLED",
+        "a late payment revives nothing"
+    );
     assert_eq!(stock_of(&ada, &product).await, 10);
 
     let paid = place(&ada, &product, 3, "sandbox_approve").await;
     assert_eq!(settled(&ada, &paid).await, "CONFIRMED");
     change(&ada, "cancel", &paid).await;
-    eventually("the units are back", || async { stock_of(&ada, &product).await == 10 }).await;
+    eventually("the units are back", || async {
+        stock_of(&ada, &product).await == 10
+    })
+    .await;
 
     let delivered = place(&ada, &product, 3, "sandbox_approve").await;
     assert_eq!(settled(&ada, &delivered).await, "CONFIRMED");
     change(&admin, "ship", &delivered).await;
     change(&admin, "deliver", &delivered).await;
     let refunded = change(&admin, "refund", &delivered).await;
-    assert_eq!(refunded["data"]["done"]["order"], json!({ "status": "REFUNDED", "nextStatuses": [] }));
-    assert_eq!(stock_of(&ada, &product).await, 7, "what was delivered does not come back by itself");
+    assert_eq!(
+        refunded["data"]["done"]["order"],
+        json!({ "status": "REFUNDED", "nextStatuses": [] })
+    );
+    assert_eq!(
+        stock_of(&ada, &product).await,
+        7,
+        "what was delivered does not come back by itself"
+    );
 }
 
 pub async fn orders_of_others_are_closed(shop: &Shop) {
-    let (admin, ada, lin) = (shop.sign_in("admin").await, shop.sign_in("ada").await, shop.sign_in("lin").await);
+    let (admin, ada, lin) = (
+        shop.sign_in("admin").await,
+        shop.sign_in("ada").await,
+        shop.sign_in("lin").await,
+    );
     let product = new_product(&admin, 5).await;
     let order = place(&ada, &product, 1, "sandbox_approve").await;
     let read = "query ($id: ID!) { order(id: $id) { id } }";
     assert_eq!(lin.code(read, json!({ "id": order })).await, "FORBIDDEN");
-    assert_eq!(shop.client().code(read, json!({ "id": order })).await, "UNAUTHENTICATED");
+    assert_eq!(
+        shop.client().code(read, json!({ "id": order })).await,
+        "UNAUTHENTICATED"
+    );
     assert!(admin.ok(read, json!({ "id": order })).await["order"]["id"].is_string());
     assert!(lin.ok(read, json!({ "id": key() })).await["order"].is_null());
     let cancel = change(&lin, "cancel", &order).await;
     assert_eq!(cancel["errors"][0]["extensions"]["code"], "FORBIDDEN");
     let watch = "subscription ($id: ID!) { orderStatusChanged(orderId: $id) { status } }";
     let mut events = lin.subscribe(watch, json!({ "id": order })).await;
-    assert_eq!(events.next_text("/errors/0/extensions/code").await, "FORBIDDEN");
+    assert_eq!(
+        events.next_text("/errors/0/extensions/code").await,
+        "FORBIDDEN"
+    );
     assert_eq!(events.next().await.value, None);
     assert_eq!(settled(&ada, &order).await, "CONFIRMED");
 }
@@ -212,7 +352,8 @@ pub async fn sixty_four_buyers_of_ten_units(shop: &Shop) {
         let product = new_product(&admin, 10).await;
         let orders = (0..64).map(|index| {
             let buyer = buyers[index % buyers.len()].clone();
-            let variables = json!({ "input": order_of(&product, 1, "sandbox_approve"), "key": key() });
+            let variables =
+                json!({ "input": order_of(&product, 1, "sandbox_approve"), "key": key() });
             tokio::spawn(async move { (buyer.ok(PLACE, variables).await, buyer) })
         });
         let mut placed = Vec::new();
@@ -220,7 +361,11 @@ pub async fn sixty_four_buyers_of_ten_units(shop: &Shop) {
             let (data, buyer) = done.unwrap();
             let payload = &data["placeOrder"];
             if payload["order"].is_null() {
-                assert_eq!(user_error(payload), "INSUFFICIENT_STOCK", "round {round}: {payload}");
+                assert_eq!(
+                    user_error(payload),
+                    "INSUFFICIENT_STOCK",
+                    "round {round}: {payload}"
+                );
             } else {
                 placed.push((text(payload, "/order/id"), buyer));
             }

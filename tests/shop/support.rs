@@ -54,14 +54,20 @@ pub async fn new_product(admin: &Client, stock: i64) -> String {
 
 pub async fn stock_of(client: &Client, product: &str) -> i64 {
     let data = client
-        .ok("query ($id: ID!) { product(id: $id) { stock } }", json!({ "id": product }))
+        .ok(
+            "query ($id: ID!) { product(id: $id) { stock } }",
+            json!({ "id": product }),
+        )
         .await;
     data["product"]["stock"].as_i64().expect("a number")
 }
 
 pub async fn status_of(client: &Client, order: &str) -> String {
     let data = client
-        .ok("query ($id: ID!) { order(id: $id) { status } }", json!({ "id": order }))
+        .ok(
+            "query ($id: ID!) { order(id: $id) { status } }",
+            json!({ "id": order }),
+        )
         .await;
     text(&data, "/order/status")
 }
@@ -69,7 +75,10 @@ pub async fn status_of(client: &Client, order: &str) -> String {
 /// Places an order that must succeed; its id.
 pub async fn place(client: &Client, product: &str, quantity: i64, method: &str) -> String {
     let data = client
-        .ok(PLACE, json!({ "input": order_of(product, quantity, method), "key": key() }))
+        .ok(
+            PLACE,
+            json!({ "input": order_of(product, quantity, method), "key": key() }),
+        )
         .await;
     text(&data, "/placeOrder/order/id")
 }
@@ -106,7 +115,9 @@ pub async fn change_with(client: &Client, verb: &str, order: &str, key: &str) ->
     let query = format!(
         "mutation ($id: ID!, $key: ID!) {{ done: {verb}Order(orderId: $id, idempotencyKey: $key) {{ order {{ status nextStatuses }} userErrors {{ field code message }} }} }}"
     );
-    client.query(&query, json!({ "id": order, "key": key })).await
+    client
+        .query(&query, json!({ "id": order, "key": key }))
+        .await
 }
 
 pub fn user_error(payload: &Value) -> String {

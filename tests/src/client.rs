@@ -61,7 +61,11 @@ impl Client {
 
     /// The whole answer.
     pub async fn query(&self, query: &str, variables: Value) -> Value {
-        self.raw(query, variables).await.json().await.expect("an answer is JSON")
+        self.raw(query, variables)
+            .await
+            .json()
+            .await
+            .expect("an answer is JSON")
     }
 
     /// The answer's data; it must have no errors.
@@ -100,7 +104,10 @@ impl Client {
             .expect("the router answers");
         assert_eq!(response.status(), 200, "an event stream answers 200");
         Events {
-            chunks: response.bytes_stream().map(|chunk| chunk.map(Into::into)).boxed(),
+            chunks: response
+                .bytes_stream()
+                .map(|chunk| chunk.map(Into::into))
+                .boxed(),
             buffer: String::new(),
         }
     }
@@ -174,7 +181,12 @@ impl Events {
 
 /// The code of an answer's first error.
 pub fn code(answer: &Value) -> Option<String> {
-    Some(answer.pointer("/errors/0/extensions/code")?.as_str()?.to_owned())
+    Some(
+        answer
+            .pointer("/errors/0/extensions/code")?
+            .as_str()?
+            .to_owned(),
+    )
 }
 
 /// The string at a pointer.

@@ -112,17 +112,17 @@ impl Shop {
         // The demo data is made by a shop in one process, as an operator would.
         let data = self.folder.join("data").display().to_string();
         if !Path::new(&data).exists() {
-            self.spawn("seed", &["up", "--listen", "127.0.0.1:0", "--data-dir", &data], &[]);
+            self.spawn(
+                "seed",
+                &["up", "--listen", "127.0.0.1:0", "--data-dir", &data],
+                &[],
+            );
             self.stop("seed");
         }
         let mut specs = Vec::new();
         let mut peers: Vec<(String, String)> = vec![("STOA_DATA_DIR".into(), data.clone())];
         for name in ["users", "products", "orders", "notifications"] {
-            let address = self.spawn(
-                name,
-                &["subgraph", name, "--listen", "127.0.0.1:0"],
-                &peers,
-            );
+            let address = self.spawn(name, &["subgraph", name, "--listen", "127.0.0.1:0"], &peers);
             peers.push((
                 format!("STOA_{}_URL", name.to_uppercase()),
                 format!("http://{address}"),
@@ -148,7 +148,13 @@ impl Shop {
         assert!(compose.status().expect("stoa schema compose").success());
         let address = self.spawn(
             "router",
-            &["router", "--supergraph", &supergraph, "--listen", "127.0.0.1:0"],
+            &[
+                "router",
+                "--supergraph",
+                &supergraph,
+                "--listen",
+                "127.0.0.1:0",
+            ],
             &peers,
         );
         self.url = format!("http://{address}");
@@ -156,7 +162,9 @@ impl Shop {
 
     /// Starts a process and waits until its log tells where it listens.
     fn spawn(&self, name: &str, arguments: &[&str], extra: &[(String, String)]) -> String {
-        let log = self.folder.join(format!("{name}-{}.log", uuid::Uuid::now_v7()));
+        let log = self
+            .folder
+            .join(format!("{name}-{}.log", uuid::Uuid::now_v7()));
         let file = std::fs::File::create(&log).expect("a log file");
         let child = Command::new(binary())
             .args(arguments)
@@ -184,7 +192,10 @@ impl Shop {
             if let Ok(Some(status)) = process.child.try_wait() {
                 panic!("{name} ended with {status}:\n{text}");
             }
-            assert!(started.elapsed() < START_TIMEOUT, "{name} does not start:\n{text}");
+            assert!(
+                started.elapsed() < START_TIMEOUT,
+                "{name} does not start:\n{text}"
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -202,7 +213,11 @@ impl Shop {
                 if answer.is_ok_and(|answer| answer.status().is_success()) {
                     return;
                 }
-                assert!(started.elapsed() < START_TIMEOUT, "{} is never ready", self.url);
+                assert!(
+                    started.elapsed() < START_TIMEOUT,
+                    "{} is never ready",
+                    self.url
+                );
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         });
@@ -210,7 +225,10 @@ impl Shop {
 
     /// Kills a process at once, as `kill -9` does.
     pub fn kill(&self, name: &str) {
-        self.processes.lock().unwrap().retain(|process| process.name != name);
+        self.processes
+            .lock()
+            .unwrap()
+            .retain(|process| process.name != name);
     }
 
     /// Asks a process to end, and waits for it.
@@ -247,7 +265,9 @@ impl Shop {
 
     /// A client signed in to a demo account: `ada`, `lin` or `admin`.
     pub async fn sign_in(&self, who: &str) -> Client {
-        self.client().sign_in(&format!("{who}@stoa.test"), PASSWORD).await
+        self.client()
+            .sign_in(&format!("{who}@stoa.test"), PASSWORD)
+            .await
     }
 }
 
@@ -262,6 +282,9 @@ impl Drop for Shop {
 
 fn address_in(text: &str) -> Option<String> {
     let at = text.find("127.0.0.1:")?;
-    let port: String = text[at + 10..].chars().take_while(char::is_ascii_digit).collect();
+    let port: String = text[at + 10..]
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect();
     Some(format!("127.0.0.1:{port}"))
 }

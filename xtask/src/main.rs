@@ -68,7 +68,11 @@ fn test() -> Done {
             &["ci", "--no-audit", "--no-fund", "--ignore-scripts"],
         )?;
     }
-    run("web-playground", "npx", &["--no-install", "tsc", "--noEmit"])?;
+    run(
+        "web-playground",
+        "npx",
+        &["--no-install", "tsc", "--noEmit"],
+    )?;
     run("web-playground", "npx", &["--no-install", "vitest", "run"])?;
     run(".", "cargo", &["build", "--workspace", "--all-targets"])?;
     run(".", "cargo", &["test", "--workspace"])?;
@@ -102,7 +106,14 @@ fn chromium() -> Option<String> {
     let named = env::var("CHROMIUM").ok();
     named
         .into_iter()
-        .chain(["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].map(str::to_owned))
+        .chain(
+            [
+                "/usr/bin/chromium",
+                "/usr/bin/chromium-browser",
+                "/usr/bin/google-chrome",
+            ]
+            .map(str::to_owned),
+        )
         .find(|path| Path::new(path).exists())
 }
 
@@ -116,7 +127,14 @@ fn install_chromium() {
         let _ = run(
             "/",
             "apt-get",
-            &["install", "-y", "-qq", "--no-install-recommends", "chromium", "fonts-dejavu-core"],
+            &[
+                "install",
+                "-y",
+                "-qq",
+                "--no-install-recommends",
+                "chromium",
+                "fonts-dejavu-core",
+            ],
         );
     }
 }
@@ -131,7 +149,14 @@ fn lint() -> Done {
     run(
         ".",
         "cargo",
-        &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ],
     )
 }
 
@@ -160,5 +185,9 @@ fn schema() -> Done {
 
 fn measure() -> Done {
     run(".", "cargo", &["build", "--release"])?;
-    run("tests/clients", "node", &["measure.mjs", &binary("release")])
+    run(
+        "tests/clients",
+        "node",
+        &["measure.mjs", &binary("release")],
+    )
 }

@@ -168,9 +168,8 @@ impl Completer<'_> {
     }
 
     fn error(&mut self, message: &str) {
-        self.errors.push(
-            GraphQLError::new("SUBGRAPH_INVALID_VALUE", message).at(self.path.clone()),
-        );
+        self.errors
+            .push(GraphQLError::new("SUBGRAPH_INVALID_VALUE", message).at(self.path.clone()));
     }
 
     /// Whether some error already explains a null at this path.

@@ -112,7 +112,13 @@ pub async fn subscribe(execution: Execution) -> Result<BoxStream<'static, Respon
 fn cursor_of(plan: &QueryPlan, event: &Value) -> Option<String> {
     let resume = plan.resume.as_ref()?;
     let [field, cursor] = &resume.cursor;
-    Some(event.get(field.as_str())?.get(cursor.as_str())?.as_str()?.to_owned())
+    Some(
+        event
+            .get(field.as_str())?
+            .get(cursor.as_str())?
+            .as_str()?
+            .to_owned(),
+    )
 }
 
 /// The data so far and what is known of each fetch.

@@ -124,7 +124,8 @@ fn decode(subgraph: &Arc<str>, body: &[u8]) -> Result<SubgraphResponse, Transpor
         subgraph: subgraph.clone(),
         cause,
     };
-    let answer: Answer = serde_json::from_slice(body).map_err(|error| invalid(error.to_string()))?;
+    let answer: Answer =
+        serde_json::from_slice(body).map_err(|error| invalid(error.to_string()))?;
     let errors = answer.errors.unwrap_or_default();
     if !answer.data.is_object() && errors.is_empty() {
         return Err(invalid("neither data nor errors".to_owned()));
@@ -150,15 +151,13 @@ impl Transport for HttpTransport {
 
     async fn subscribe(&self, request: SubgraphRequest) -> Result<Events, TransportError> {
         let subgraph = request.subgraph.clone();
-        let response = tokio::time::timeout(
-            REQUEST_TIMEOUT,
-            self.send(&request, "text/event-stream"),
-        )
-        .await
-        .unwrap_or(Err(TransportError::Timeout {
-            subgraph: subgraph.clone(),
-            after: REQUEST_TIMEOUT,
-        }))?;
+        let response =
+            tokio::time::timeout(REQUEST_TIMEOUT, self.send(&request, "text/event-stream"))
+                .await
+                .unwrap_or(Err(TransportError::Timeout {
+                    subgraph: subgraph.clone(),
+                    after: REQUEST_TIMEOUT,
+                }))?;
         if !response.status().is_success() {
             return Err(TransportError::Status {
                 subgraph,
@@ -171,11 +170,13 @@ impl Transport for HttpTransport {
             parser: EventParser::default(),
             ended: false,
         };
-        Ok(futures_util::stream::unfold(source, |mut source| async move {
-            let event = source.next().await?;
-            Some((event, source))
-        })
-        .boxed())
+        Ok(
+            futures_util::stream::unfold(source, |mut source| async move {
+                let event = source.next().await?;
+                Some((event, source))
+            })
+            .boxed(),
+        )
     }
 }
 
@@ -242,7 +243,8 @@ struct EventParser {
 impl EventParser {
     /// Takes more bytes; false if an event grows past the limit.
     fn push(&mut self, bytes: &[u8]) -> bool {
-        self.buffer.extend(bytes.iter().filter(|byte| **byte != b'\r'));
+        self.buffer
+            .extend(bytes.iter().filter(|byte| **byte != b'\r'));
         self.buffer.len() <= MAX_RESPONSE
     }
 
@@ -277,7 +279,8 @@ mod tests {
 
     #[test]
     fn events_arrive_in_any_pieces() {
-        let text = ": hi\n\nevent: next\r\ndata: {\"a\":\r\ndata: 1}\r\n\r\nevent: complete\ndata:\n\n";
+        let text =
+            ": hi\n\nevent: next\r\ndata: {\"a\":\r\ndata: 1}\r\n\r\nevent: complete\ndata:\n\n";
         for size in 1..text.len() {
             let mut parser = EventParser::default();
             let mut events = Vec::new();

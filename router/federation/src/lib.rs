@@ -26,4 +26,4 @@ pub use compose::{Composition, compose};
 pub use error::{CompositionError, CompositionErrors, Location};
 pub use plan::QueryPlan;
 pub use subgraph::Subgraph;
-pub use supergraph::{Supergraph, SubgraphId};
+pub use supergraph::{SubgraphId, Supergraph};

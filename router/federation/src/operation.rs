@@ -100,7 +100,11 @@ pub(crate) fn flatten(
         budget,
     };
     let mut out = Selections::default();
-    flatten.set(&operation.selection_set.ty, &operation.selection_set, &mut out)?;
+    flatten.set(
+        &operation.selection_set.ty,
+        &operation.selection_set,
+        &mut out,
+    )?;
     Ok(out)
 }
 

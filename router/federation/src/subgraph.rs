@@ -237,9 +237,10 @@ impl Links {
             if directive.name == compose.as_str()
                 && let Some(name) = string_argument(directive, "name")
             {
-                links
-                    .compose
-                    .push((name.trim_start_matches('@').to_owned(), directive.location()));
+                links.compose.push((
+                    name.trim_start_matches('@').to_owned(),
+                    directive.location(),
+                ));
             }
         }
         if errors.is_empty() {
@@ -355,10 +356,7 @@ fn add_missing_definitions(schema: &mut Schema, local: &HashMap<&'static str, Na
         if definition.is_built_in() {
             continue;
         }
-        let name = local
-            .get(canonical.as_str())
-            .unwrap_or(canonical)
-            .clone();
+        let name = local.get(canonical.as_str()).unwrap_or(canonical).clone();
         schema
             .directive_definitions
             .entry(name.clone())
@@ -420,7 +418,11 @@ fn refuse_unsupported(
                     "UNSUPPORTED_FEATURE",
                     format!("[{subgraph}] @{} is not supported yet", directive.name),
                 )
-                .at(Location::of(subgraph, directive.location(), &schema.sources)),
+                .at(Location::of(
+                    subgraph,
+                    directive.location(),
+                    &schema.sources,
+                )),
             );
         }
     };

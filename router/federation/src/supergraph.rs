@@ -355,8 +355,10 @@ impl Loader {
             for key in &join.keys {
                 for selection in &key.fields {
                     if let Some(field) = selection.as_field()
-                        && let Some(join) =
-                            info.fields.get_mut(&field.name).and_then(|f| f.get_mut(graph))
+                        && let Some(join) = info
+                            .fields
+                            .get_mut(&field.name)
+                            .and_then(|f| f.get_mut(graph))
                     {
                         join.external = false;
                     }
@@ -376,8 +378,12 @@ impl Loader {
         let mut joins = BTreeMap::new();
         let mut any = false;
         for directive in field.directives.get_all("join__field") {
-            if directive.specified_argument_by_name("contextArguments").is_some()
-                || directive.specified_argument_by_name("overrideLabel").is_some()
+            if directive
+                .specified_argument_by_name("contextArguments")
+                .is_some()
+                || directive
+                    .specified_argument_by_name("overrideLabel")
+                    .is_some()
             {
                 self.errors.push(CompositionError::new(
                     "UNSUPPORTED_FEATURE",

@@ -168,7 +168,11 @@ fn the_public_schema_hides_what_is_inaccessible() {
 
 #[test]
 fn composed_supergraph() {
-    let sdl = [("accounts", ACCOUNTS), ("shipping", SHIPPING), ("products", PRODUCTS)]
-        .map(|(name, sdl)| Subgraph::parse(name, "http://x", &format!("{LINK}\n{sdl}")).unwrap());
+    let sdl = [
+        ("accounts", ACCOUNTS),
+        ("shipping", SHIPPING),
+        ("products", PRODUCTS),
+    ]
+    .map(|(name, sdl)| Subgraph::parse(name, "http://x", &format!("{LINK}\n{sdl}")).unwrap());
     assert_snapshot!(compose(&sdl).unwrap().supergraph_sdl);
 }

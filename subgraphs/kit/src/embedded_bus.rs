@@ -152,7 +152,11 @@ impl Bus for EmbeddedBus {
         let exact = !filter.contains(['*', '>']);
         // GLOB's star also spans dots, so it may bring too much: the filter
         // decides. Subjects hold none of GLOB's other special characters.
-        let condition = if exact { "subject = $1" } else { "subject GLOB $1" };
+        let condition = if exact {
+            "subject = $1"
+        } else {
+            "subject GLOB $1"
+        };
         let pattern = filter.replace('>', "*");
         let mut after = i64::try_from(after).unwrap_or(i64::MAX);
         let mut found = Vec::new();

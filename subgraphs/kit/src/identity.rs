@@ -45,9 +45,14 @@ impl Role {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Caller {
     Anonymous,
-    User { id: UserId, role: Role },
+    User {
+        id: UserId,
+        role: Role,
+    },
     /// Another service, or this one's own background work.
-    Service { name: String },
+    Service {
+        name: String,
+    },
 }
 
 impl Caller {

@@ -98,8 +98,14 @@ mod tests {
     #[test]
     fn pages_have_limits_and_cursors_come_back() {
         let request = |first, after: Option<String>| PageRequest { first, after };
-        assert_eq!(request(Some(-1), None).check::<String>(), Err(PageError::First(-1)));
-        assert_eq!(request(Some(101), None).check::<String>(), Err(PageError::First(101)));
+        assert_eq!(
+            request(Some(-1), None).check::<String>(),
+            Err(PageError::First(-1))
+        );
+        assert_eq!(
+            request(Some(101), None).check::<String>(),
+            Err(PageError::First(101))
+        );
         assert_eq!(
             request(None, Some("nonsense".into())).check::<String>(),
             Err(PageError::Cursor)
@@ -108,6 +114,9 @@ mod tests {
         let page: Page<(String, i64)> = request(Some(2), Some(encode(&key))).check().unwrap();
         assert_eq!(page.after, Some(key));
         let slice = page.slice(vec![1, 2, 3]);
-        assert_eq!((slice.rows.len(), slice.has_next, slice.has_previous), (2, true, true));
+        assert_eq!(
+            (slice.rows.len(), slice.has_next, slice.has_previous),
+            (2, true, true)
+        );
     }
 }

@@ -50,8 +50,8 @@ where
     R: PeerRequest,
     F: AsyncFnOnce(R) -> Result<R::Answer, PeerError>,
 {
-    let request =
-        serde_json::from_value(message).map_err(|error| PeerError::BadMessage(error.to_string()))?;
+    let request = serde_json::from_value(message)
+        .map_err(|error| PeerError::BadMessage(error.to_string()))?;
     let done = answer(request).await?;
     serde_json::to_value(done).map_err(|error| PeerError::BadMessage(error.to_string()))
 }

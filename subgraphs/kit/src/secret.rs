@@ -17,11 +17,7 @@ const MIN_LENGTH: usize = 32;
 /// # Errors
 /// If it is missing in production, too short, made for development but used
 /// in production, or if its file cannot be read or made.
-pub fn load(
-    name: &str,
-    environment: Environment,
-    data_dir: &Path,
-) -> Result<String, SettingError> {
+pub fn load(name: &str, environment: Environment, data_dir: &Path) -> Result<String, SettingError> {
     let value = match (read(name), read(&format!("{name}_FILE"))) {
         (Some(value), _) => value,
         (None, Some(path)) => std::fs::read_to_string(&path)
@@ -30,13 +26,19 @@ pub fn load(
             .to_owned(),
         (None, None) if environment.is_development() => {
             return stored(name, data_dir, || {
-                format!("{DEVELOPMENT}{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
+                format!(
+                    "{DEVELOPMENT}{}{}",
+                    Uuid::new_v4().simple(),
+                    Uuid::new_v4().simple()
+                )
             });
         }
         (None, None) => {
             return Err(SettingError::new(
                 name,
-                format!("not set; in production give it, or a file's path in {name}_FILE (try: openssl rand -hex 32)"),
+                format!(
+                    "not set; in production give it, or a file's path in {name}_FILE (try: openssl rand -hex 32)"
+                ),
             ));
         }
     };

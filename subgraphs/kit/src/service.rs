@@ -223,7 +223,13 @@ async fn graphql(
 ) -> HttpResponse {
     let context = match CallContext::from_headers(&headers, &shared.key) {
         Ok(context) => context,
-        Err(error) => return refuse(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", &error.to_string()),
+        Err(error) => {
+            return refuse(
+                StatusCode::UNAUTHORIZED,
+                "UNAUTHENTICATED",
+                &error.to_string(),
+            );
+        }
     };
     let request: Request = match serde_json::from_slice(&body) {
         Ok(request) => request,

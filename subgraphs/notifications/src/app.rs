@@ -289,12 +289,9 @@ impl Following {
                 continue;
             }
             *seen = event.aggregateversion;
-            let cursor = self.cursors.make(
-                &self.stream,
-                &self.scope,
-                &self.principal,
-                message.sequence,
-            );
+            let cursor =
+                self.cursors
+                    .make(&self.stream, &self.scope, &self.principal, message.sequence);
             self.cursor = Some(cursor.clone());
             return Some(Ok(Live { cursor, event }));
         }

@@ -114,19 +114,34 @@ mod tests {
         let scope = "stoa.orders.a.*";
         assert_eq!(open(&cursor, &stream(1, 9), scope, &ada), Ok(5));
         assert_eq!(open(&cursor, &stream(6, 9), scope, &ada), Ok(5));
-        assert_eq!(open(&cursor, &stream(7, 9), scope, &ada), Err("CURSOR_EXPIRED"));
-        assert_eq!(open(&cursor, &stream(1, 4), scope, &ada), Err("CURSOR_EXPIRED"));
-        let other = StreamInfo { identity: "two".into(), ..stream(1, 9) };
+        assert_eq!(
+            open(&cursor, &stream(7, 9), scope, &ada),
+            Err("CURSOR_EXPIRED")
+        );
+        assert_eq!(
+            open(&cursor, &stream(1, 4), scope, &ada),
+            Err("CURSOR_EXPIRED")
+        );
+        let other = StreamInfo {
+            identity: "two".into(),
+            ..stream(1, 9)
+        };
         assert_eq!(open(&cursor, &other, scope, &ada), Err("CURSOR_EXPIRED"));
         assert_eq!(open(&cursor, &stream(1, 9), scope, &lin), Err("FORBIDDEN"));
-        assert_eq!(open(&cursor, &stream(1, 9), "stoa.orders.a.b", &ada), Err("FORBIDDEN"));
+        assert_eq!(
+            open(&cursor, &stream(1, 9), "stoa.orders.a.b", &ada),
+            Err("FORBIDDEN")
+        );
         let any = key.make("one", ANY, &ada, 5);
         assert_eq!(open(&any, &stream(1, 9), "stoa.orders.a.b", &ada), Ok(5));
         for index in 0..cursor.len() {
             let mut forged = cursor.clone().into_bytes();
             forged[index] = if forged[index] == b'A' { b'B' } else { b'A' };
             let forged = String::from_utf8(forged).unwrap();
-            assert_eq!(open(&forged, &stream(1, 9), scope, &ada), Err("CURSOR_INVALID"));
+            assert_eq!(
+                open(&forged, &stream(1, 9), scope, &ada),
+                Err("CURSOR_INVALID")
+            );
         }
         assert_eq!(open("", &stream(1, 9), scope, &ada), Err("CURSOR_INVALID"));
     }

@@ -29,7 +29,10 @@ pub fn of_order(event: &OrderStatusChanged, now: Micros) -> Notification {
             format!("Order {number} confirmed"),
             "Your payment has arrived. We are packing.",
         ),
-        OrderStatus::Shipped => (format!("Order {number} shipped"), "It is on its way to you."),
+        OrderStatus::Shipped => (
+            format!("Order {number} shipped"),
+            "It is on its way to you.",
+        ),
         OrderStatus::Delivered => (
             format!("Order {number} delivered"),
             "It has arrived. Enjoy!",

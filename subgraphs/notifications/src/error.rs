@@ -2,9 +2,7 @@
 
 use sea_orm::DbErr;
 use stoa_kit::bus::BusError;
-use stoa_kit::graphql::{
-    BAD_USER_INPUT, Coded, FORBIDDEN, INTERNAL, UNAUTHENTICATED, UNAVAILABLE,
-};
+use stoa_kit::graphql::{BAD_USER_INPUT, Coded, FORBIDDEN, INTERNAL, UNAUTHENTICATED, UNAVAILABLE};
 use stoa_kit::page::PageError;
 use stoa_kit::peer::PeerError;
 
@@ -20,7 +18,9 @@ pub enum Error {
     NoSuchNotification,
     #[error("the cursor is not one that this service made")]
     CursorInvalid,
-    #[error("the cursor is too old, or of another stream; read the current state and subscribe without it")]
+    #[error(
+        "the cursor is too old, or of another stream; read the current state and subscribe without it"
+    )]
     CursorExpired,
     /// The subscriber read too slowly; nothing was skipped.
     #[error("the client reads too slowly; resume after the cursor in extensions.cursor")]

@@ -220,10 +220,7 @@ impl MutationRoot {
         ctx: &Context<'_>,
         id: ID,
     ) -> Result<NotificationPayload> {
-        match app(ctx)?
-            .notification_read(&call(ctx)?.caller, &id)
-            .await
-        {
+        match app(ctx)?.notification_read(&call(ctx)?.caller, &id).await {
             Ok(notification) => Ok(NotificationPayload {
                 notification: Some(Notification(notification)),
                 user_errors: Vec::new(),

@@ -146,9 +146,7 @@ impl App {
                 self.store_placed(context, request, &once, id, customer, &lines, &products)
                     .await
             }
-            Reserved::Refused { problems } => {
-                self.refuse(&once, request.refused(&problems)).await
-            }
+            Reserved::Refused { problems } => self.refuse(&once, request.refused(&problems)).await,
             Reserved::Released => {
                 let problem = Problem::new(
                     &["idempotencyKey"],
@@ -260,8 +258,7 @@ impl App {
             .into());
         }
         let body = (order_id, &reason);
-        let once =
-            Use::new(actor_id.as_str(), key, verb.operation(), &body).ok_or_else(bad_key)?;
+        let once = Use::new(actor_id.as_str(), key, verb.operation(), &body).ok_or_else(bad_key)?;
         let id = OrderId::parse(order_id).ok_or_else(no_order)?;
         let now = self.clock.now();
         let txn = self.database.begin().await?;
@@ -371,7 +368,11 @@ fn user(caller: &Caller) -> Result<&UserId, Error> {
 }
 
 fn no_order() -> Problem {
-    Problem::new(&["orderId"], ProblemCode::NotFound, "there is no such order")
+    Problem::new(
+        &["orderId"],
+        ProblemCode::NotFound,
+        "there is no such order",
+    )
 }
 
 fn bad_key() -> Problem {

@@ -405,7 +405,10 @@ pub fn price(
                 "one order holds products of one currency",
             ));
         }
-        let subtotal = product.price.checked_mul(line.quantity).ok_or_else(too_much)?;
+        let subtotal = product
+            .price
+            .checked_mul(line.quantity)
+            .ok_or_else(too_much)?;
         total = total.checked_add(subtotal).ok_or_else(too_much)?;
         priced.push(Line {
             product_id: product.product_id.clone(),

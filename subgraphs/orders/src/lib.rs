@@ -49,11 +49,7 @@ pub struct Config {
 /// If the migration fails.
 pub async fn build(config: Config) -> Result<(Service, App), Error> {
     config.database.migrate::<OrdersMigrator>().await?;
-    let relay = Relay::new(
-        config.database.clone(),
-        config.bus,
-        config.clock.clone(),
-    );
+    let relay = Relay::new(config.database.clone(), config.bus, config.clock.clone());
     let app = App::new(
         config.database.clone(),
         config.peers,

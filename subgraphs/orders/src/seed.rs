@@ -93,7 +93,13 @@ pub async fn seed(app: &App, people: &People, products: &[ProductId]) -> Result<
 
 fn address(customer: usize) -> Address {
     let (name, line1, city, postal_code, country) = if customer == 0 {
-        ("Ada Marlow", "12 Canal Street", "Amsterdam", "1015 DZ", "NL")
+        (
+            "Ada Marlow",
+            "12 Canal Street",
+            "Amsterdam",
+            "1015 DZ",
+            "NL",
+        )
     } else {
         ("Lin Okafor", "3 Rua das Flores", "Porto", "4050-262", "PT")
     };

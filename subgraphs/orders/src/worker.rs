@@ -91,10 +91,7 @@ impl App {
                 }
             }
             PaymentTask::Void => {
-                self.provider
-                    .void(payment)
-                    .await
-                    .map_err(Error::Payment)?;
+                self.provider.void(payment).await.map_err(Error::Payment)?;
                 self.payment_done(&payment.order_id, PaymentState::Voided)
                     .await
             }

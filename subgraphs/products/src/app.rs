@@ -196,7 +196,12 @@ impl App {
                 format!("must not be 0, nor beyond {MAX_STOCK} either way"),
             ));
         }
-        problems.extend(domain::text_problem("reason", &adjustment.reason, 1, MAX_REASON));
+        problems.extend(domain::text_problem(
+            "reason",
+            &adjustment.reason,
+            1,
+            MAX_REASON,
+        ));
         if !problems.is_empty() {
             return Err(Error::Invalid(problems));
         }
@@ -313,7 +318,9 @@ impl App {
             .iter()
             .find(|category| category.id.as_str() == id)
             .ok_or_else(no_category)?;
-        let has_children = all.iter().any(|c| c.parent_id.as_ref() == Some(&category.id));
+        let has_children = all
+            .iter()
+            .any(|c| c.parent_id.as_ref() == Some(&category.id));
         if has_children || store::category_has_products(&txn, &category.id).await? {
             return Err(Problem::new(
                 &["id"],

@@ -163,7 +163,9 @@ fn sku_problem(sku: &str) -> Option<Problem> {
         Problem::new(
             &["input", "sku"],
             ProblemCode::Invalid,
-            format!("must have between 1 and {MAX_SKU} letters, digits, dots, dashes or underscores"),
+            format!(
+                "must have between 1 and {MAX_SKU} letters, digits, dots, dashes or underscores"
+            ),
         )
     })
 }
@@ -251,7 +253,11 @@ mod tests {
             name: id.to_owned(),
             parent_id: parent.map(CategoryId::trusted),
         };
-        let all = [category("a", None), category("b", Some("a")), category("c", Some("b"))];
+        let all = [
+            category("a", None),
+            category("b", Some("a")),
+            category("c", Some("b")),
+        ];
         assert_eq!(depth(&all, &CategoryId::trusted("c")), 3);
         assert_eq!(descendants(&all, &CategoryId::trusted("a")).len(), 3);
     }

@@ -22,7 +22,10 @@ struct Shelf {
 const MATERIALS: [(&str, &str); 3] = [
     ("Classic", "The one that most people take."),
     ("Studio", "Made in small batches, with an eye for detail."),
-    ("Travel", "Lighter and smaller, for those who are often under way."),
+    (
+        "Travel",
+        "Lighter and smaller, for those who are often under way.",
+    ),
 ];
 
 #[rustfmt::skip]

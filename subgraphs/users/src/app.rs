@@ -138,7 +138,9 @@ impl App {
         let account = store::account_fetch_by_email(self.database.read(), &email)
             .await?
             .filter(|account| account.is_active);
-        let hash = account.as_ref().map(|account| account.password_hash.as_str());
+        let hash = account
+            .as_ref()
+            .map(|account| account.password_hash.as_str());
         let fits = self.hasher.verify(password, hash).await?;
         let account = account.filter(|_| fits).ok_or_else(refused)?;
         let session = self.session_open(&account).await?;
@@ -203,7 +205,10 @@ impl App {
             .filter(|known| !known.session_revoked && known.expires_at > now)
             .ok_or_else(refused)?;
         if !store::refresh_token_use_in_txn(&txn, &hash, now).await? {
-            if known.used_at.is_some_and(|at| at + micros(REUSE_GRACE) < now) {
+            if known
+                .used_at
+                .is_some_and(|at| at + micros(REUSE_GRACE) < now)
+            {
                 store::session_revoke_in_txn(&txn, &known.session_id, now).await?;
                 txn.commit().await?;
                 tracing::warn!(user_id = %known.account_id, "a refresh token was used twice; its session is ended");

@@ -73,10 +73,7 @@ pub fn email_problem(email: &str) -> Option<Problem> {
                 && !domain.contains('@')
                 && domain.contains('.')
                 && domain.split('.').all(|label| {
-                    !label.is_empty()
-                        && label
-                            .chars()
-                            .all(|c| c.is_alphanumeric() || c == '-')
+                    !label.is_empty() && label.chars().all(|c| c.is_alphanumeric() || c == '-')
                 })
         });
     (!fits).then(|| {
@@ -100,7 +97,10 @@ pub fn password_problem(password: &str, email: &str) -> Option<Problem> {
         format!("must have between {MIN_PASSWORD} and {MAX_PASSWORD} characters")
     } else if distinct.len() < 5 {
         "must have at least 5 different characters".to_owned()
-    } else if COMMON.iter().any(|common| lower.starts_with(common) && length < common.len() + 4) {
+    } else if COMMON
+        .iter()
+        .any(|common| lower.starts_with(common) && length < common.len() + 4)
+    {
         "is among those that are tried first".to_owned()
     } else if local.len() >= 4 && lower.contains(local) {
         "must not contain the e-mail address".to_owned()
@@ -115,8 +115,19 @@ pub fn password_problem(password: &str, email: &str) -> Option<Problem> {
 }
 
 const COMMON: &[&str] = &[
-    "password", "passw0rd", "1234567890", "0123456789", "qwertyuiop", "qwerty1234", "abcdefghij",
-    "abcd1234", "iloveyou", "letmein", "welcome", "administrator", "changeme",
+    "password",
+    "passw0rd",
+    "1234567890",
+    "0123456789",
+    "qwertyuiop",
+    "qwerty1234",
+    "abcdefghij",
+    "abcd1234",
+    "iloveyou",
+    "letmein",
+    "welcome",
+    "administrator",
+    "changeme",
 ];
 
 pub fn name_problem(field: &str, name: &str) -> Option<Problem> {
@@ -126,7 +137,9 @@ pub fn name_problem(field: &str, name: &str) -> Option<Problem> {
         Problem::new(
             &["input", field],
             ProblemCode::Invalid,
-            format!("must have between 1 and {MAX_NAME} characters, none of them control characters"),
+            format!(
+                "must have between 1 and {MAX_NAME} characters, none of them control characters"
+            ),
         )
     })
 }
@@ -140,7 +153,9 @@ mod tests {
         for good in ["ada@stoa.test", "a.b+c@sub.example.co", "ü@exämple.de"] {
             assert_eq!(email_problem(good), None, "{good}");
         }
-        for bad in ["", "a", "@b.c", "a@b", "a@b..c", "a b@c.d", "a@b@c.d", "a@.c"] {
+        for bad in [
+            "", "a", "@b.c", "a@b", "a@b..c", "a b@c.d", "a@b@c.d", "a@.c",
+        ] {
             assert!(email_problem(bad).is_some(), "{bad}");
         }
     }
@@ -150,7 +165,13 @@ mod tests {
         for good in ["stoa-demo-password", "correct horse battery"] {
             assert_eq!(password_problem(good, "ada@stoa.test"), None, "{good}");
         }
-        for bad in ["short", "aaaaaaaaaaaa", "password123", "qwertyuiop", "margaret-12"] {
+        for bad in [
+            "short",
+            "aaaaaaaaaaaa",
+            "password123",
+            "qwertyuiop",
+            "margaret-12",
+        ] {
             assert!(password_problem(bad, "margaret@x.y").is_some(), "{bad}");
         }
         assert!(password_problem(&"x1y2z".repeat(41), "a@b.c").is_some());

@@ -1,9 +1,7 @@
 //! What can go wrong here, whatever the transport.
 
 use sea_orm::DbErr;
-use stoa_kit::graphql::{
-    BAD_USER_INPUT, Coded, FORBIDDEN, INTERNAL, UNAUTHENTICATED, UNAVAILABLE,
-};
+use stoa_kit::graphql::{BAD_USER_INPUT, Coded, FORBIDDEN, INTERNAL, UNAUTHENTICATED, UNAVAILABLE};
 use stoa_kit::page::PageError;
 
 use crate::domain::Problem;

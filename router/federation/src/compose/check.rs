@@ -115,9 +115,9 @@ pub(super) fn externals(subgraphs: &[Subgraph], errors: &mut Vec<CompositionErro
                     );
                 }
                 let implements = matches!(ty, ExtendedType::Object(object)
-                    if object.implements_interfaces.iter().any(|interface| {
-                        subgraph.schema.get_interface(interface).is_some_and(|i| i.fields.contains_key(field_name))
-                    }));
+                if object.implements_interfaces.iter().any(|interface| {
+                    subgraph.schema.get_interface(interface).is_some_and(|i| i.fields.contains_key(field_name))
+                }));
                 if !subgraph.federation_1
                     && !implements
                     && !used.contains(&(name.clone(), field_name.clone()))

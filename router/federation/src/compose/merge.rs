@@ -539,7 +539,10 @@ impl Merge<'_> {
             found.iter().map(|(s, d)| (*s, &*d.ty)),
             strictest,
         )?;
-        if found.iter().any(|(_, d)| d.default_value != first.default_value) {
+        if found
+            .iter()
+            .any(|(_, d)| d.default_value != first.default_value)
+        {
             let mut error = CompositionError::new(
                 default_code,
                 format!("\"{coordinate}\" has different default values"),

@@ -31,7 +31,9 @@ pub const BUDGET: usize = 50_000;
 pub enum PlanError {
     #[error("the operation is too large: its fragments expand to more than {BUDGET} selections")]
     TooLarge,
-    #[error("the alias \"{0}\" is reserved: names that begin with two underscores belong to introspection")]
+    #[error(
+        "the alias \"{0}\" is reserved: names that begin with two underscores belong to introspection"
+    )]
     ReservedAlias(Name),
     #[error("no subgraph can resolve \"{ty}.{field}\" from {from}")]
     Unresolvable { ty: Name, field: Name, from: String },

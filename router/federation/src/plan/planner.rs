@@ -174,7 +174,9 @@ impl Planner<'_> {
                     .argument_by_name(&resumable.after)?
                     .ty
                     .to_string();
-                field.arguments.retain(|argument| argument.name != resumable.after);
+                field
+                    .arguments
+                    .retain(|argument| argument.name != resumable.after);
                 field.arguments.push(Node::new(Argument {
                     name: resumable.after,
                     value: Node::new(ast::Value::Variable(variable.clone())),
@@ -525,7 +527,9 @@ impl Planner<'_> {
             let group = &self.groups[*index];
             group.subgraph == to
                 && group.entities.as_ref().is_some_and(|entities| {
-                    entities.from == cursor.group && entities.path == path && entities.requires == id
+                    entities.from == cursor.group
+                        && entities.path == path
+                        && entities.requires == id
                 })
                 && parents.iter().all(|parent| !self.depends(*parent, *index))
         });
@@ -743,7 +747,10 @@ impl Planner<'_> {
             let before = order.len();
             for id in 0..self.groups.len() {
                 if !done.contains(&id)
-                    && self.groups[id].parents.iter().all(|parent| done.contains(parent))
+                    && self.groups[id]
+                        .parents
+                        .iter()
+                        .all(|parent| done.contains(parent))
                 {
                     done.insert(id);
                     order.push(id);
@@ -776,7 +783,11 @@ impl Planner<'_> {
             declared.push("$representations:[_Any!]!".to_owned());
         }
         let mut variables = Vec::new();
-        for variable in operation.variables.iter().filter(|v| used.contains(&v.name)) {
+        for variable in operation
+            .variables
+            .iter()
+            .filter(|v| used.contains(&v.name))
+        {
             let mut text = format!("${}:{}", variable.name, variable.ty);
             if let Some(default) = &variable.default_value {
                 let _ = write!(text, "={}", default.serialize().no_indent());
@@ -784,7 +795,11 @@ impl Planner<'_> {
             declared.push(text);
             variables.push(variable.name.clone());
         }
-        if let Some((name, ty)) = self.added_variable.as_ref().filter(|(name, _)| used.contains(name)) {
+        if let Some((name, ty)) = self
+            .added_variable
+            .as_ref()
+            .filter(|(name, _)| used.contains(name))
+        {
             declared.push(format!("${name}:{ty}"));
             variables.push(name.clone());
         }
@@ -800,7 +815,10 @@ impl Planner<'_> {
         }
         match &group.entities {
             Some(_) => {
-                let _ = write!(text, "{{_entities(representations:$representations){body}}}");
+                let _ = write!(
+                    text,
+                    "{{_entities(representations:$representations){body}}}"
+                );
             }
             None => text.push_str(&body),
         }

@@ -166,9 +166,9 @@ impl Compiler<'_> {
 
     fn named(&mut self, name: &Name, children: &[&Selections]) -> Result<ValueShape, PlanError> {
         Ok(match self.graph.schema.types.get(name) {
-            Some(
-                ExtendedType::Object(_) | ExtendedType::Interface(_) | ExtendedType::Union(_),
-            ) => ValueShape::Object(Box::new(self.object(name, children)?)),
+            Some(ExtendedType::Object(_) | ExtendedType::Interface(_) | ExtendedType::Union(_)) => {
+                ValueShape::Object(Box::new(self.object(name, children)?))
+            }
             Some(ExtendedType::Enum(_)) => ValueShape::Leaf(Leaf::Enum(self.values_of(name))),
             _ => ValueShape::Leaf(match name.as_str() {
                 "Int" => Leaf::Int,

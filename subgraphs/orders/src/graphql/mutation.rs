@@ -116,8 +116,9 @@ impl Mutation {
         ctx: &Context<'_>,
         order_id: ID,
         idempotency_key: ID,
-        #[graphql(desc = "Kept in the order's history, such as a tracking number.")]
-        reason: Option<String>,
+        #[graphql(desc = "Kept in the order's history, such as a tracking number.")] reason: Option<
+            String,
+        >,
     ) -> Result<OrderPayload> {
         change(ctx, Verb::Ship, &order_id, &idempotency_key, reason).await
     }

@@ -74,7 +74,11 @@ impl Order {
     async fn lines(&self, ctx: &Context<'_>) -> Result<Vec<OrderLine>> {
         let key = LinesOf(self.0.id.clone());
         let lines = loader(ctx)?.load_one(key).await.map_err(fault)?;
-        Ok(lines.unwrap_or_default().into_iter().map(OrderLine).collect())
+        Ok(lines
+            .unwrap_or_default()
+            .into_iter()
+            .map(OrderLine)
+            .collect())
     }
 
     /// The sum of the lines.

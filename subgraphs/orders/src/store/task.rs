@@ -2,7 +2,9 @@
 //! the change that calls for it, so that a crash forgets nothing.
 
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+};
 use stoa_kit::clock::Micros;
 use stoa_schema::money::Currency;
 use stoa_schema::{Money, OrderId};

@@ -41,10 +41,7 @@ impl async_graphql::dataloader::Loader<CategoryId> for Loader {
     type Value = Category;
     type Error = Arc<Error>;
 
-    async fn load(
-        &self,
-        ids: &[CategoryId],
-    ) -> Result<HashMap<CategoryId, Category>, Arc<Error>> {
+    async fn load(&self, ids: &[CategoryId]) -> Result<HashMap<CategoryId, Category>, Arc<Error>> {
         let all = self.0.category_list().await.map_err(Arc::new)?;
         Ok(all
             .into_iter()

@@ -177,7 +177,9 @@ pub async fn product_count<C: ConnectionTrait>(
     db: &C,
     filter: &ProductFilter,
 ) -> Result<u64, Error> {
-    Ok(filtered(db.get_database_backend(), filter).count(db).await?)
+    Ok(filtered(db.get_database_backend(), filter)
+        .count(db)
+        .await?)
 }
 
 fn filtered(backend: DbBackend, filter: &ProductFilter) -> Select<product::Entity> {
@@ -213,10 +215,7 @@ fn filtered(backend: DbBackend, filter: &ProductFilter) -> Select<product::Entit
 fn matching(backend: DbBackend, words: &[String]) -> SimpleExpr {
     if backend == DbBackend::Postgres {
         let query: Vec<_> = words.iter().map(|word| format!("'{word}':*")).collect();
-        Expr::cust_with_values(
-            "search @@ to_tsquery('simple', $1)",
-            [query.join(" & ")],
-        )
+        Expr::cust_with_values("search @@ to_tsquery('simple', $1)", [query.join(" & ")])
     } else {
         let query: Vec<_> = words.iter().map(|word| format!("\"{word}\"*")).collect();
         Expr::cust_with_values(
@@ -314,7 +313,9 @@ pub async fn category_delete_in_txn<C: ConnectionTrait>(
     txn: &C,
     id: &CategoryId,
 ) -> Result<(), DbErr> {
-    category::Entity::delete_by_id(id.as_str()).exec(txn).await?;
+    category::Entity::delete_by_id(id.as_str())
+        .exec(txn)
+        .await?;
     Ok(())
 }
 

@@ -2,7 +2,9 @@
 
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+};
 use stoa_kit::clock::Micros;
 use stoa_schema::peer::{ProductSnapshot, StockLine};
 use stoa_schema::{OrderId, ProductId};

@@ -129,9 +129,7 @@ impl Mutation {
     }
 
     async fn login(&self, ctx: &Context<'_>, input: LoginInput) -> Result<SessionPayload> {
-        let done = app(ctx)?
-            .session_login(&input.email, &input.password)
-            .await;
+        let done = app(ctx)?.session_login(&input.email, &input.password).await;
         session_payload(ctx, done)
     }
 

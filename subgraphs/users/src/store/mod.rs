@@ -219,8 +219,7 @@ pub async fn refresh_token_delete_expired_in_txn<C: ConnectionTrait>(
 
 fn to_account(row: account::Model) -> Result<Account, Error> {
     Ok(Account {
-        role: Role::parse(&row.role)
-            .ok_or_else(|| Error::Corrupt(format!("role {}", row.role)))?,
+        role: Role::parse(&row.role).ok_or_else(|| Error::Corrupt(format!("role {}", row.role)))?,
         id: UserId::trusted(row.id),
         email: row.email,
         password_hash: row.password_hash,
