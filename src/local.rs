@@ -17,6 +17,9 @@ use tracing::Instrument;
 
 const DOCUMENTS: u64 = 2_000;
 
+/// A service, the request for it, and its correlation id.
+type Prepared = (Arc<dyn GraphqlService>, Request, Arc<str>);
+
 /// Calls services directly.
 pub struct LocalTransport {
     services: HashMap<&'static str, Arc<dyn GraphqlService>>,
@@ -33,10 +36,7 @@ impl LocalTransport {
         }
     }
 
-    fn prepare(
-        &self,
-        request: SubgraphRequest,
-    ) -> Result<(Arc<dyn GraphqlService>, Request, Arc<str>), TransportError> {
+    fn prepare(&self, request: SubgraphRequest) -> Result<Prepared, TransportError> {
         let invalid = |cause: String| TransportError::Invalid {
             subgraph: request.subgraph.clone(),
             cause,

@@ -26,17 +26,17 @@ pub fn check(
     document: &ExecutableDocument,
     operation: &Operation,
     limits: &Limits,
-) -> Result<(), GraphQLError> {
+) -> Result<(), Box<GraphQLError>> {
     let mut known = HashMap::new();
     let size = measure(document, &operation.selection_set, &mut known);
     if size.depth > limits.depth {
-        return Err(GraphQLError::new(
+        return Err(Box::new(GraphQLError::new(
             "QUERY_TOO_DEEP",
             format!(
                 "the operation nests {} fields deep; the limit is {}",
                 size.depth, limits.depth
             ),
-        ));
+        )));
     }
     let roots = operation.root_fields(document).count();
     for (what, actual, limit) in [
@@ -45,10 +45,10 @@ pub fn check(
         ("fields at the root", roots, limits.root_fields),
     ] {
         if actual > limit {
-            return Err(GraphQLError::new(
+            return Err(Box::new(GraphQLError::new(
                 "QUERY_TOO_LARGE",
                 format!("the operation has {actual} {what}; the limit is {limit}"),
-            ));
+            )));
         }
     }
     Ok(())

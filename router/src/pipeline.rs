@@ -146,7 +146,7 @@ impl Pipeline {
                 )]
             })?
             .clone();
-        limits::check(&document, &operation, limits).map_err(|error| vec![error])?;
+        limits::check(&document, &operation, limits).map_err(|error| vec![*error])?;
         introspection::check_max_depth(&document, &operation).map_err(|error| {
             vec![GraphQLError::new(
                 "QUERY_TOO_DEEP",

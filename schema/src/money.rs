@@ -104,7 +104,7 @@ impl fmt::Display for Money {
         let sign = if self.amount_minor < 0 { "-" } else { "" };
         write!(f, "{sign}{symbol}")?;
         for (index, digit) in whole.chars().enumerate() {
-            if index > 0 && (whole.len() - index) % 3 == 0 {
+            if index > 0 && (whole.len() - index).is_multiple_of(3) {
                 f.write_str(",")?;
             }
             write!(f, "{digit}")?;

@@ -174,13 +174,16 @@ pub(crate) fn is_machinery(name: &str) -> bool {
 
 const PLACEHOLDER: &str = "_stoaPlaceholder";
 
+/// Directives as (name there, name here), without `@`.
+type Imports = Vec<(String, String)>;
+
 /// What a schema's `@link` directives import.
 struct Links {
     federation_2: bool,
     /// Local directive name to canonical federation name.
     imported: HashMap<String, String>,
     namespace: String,
-    other: Vec<(Node<Directive>, Vec<(String, String)>)>,
+    other: Vec<(Node<Directive>, Imports)>,
     compose: Vec<(String, Option<SourceSpan>)>,
 }
 
@@ -323,8 +326,8 @@ impl Links {
     }
 }
 
-/// The directives that a `@link` imports, as (name there, name here), without `@`.
-fn imports(link: &Directive) -> Vec<(String, String)> {
+/// The directives that a `@link` imports.
+fn imports(link: &Directive) -> Imports {
     let Some(Value::List(items)) = link.specified_argument_by_name("import").map(|v| &**v) else {
         return Vec::new();
     };

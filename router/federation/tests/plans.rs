@@ -1,7 +1,7 @@
 //! Goldens of plans over a small graph that uses every directive we compose.
 //! `INSTA_UPDATE=always cargo test -p stoa-federation` rewrites them.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 

@@ -29,7 +29,7 @@ impl Clock {
             Some(manual) => manual.load(Ordering::SeqCst),
             None => SystemTime::now()
                 .duration_since(UNIX_EPOCH)
-                .map_or(0, |elapsed| micros(elapsed)),
+                .map_or(0, micros),
         }
     }
 

@@ -93,7 +93,7 @@ pub fn password_problem(password: &str, email: &str) -> Option<Problem> {
     let mut distinct: Vec<char> = lower.chars().collect();
     distinct.sort_unstable();
     distinct.dedup();
-    let message = if length < MIN_PASSWORD || length > MAX_PASSWORD {
+    let message = if !(MIN_PASSWORD..=MAX_PASSWORD).contains(&length) {
         format!("must have between {MIN_PASSWORD} and {MAX_PASSWORD} characters")
     } else if distinct.len() < 5 {
         "must have at least 5 different characters".to_owned()

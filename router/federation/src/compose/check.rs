@@ -138,10 +138,12 @@ pub(super) fn externals(subgraphs: &[Subgraph], errors: &mut Vec<CompositionErro
     }
 }
 
+/// A subgraph that resolves a field, with its definition and whether it shares it.
+type Resolver<'a> = (&'a Subgraph, &'a Component<FieldDefinition>, bool);
+
 /// A field that several subgraphs resolve must be shareable in each of them.
 pub(super) fn sharing(subgraphs: &[Subgraph], errors: &mut Vec<CompositionError>) {
-    let mut resolvers: HashMap<(Name, Name), Vec<(&Subgraph, &Component<FieldDefinition>, bool)>> =
-        HashMap::new();
+    let mut resolvers: HashMap<(Name, Name), Vec<Resolver<'_>>> = HashMap::new();
     let mut order = Vec::new();
     for subgraph in subgraphs {
         let keys = key_fields(subgraph);
