@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::services::ServiceName;
 use crate::settings::{Shared, cors_origins};
-use crate::{Error, services};
+use crate::{Error, seed, services};
 
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -58,6 +58,7 @@ pub async fn router(
         verifier,
         identity,
         config,
+        clock: shared.clock.clone(),
         checks,
         routes: axum::Router::new(),
     };
@@ -115,7 +116,16 @@ pub async fn subgraph(
     let watching = bus.clone();
     let bus: Arc<dyn stoa_kit::bus::Bus> = Arc::new(bus);
     let mut built = match name {
-        ServiceName::Users => services::users(shared).await?.0,
+        ServiceName::Users => {
+            let (service, app) = services::users(shared).await?;
+            let on_loopback = listener
+                .local_addr()
+                .is_ok_and(|address| address.ip().is_loopback());
+            if !(shared.environment.is_development() && on_loopback) {
+                seed::refuse_demo_accounts(&app).await?;
+            }
+            service
+        }
         ServiceName::Products => services::products(shared, image_base(&listener)).await?.0,
         ServiceName::Orders => services::orders(shared, bus, peers()?).await?.0,
         ServiceName::Notifications => services::notifications(shared, bus, peers()?).await?.0,

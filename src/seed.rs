@@ -64,3 +64,23 @@ pub async fn seed(
     }
     Ok(())
 }
+
+/// Demo accounts have a password that everybody knows: they are for a shop that
+/// only its own machine can reach.
+///
+/// # Errors
+/// If one of them exists and still has it.
+pub async fn refuse_demo_accounts(users: &stoa_users::App) -> Result<(), Error> {
+    let known = stoa_users::seed::has_demo_password(users)
+        .await
+        .map_err(|error| Error::failed("cannot look for demo accounts", error))?;
+    match known {
+        None => Ok(()),
+        Some(email) => Err(Error::failed(
+            "this data folder holds demo accounts",
+            format!(
+                "{email} still has the demo password; use another folder (--data-dir), or run in development on loopback"
+            ),
+        )),
+    }
+}

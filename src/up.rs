@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use stoa_federation::{Subgraph, Supergraph};
 use stoa_kit::bus::Bus;
 use stoa_kit::peer::{LocalPeers, Peers};
-use stoa_kit::service::{Service, Task};
+use stoa_kit::service::{Service, Task, spawn_tasks};
 use stoa_router::health::Check;
 use stoa_router::{Server, Verifier};
 use tokio::net::TcpListener;
@@ -54,6 +54,8 @@ impl Shop {
         let seeded = shared.environment.is_development() && on_loopback;
         if seeded {
             seed::seed(&users_app, &products_app, &orders_app).await?;
+        } else {
+            seed::refuse_demo_accounts(&users_app).await?;
         }
         let graph = Arc::new(graph_of(&services)?);
         let key = shared.identity_key()?;
@@ -76,6 +78,7 @@ impl Shop {
             verifier: Some(Verifier::fixed(jwks, shared.clock.clone())),
             identity: Some(key),
             config: shared.router_config()?,
+            clock: shared.clock.clone(),
             checks: checks(&services, bus),
             routes: services.iter().fold(Router::new(), |all, service| {
                 all.merge(service.routes.clone())
@@ -115,16 +118,10 @@ impl Shop {
     /// # Errors
     /// If the listener fails.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> Result<(), Error> {
-        let tasks: Vec<_> = self
-            .tasks
-            .into_iter()
-            .map(|task| tokio::spawn(stop.clone().run_until_cancelled_owned(task)))
-            .collect();
+        let tasks = spawn_tasks(self.tasks, &stop);
         let served = stoa_router::serve(self.server, listener, stop.clone()).await;
         stop.cancel();
-        for task in tasks {
-            let _ = task.await;
-        }
+        let _ = tasks.await;
         for service in &self.services {
             service.database.close().await;
         }

@@ -10,7 +10,8 @@ use serde::Deserialize;
 use stoa_kit::clock::{Clock, Micros};
 use stoa_kit::identity::{Caller, Role};
 use stoa_schema::UserId;
-use tokio::sync::RwLock;
+use tokio::sync::{Mutex, RwLock};
+use tokio::time::Instant;
 
 /// How far two machines' clocks may be apart.
 const LEEWAY_SECONDS: i64 = 5;
@@ -75,21 +76,19 @@ struct Claims {
 /// Verifies access tokens.
 #[derive(Clone)]
 pub struct Verifier {
-    keys: Arc<RwLock<Keys>>,
+    keys: Arc<RwLock<JwkSet>>,
+    /// When keys were last asked for, whatever came of it.
+    tried: Arc<Mutex<Option<Instant>>>,
     source: Option<(reqwest::Client, Arc<str>)>,
     clock: Clock,
-}
-
-struct Keys {
-    set: JwkSet,
-    fetched: Option<tokio::time::Instant>,
 }
 
 impl Verifier {
     /// With keys that are known in advance.
     pub fn fixed(set: JwkSet, clock: Clock) -> Self {
         Self {
-            keys: Arc::new(RwLock::new(Keys { set, fetched: None })),
+            keys: Arc::new(RwLock::new(set)),
+            tried: Arc::default(),
             source: None,
             clock,
         }
@@ -106,10 +105,8 @@ impl Verifier {
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
         Ok(Self {
-            keys: Arc::new(RwLock::new(Keys {
-                set: JwkSet { keys: Vec::new() },
-                fetched: None,
-            })),
+            keys: Arc::new(RwLock::new(JwkSet { keys: Vec::new() })),
+            tried: Arc::default(),
             source: Some((client, url.into())),
             clock,
         })
@@ -166,11 +163,11 @@ impl Verifier {
     }
 
     async fn key(&self, id: Option<&str>) -> Result<DecodingKey, AuthError> {
-        if let Some(key) = find(&self.keys.read().await.set, id)? {
+        if let Some(key) = find(&*self.keys.read().await, id)? {
             return Ok(key);
         }
         self.refetch().await?;
-        find(&self.keys.read().await.set, id)?.ok_or(AuthError::Invalid)
+        find(&*self.keys.read().await, id)?.ok_or(AuthError::Invalid)
     }
 
     /// Fetches the keys, unless somebody just did.
@@ -178,10 +175,13 @@ impl Verifier {
         let Some((client, url)) = &self.source else {
             return Ok(());
         };
-        let recent = |keys: &Keys| keys.fetched.is_some_and(|at| at.elapsed() < REFETCH_AFTER);
-        if recent(&*self.keys.read().await) {
+        // One at a time: who waited finds what the one before found. The wait
+        // is bounded by the fetch's own time-out.
+        let mut tried = self.tried.lock().await;
+        if tried.is_some_and(|at| at.elapsed() < REFETCH_AFTER) {
             return Ok(());
         }
+        *tried = Some(Instant::now());
         let fetched = async {
             client
                 .get(&**url)
@@ -193,10 +193,7 @@ impl Verifier {
         };
         match fetched.await {
             Ok(set) => {
-                *self.keys.write().await = Keys {
-                    set,
-                    fetched: Some(tokio::time::Instant::now()),
-                };
+                *self.keys.write().await = set;
                 Ok(())
             }
             Err(error) => {

@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use apollo_compiler::executable::OperationType;
 use axum::body::{Body, to_bytes};
@@ -24,6 +24,9 @@ use crate::auth::{AuthError, Principal};
 use crate::pipeline::{Client, GraphqlRequest, Prepared};
 use crate::rate_limit::Limited;
 use crate::{sse, ws};
+
+/// How long a request's body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What a client wants the answer to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,7 +194,11 @@ pub(crate) async fn post(
     request: Request,
 ) -> HttpResponse {
     let (parts, body) = request.into_parts();
-    let parsed = read_post(&shared, &parts.headers, body).await;
+    // Counted before anything is read.
+    let parsed = match shared.limiter.request(address.ip()) {
+        Ok(()) => read_post(&shared, &parts.headers, body).await,
+        Err(limited) => Err(limited.into()),
+    };
     handle(shared, address, parts.headers, parsed, false).await
 }
 
@@ -218,13 +225,22 @@ async fn read_post(
         ));
     }
     let limit = shared.config.limits.body;
-    let bytes = to_bytes(body, limit).await.map_err(|_| {
-        Refusal::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "BODY_TOO_LARGE",
-            format!("the request's body has more than {limit} bytes, or broke off"),
-        )
-    })?;
+    let bytes = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, limit))
+        .await
+        .map_err(|_| {
+            Refusal::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "REQUEST_TIMEOUT",
+                format!("the request's body took longer than {BODY_TIMEOUT:?}"),
+            )
+        })?
+        .map_err(|_| {
+            Refusal::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "BODY_TOO_LARGE",
+                format!("the request's body has more than {limit} bytes, or broke off"),
+            )
+        })?;
     let value = serde_json::from_slice(&bytes).map_err(|error| {
         Refusal::new(
             StatusCode::BAD_REQUEST,
@@ -247,7 +263,10 @@ pub(crate) async fn get(
             Err(rejection) => rejection.into_response(),
         };
     }
-    let parsed = read_get(&parts.uri);
+    let parsed = match shared.limiter.request(address.ip()) {
+        Ok(()) => read_get(&parts.uri),
+        Err(limited) => Err(limited.into()),
+    };
     handle(shared, address, parts.headers, parsed, true).await
 }
 
@@ -339,7 +358,6 @@ async fn admit(
     parsed: Result<GraphqlRequest, Refusal>,
     is_get: bool,
 ) -> Result<Admitted, Refusal> {
-    shared.limiter.request(address.ip())?;
     let request = parsed?;
     let principal = match &shared.verifier {
         Some(verifier) => verifier.principal(&headers).await?,

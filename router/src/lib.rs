@@ -35,6 +35,7 @@ use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::routing::{get, post};
 use stoa_engine::Transport;
 use stoa_federation::Supergraph;
+use stoa_kit::clock::Clock;
 use stoa_kit::identity::IdentityKey;
 use stoa_kit::telemetry::CORRELATION_HEADER;
 use tokio::net::TcpListener;
@@ -59,6 +60,7 @@ pub struct Server {
     /// Signs the identity that subgraphs trust.
     pub identity: Option<IdentityKey>,
     pub config: Config,
+    pub clock: Clock,
     /// What readiness depends on, by name.
     pub checks: Vec<Check>,
     /// Routes beside GraphQL, such as a service's pictures.
@@ -94,6 +96,7 @@ pub async fn serve(
             server.transport,
             server.identity,
             server.config.clone(),
+            server.clock,
         ),
         verifier: server.verifier,
         config: server.config,
@@ -121,12 +124,12 @@ pub async fn serve(
         .layer(cors)
         .layer(CompressionLayer::new().compress_when(compress))
         .layer(CatchPanicLayer::new());
-    let served = axum::serve(
+    let serving = axum::serve(
         listener,
         app.into_make_service_with_connect_info::<SocketAddr>(),
     )
-    .with_graceful_shutdown(stop.clone().cancelled_owned())
-    .await;
+    .with_graceful_shutdown(stop.clone().cancelled_owned());
+    let served = stoa_kit::shutdown::bounded(serving.into_future(), &stop).await;
     stop.cancel();
     let _ = upkeep.await;
     served

@@ -31,6 +31,9 @@ use crate::limits;
 /// How many documents are kept, and how many plans of each: one for every
 /// combination of values that its conditions read.
 const DOCUMENTS: u64 = 1_000;
+/// Longer documents, in bytes, are parsed each time: nobody shall fill the
+/// memory with them.
+const CACHED_TEXT: usize = 16 * 1024;
 const PLANS_PER_DOCUMENT: usize = 64;
 const RECURSION: usize = 200;
 
@@ -94,6 +97,7 @@ impl Pipeline {
         transport: Arc<dyn Transport>,
         identity: Option<IdentityKey>,
         config: Config,
+        clock: Clock,
     ) -> Self {
         Self {
             subscriptions: Arc::new(Semaphore::new(config.limits.subscriptions)),
@@ -102,7 +106,7 @@ impl Pipeline {
             identity,
             config,
             documents: moka::sync::Cache::new(DOCUMENTS),
-            clock: Clock::system(),
+            clock,
         }
     }
 
@@ -116,7 +120,9 @@ impl Pipeline {
             return Ok(known);
         }
         let prepared = Arc::new(self.parse(request)?);
-        self.documents.insert(key, prepared.clone());
+        if request.query.len() <= CACHED_TEXT {
+            self.documents.insert(key, prepared.clone());
+        }
         Ok(prepared)
     }
 
@@ -222,28 +228,14 @@ impl Pipeline {
                 None => std::future::pending().await,
             }
         };
-        let ending = futures_util::stream::once(expiry).map(|()| {
-            let error = GraphQLError::new(
-                "TOKEN_EXPIRED",
-                "the access token has expired; refresh the session and resume",
-            );
-            (true, Response::request_error(error))
-        });
-        let done = futures_util::stream::once(async { None });
-        let events = events.map(|event| (false, event)).map(Some).chain(done);
-        let both = futures_util::stream::select(events, ending.map(Some));
+        let ending = futures_util::stream::once(expiry)
+            .map(|()| Some(Response::request_error(token_expired())));
+        // Whichever is through first, the source or the token, ends both.
+        let over = || futures_util::stream::once(async { None });
+        let events = events.map(Some).chain(over());
+        let both = futures_util::stream::select(events, ending.chain(over()));
         Ok(both
-            .scan((active, false), |(_active, ended), item| {
-                let next = match item {
-                    Some((last, response)) if !*ended => {
-                        *ended = last;
-                        Some(response)
-                    }
-                    // The source is complete, or the token has ended before.
-                    _ => None,
-                };
-                std::future::ready(next)
-            })
+            .scan(active, |_active, item| std::future::ready(item))
             .boxed())
     }
 
@@ -253,6 +245,14 @@ impl Pipeline {
         request: &GraphqlRequest,
         client: &Client,
     ) -> Result<Execution, Box<GraphQLError>> {
+        // A socket outlives the token that opened it.
+        if client
+            .principal
+            .expires_at
+            .is_some_and(|at| at <= self.clock.now())
+        {
+            return Err(Box::new(token_expired()));
+        }
         let values = JsonMap::from_iter(
             request
                 .variables
@@ -316,8 +316,10 @@ impl Pipeline {
         .map_err(|error| {
             let code = match error {
                 PlanError::TooLarge => "QUERY_TOO_LARGE",
-                PlanError::ReservedAlias(_) => "GRAPHQL_VALIDATION_FAILED",
-                PlanError::Unresolvable { .. } => "QUERY_PLANNING_FAILED",
+                PlanError::ReservedName(_) => "GRAPHQL_VALIDATION_FAILED",
+                PlanError::Unresolvable { .. } | PlanError::RequiresCycle { .. } => {
+                    "QUERY_PLANNING_FAILED"
+                }
             };
             GraphQLError::new(code, error.to_string())
         })?;
@@ -353,38 +355,51 @@ impl Pipeline {
         Ok(answer.data.as_ref().map(to_map).unwrap_or_default())
     }
 
-    fn subgraph_headers(&self, client: &Client) -> Arc<[HeaderMap]> {
-        let mut common = HeaderMap::new();
-        if let Ok(id) = HeaderValue::from_str(&client.correlation_id) {
-            common.insert(CORRELATION_HEADER, id);
-        }
-        if let Some(trace) = client.headers.get(TRACE_HEADER) {
-            common.insert(TRACE_HEADER, trace.clone());
-        }
-        match &self.identity {
-            Some(key) => {
-                if let Some(identity) = key.sign(&client.principal.caller) {
-                    common.insert(IDENTITY_HEADER, identity);
+    /// Makes the headers for each subgraph whenever it is called: the signed
+    /// identity lives for a minute, a subscription for longer.
+    fn subgraph_headers(&self, client: &Client) -> Arc<dyn Fn() -> Arc<[HeaderMap]> + Send + Sync> {
+        let graph = self.graph.clone();
+        let identity = self.identity.clone();
+        let rules = self.config.headers.clone();
+        let client = client.clone();
+        Arc::new(move || {
+            let mut common = HeaderMap::new();
+            if let Ok(id) = HeaderValue::from_str(&client.correlation_id) {
+                common.insert(CORRELATION_HEADER, id);
+            }
+            if let Some(trace) = client.headers.get(TRACE_HEADER) {
+                common.insert(TRACE_HEADER, trace.clone());
+            }
+            match &identity {
+                Some(key) => {
+                    if let Some(identity) = key.sign(&client.principal.caller) {
+                        common.insert(IDENTITY_HEADER, identity);
+                    }
+                }
+                None => {
+                    if let Some(value) = client.headers.get(header::AUTHORIZATION) {
+                        common.insert(header::AUTHORIZATION, value.clone());
+                    }
                 }
             }
-            None => {
-                if let Some(value) = client.headers.get(header::AUTHORIZATION) {
-                    common.insert(header::AUTHORIZATION, value.clone());
-                }
-            }
-        }
-        self.graph
-            .subgraphs
-            .iter()
-            .map(|subgraph| {
-                let mut headers = common.clone();
-                self.config
-                    .headers
-                    .to_subgraph(&client.headers, &subgraph.name, &mut headers);
-                headers
-            })
-            .collect()
+            graph
+                .subgraphs
+                .iter()
+                .map(|subgraph| {
+                    let mut headers = common.clone();
+                    rules.to_subgraph(&client.headers, &subgraph.name, &mut headers);
+                    headers
+                })
+                .collect()
+        })
     }
+}
+
+fn token_expired() -> GraphQLError {
+    GraphQLError::new(
+        "TOKEN_EXPIRED",
+        "the access token has expired; refresh the session and resume",
+    )
 }
 
 /// Counts a running subscription for as long as it lives.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use apollo_compiler::executable::OperationType;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use futures_util::stream::{self, Stream, StreamExt};
@@ -32,8 +32,19 @@ pub(crate) async fn respond(shared: Arc<Shared>, admitted: Admitted) -> HttpResp
             .await
         {
             Ok(events) => {
-                let stop = shared.stop.clone().cancelled_owned();
-                events_response(events.take_until(stop))
+                let stop = shared.stop.clone();
+                let stopped = stop.clone();
+                // A server that stops is not a stream that is complete.
+                let last = stream::once(async move {
+                    stopped.is_cancelled().then(|| {
+                        Response::request_error(GraphQLError::new(
+                            "RESUME_REQUIRED",
+                            "this server is stopping; resume after your last cursor",
+                        ))
+                    })
+                });
+                let events = events.take_until(stop.cancelled_owned());
+                events_response(events.chain(last.filter_map(std::future::ready)))
             }
             Err(answer) => events_response(stream::iter([answer])),
         };
@@ -41,7 +52,13 @@ pub(crate) async fn respond(shared: Arc<Shared>, admitted: Admitted) -> HttpResp
     let started = Instant::now();
     let answer = shared.pipeline.execute(&prepared, &request, &client).await;
     log(&prepared, &answer, started);
-    events_response(stream::iter([answer]))
+    let mut passed = HeaderMap::new();
+    for (subgraph, from) in &answer.headers {
+        shared.config.headers.to_client(subgraph, from, &mut passed);
+    }
+    let mut response = events_response(stream::iter([answer]));
+    response.headers_mut().extend(passed);
+    response
 }
 
 /// A request that was refused, as a stream.
@@ -59,8 +76,9 @@ fn events_response(answers: impl Stream<Item = Response> + Send + 'static) -> Ht
             let json = String::from_utf8(answer.to_json()).unwrap_or_default();
             let event = Event::default().event("next").data(json);
             match answer.cursor {
-                Some(cursor) => event.id(cursor),
-                None => event,
+                // A line break would end the field.
+                Some(cursor) if !cursor.contains(['\r', '\n', '\0']) => event.id(cursor),
+                _ => event,
             }
         })
         .chain(stream::once(async {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use apollo_compiler::executable::OperationType;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use futures_util::SinkExt;
 use futures_util::stream::{SplitSink, StreamExt};
@@ -21,7 +21,7 @@ use stoa_engine::{GraphQLError, Response};
 use stoa_federation::apollo_compiler;
 use stoa_kit::telemetry::correlation_id;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -68,6 +68,12 @@ pub(crate) fn upgrade(
     if shared.limiter.request(address).is_err() {
         return StatusCode::TOO_MANY_REQUESTS.into_response();
     }
+    if !may_connect(&headers, &shared.config.cors_origins) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    // Cookies cannot be renewed over a socket, and are not read from one.
+    let mut headers = headers;
+    headers.remove(header::COOKIE);
     let limit = shared.config.limits.body;
     upgrade
         .protocols([PROTOCOL])
@@ -109,6 +115,24 @@ pub(crate) fn upgrade(
         })
 }
 
+/// Browsers let any page open a socket: only our own and those of the named
+/// origins may. What is no browser sends no origin.
+fn may_connect(headers: &HeaderMap, origins: &[String]) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return true;
+    };
+    let Ok(origin) = origin.to_str() else {
+        return false;
+    };
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    origins.iter().any(|known| known == origin)
+        || origin
+            .split_once("://")
+            .is_some_and(|(_, own)| Some(own) == host)
+}
+
 async fn write(
     mut socket: SplitSink<WebSocket, Message>,
     mut inbox: mpsc::Receiver<Message>,
@@ -141,9 +165,9 @@ struct Connection {
     outbox: mpsc::Sender<Message>,
     /// Known once the connection is initialised.
     principal: Option<Principal>,
-    running: HashMap<String, CancellationToken>,
-    /// Each finishes with its operation's id.
-    tasks: JoinSet<String>,
+    /// The running operations, each with the task that runs it.
+    running: HashMap<String, (task::Id, CancellationToken)>,
+    tasks: JoinSet<()>,
     /// Cancelled when the socket cannot be written any more.
     gone: CancellationToken,
 }
@@ -163,10 +187,8 @@ impl Connection {
                 () = &mut init, if self.principal.is_none() => {
                     return Some(Close(4408, "Connection initialisation timeout".into()));
                 }
-                Some(done) = self.tasks.join_next() => {
-                    if let Ok(id) = done {
-                        self.running.remove(&id);
-                    }
+                Some(ended) = self.tasks.join_next_with_id() => {
+                    self.ended(ended).await;
                     continue;
                 }
                 () = stop.cancelled() => return Some(Close(1001, "Going away".into())),
@@ -203,7 +225,7 @@ impl Connection {
             FromClient::Pong => {}
             FromClient::Subscribe { id, payload } => self.start(id, payload).await?,
             FromClient::Complete { id } => {
-                if let Some(cancel) = self.running.remove(&id) {
+                if let Some((_, cancel)) = self.running.remove(&id) {
                     cancel.cancel();
                 }
             }
@@ -223,7 +245,7 @@ impl Connection {
             && let Ok(value) = value.parse()
         {
             let mut headers = (*self.headers).clone();
-            headers.insert(axum::http::header::AUTHORIZATION, value);
+            headers.insert(header::AUTHORIZATION, value);
             self.headers = Arc::new(headers);
         }
         let Some(verifier) = &self.shared.verifier else {
@@ -239,9 +261,8 @@ impl Connection {
         let Some(principal) = self.principal.clone() else {
             return Err(Close(4401, "Unauthorized".into()));
         };
-        // Those that have ended by themselves are only known to their tasks.
-        while let Some(Ok(done)) = self.tasks.try_join_next() {
-            self.running.remove(&done);
+        while let Some(ended) = self.tasks.try_join_next_with_id() {
+            self.ended(ended).await;
         }
         if self.running.contains_key(&id) {
             return Err(Close(
@@ -257,6 +278,7 @@ impl Connection {
             return Ok(());
         }
         let checked = request_from_json(payload).and_then(|request| {
+            self.shared.limiter.request(self.address)?;
             let prepared = prepare(&self.shared, &request)?;
             self.shared
                 .limiter
@@ -279,7 +301,8 @@ impl Connection {
             last_event_id: None,
         };
         let cancel = CancellationToken::new();
-        self.running.insert(id.clone(), cancel.clone());
+        let cancelled = cancel.clone();
+        let key = id.clone();
         let shared = self.shared.clone();
         let outbox = self.outbox.clone();
         let work = async move {
@@ -293,7 +316,7 @@ impl Connection {
                     let _ = outbox.send(next(&id, &answer)).await;
                     let _ = outbox.send(complete(&id)).await;
                 }
-                return id;
+                return;
             }
             match shared
                 .pipeline
@@ -303,7 +326,7 @@ impl Connection {
                 Ok(mut events) => {
                     while let Some(event) = events.next().await {
                         if outbox.send(next(&id, &event)).await.is_err() {
-                            return id;
+                            return;
                         }
                     }
                     let _ = outbox.send(complete(&id)).await;
@@ -312,18 +335,41 @@ impl Connection {
                     let _ = outbox.send(error_message(&id, &answer.errors)).await;
                 }
             }
-            id
         };
-        self.tasks.spawn(
+        let task = self.tasks.spawn(
             async move {
                 tokio::select! {
-                    id = work => id,
-                    () = cancel.cancelled() => String::new(),
+                    biased;
+                    () = cancelled.cancelled() => {}
+                    () = work => {}
                 }
             }
             .instrument(span),
         );
+        self.running.insert(key, (task.id(), cancel));
         Ok(())
+    }
+
+    /// Forgets an operation whose task has ended. Its id may be another's by
+    /// now: the task tells.
+    async fn ended(&mut self, ended: Result<(task::Id, ()), JoinError>) {
+        let (task, failed) = match &ended {
+            Ok((task, ())) => (*task, false),
+            Err(error) => (error.id(), error.is_panic()),
+        };
+        let known = self
+            .running
+            .iter()
+            .find(|(_, (running, _))| *running == task);
+        let Some(id) = known.map(|(id, _)| id.clone()) else {
+            return;
+        };
+        self.running.remove(&id);
+        if failed {
+            tracing::error!("an operation panicked");
+            let error = GraphQLError::new("INTERNAL", "something went wrong on our side");
+            self.send_error(&id, vec![error]).await;
+        }
     }
 
     async fn send(&self, message: Value) {

@@ -33,10 +33,15 @@ function toError(e: unknown): unknown {
 export function createFetcher(opts: {
   url: string
   transport?: () => Transport
+  /** Whoever is signed in; a header that was typed by hand wins. It is added
+   * here and not in the editor, whose content the history keeps on disk. */
+  token?: () => string | null
 }): Fetcher {
   const url = new URL(opts.url, location.href).href
   return ((params, fetcherOpts) => {
     const headers: HeaderMap = { ...fetcherOpts?.headers }
+    const token = opts.token?.()
+    if (token && authorization(headers) === undefined) headers.Authorization = `Bearer ${token}`
     const op = operation(params.query, params.operationName)
     const payload = { ...params, operationName: op.name }
     if (op.subscription) {

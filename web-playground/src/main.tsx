@@ -5,7 +5,7 @@ import '@graphiql/plugin-doc-explorer/style.css'
 import '@graphiql/plugin-history/style.css'
 import 'graphiql/graphiql.css'
 import './app.css'
-import { useGraphiQL, useGraphiQLActions } from '@graphiql/react'
+import { useGraphiQLActions } from '@graphiql/react'
 import { GraphiQL, HISTORY_PLUGIN } from 'graphiql'
 import { useEffect } from 'react'
 import { createRoot } from 'react-dom/client'
@@ -15,33 +15,20 @@ import { SIGN_IN_PLUGIN } from './SignIn'
 import { currentSession, refresh, useSession } from './session'
 
 // Outside the component: a new identity would make GraphiQL introspect again.
-const fetcher = createFetcher({ url: '/graphql', transport: () => currentSession().transport })
+const fetcher = createFetcher({
+  url: '/graphql',
+  transport: () => currentSession().transport,
+  token: () => currentSession().token,
+})
 const PLUGINS = [HISTORY_PLUGIN, SIGN_IN_PLUGIN]
 
-/** Writes the token into the headers editor of every tab that is shown. */
-function HeaderSync() {
+/** Reads the schema again when somebody signs in. */
+function Reintrospect() {
   const { token } = useSession()
-  const editor = useGraphiQL(state => state.headerEditor)
-  const tab = useGraphiQL(state => state.tabs[state.activeTabIndex]?.id)
   const { introspect } = useGraphiQLActions()
   useEffect(() => {
-    if (!editor) return
-    let headers: Record<string, string>
-    try {
-      headers = JSON.parse(editor.getValue() || '{}')
-    } catch {
-      return // somebody is typing
-    }
-    for (const name of Object.keys(headers)) {
-      if (name.toLowerCase() === 'authorization') delete headers[name]
-    }
-    if (token) headers.Authorization = `Bearer ${token}`
-    const text = JSON.stringify(headers, null, 2)
-    if (text !== editor.getValue()) editor.setValue(text)
-  }, [editor, tab, token])
-  useEffect(() => {
-    if (editor && token) void introspect()
-  }, [editor, token, introspect])
+    if (token) void introspect()
+  }, [token, introspect])
   return null
 }
 
@@ -58,6 +45,6 @@ createRoot(document.getElementById('root')!).render(
     defaultEditorToolsVisibility="headers"
   >
     <GraphiQL.Logo>Stoa</GraphiQL.Logo>
-    <HeaderSync />
+    <Reintrospect />
   </GraphiQL>,
 )

@@ -61,14 +61,18 @@ export function subscribeResumable(options: Options): () => void {
       next(result) {
         if (over || stopped) return
         const code = result.errors?.[0]?.extensions?.code
-        if (code === 'RESUME_REQUIRED') {
-          resume = true
-          return
-        }
-        if (result.errors?.length && !result.data && FINAL.includes(String(code))) {
-          over = true
-          end(result.errors)
-          return
+        if (result.errors?.length && !result.data) {
+          if (FINAL.includes(String(code))) {
+            over = true
+            stop()
+            end(result.errors)
+            return
+          }
+          // A server that stops, a service that is gone: it may be back soon.
+          if (/^(RESUME_REQUIRED|UNAVAILABLE|SUBGRAPH_)/.test(String(code))) {
+            resume = true
+            return
+          }
         }
         attempt = 0
         const cursor = cursorOf(result)

@@ -3,6 +3,8 @@
 //! Source: GraphQL October 2021, sections 6.4.3 (value completion) and 6.4.4
 //! (errors and nullability).
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 use stoa_federation::plan::{FieldShape, FieldSource, Leaf, ObjectShape, ValueShape};
 
@@ -15,8 +17,18 @@ pub fn complete(
     data: &Value,
     introspection: &Map<String, Value>,
     errors: &mut Vec<GraphQLError>,
+    explained: Vec<Vec<PathSegment>>,
 ) -> Vec<u8> {
+    let mut known = Explained::default();
+    for error in errors.iter() {
+        known.add(&error.path);
+    }
+    for path in &explained {
+        known.add(path);
+    }
     let mut completer = Completer {
+        known,
+        found: 0,
         out: Vec::with_capacity(1024),
         path: Vec::new(),
         introspection,
@@ -33,6 +45,36 @@ pub fn complete(
     completer.out
 }
 
+/// At most this many errors are found by completion itself; the values are
+/// null all the same.
+const MAX_ERRORS: usize = 100;
+
+/// The places at which a null has its explanation.
+#[derive(Default)]
+struct Explained {
+    /// An error stands here: all below is explained.
+    at: HashSet<Vec<PathSegment>>,
+    /// An error stands here or below: a null that rose to here is explained.
+    through: HashSet<Vec<PathSegment>>,
+}
+
+impl Explained {
+    fn add(&mut self, path: &[PathSegment]) {
+        if path.is_empty() {
+            return;
+        }
+        self.at.insert(path.to_vec());
+        for length in 1..=path.len() {
+            self.through.insert(path[..length].to_vec());
+        }
+    }
+
+    fn holds(&self, path: &[PathSegment]) -> bool {
+        self.through.contains(path)
+            || (1..=path.len()).any(|length| self.at.contains(&path[..length]))
+    }
+}
+
 /// A null that the parent must take.
 struct Bubble;
 
@@ -41,6 +83,8 @@ struct Completer<'a> {
     path: Vec<PathSegment>,
     introspection: &'a Map<String, Value>,
     errors: &'a mut Vec<GraphQLError>,
+    known: Explained,
+    found: usize,
 }
 
 impl Completer<'_> {
@@ -90,7 +134,7 @@ impl Completer<'_> {
                 if self.value(inner, value)? {
                     return Ok(true);
                 }
-                if !self.has_error_here() {
+                if !self.known.holds(&self.path) {
                     self.error("a service answered null for a field that is never null");
                 }
                 return Err(Bubble);
@@ -168,15 +212,12 @@ impl Completer<'_> {
     }
 
     fn error(&mut self, message: &str) {
+        if self.found == MAX_ERRORS {
+            return;
+        }
+        self.found += 1;
+        self.known.add(&self.path);
         self.errors
             .push(GraphQLError::new("SUBGRAPH_INVALID_VALUE", message).at(self.path.clone()));
-    }
-
-    /// Whether some error already explains a null at this path.
-    fn has_error_here(&self) -> bool {
-        self.errors.iter().any(|error| {
-            let shared = error.path.len().min(self.path.len());
-            !error.path.is_empty() && error.path[..shared] == self.path[..shared]
-        })
     }
 }

@@ -7,7 +7,7 @@ use ::http::HeaderMap;
 use futures_util::stream::{BoxStream, FuturesUnordered, StreamExt};
 use serde_json::{Map, Value};
 use stoa_federation::Supergraph;
-use stoa_federation::plan::{Fetch, FetchKind, PathStep, QueryPlan};
+use stoa_federation::plan::{Fetch, FetchKind, PathStep, QueryPlan, REPRESENTATIONS};
 
 use crate::complete::complete;
 use crate::representation::{self, Batch};
@@ -27,12 +27,19 @@ pub struct Execution {
     pub variables: Arc<Map<String, Value>>,
     /// The answers to `__schema` and `__type`, by response key.
     pub introspection: Arc<Map<String, Value>>,
-    /// The headers to send to each subgraph, by its position in the graph.
-    pub headers: Arc<[HeaderMap]>,
+    /// Makes the headers for each subgraph, by its position in the graph: once
+    /// for an operation, and anew for each event of a subscription, for what
+    /// they hold may be short-lived.
+    pub headers: Arc<dyn Fn() -> Arc<[HeaderMap]> + Send + Sync>,
 }
 
 impl Execution {
-    fn request(&self, fetch: &Fetch, representations: Option<Vec<Value>>) -> SubgraphRequest {
+    fn request(
+        &self,
+        fetch: &Fetch,
+        representations: Option<Vec<Value>>,
+        headers: &[HeaderMap],
+    ) -> SubgraphRequest {
         let info = self.graph.subgraph(fetch.subgraph);
         let mut variables = Map::new();
         for name in &fetch.variables {
@@ -41,7 +48,7 @@ impl Execution {
             }
         }
         if let Some(representations) = representations {
-            variables.insert("representations".to_owned(), Value::Array(representations));
+            variables.insert(REPRESENTATIONS.to_owned(), Value::Array(representations));
         }
         SubgraphRequest {
             subgraph: info.name.as_str().into(),
@@ -49,8 +56,7 @@ impl Execution {
             text: fetch.text.clone(),
             operation_name: fetch.operation_name.clone(),
             variables,
-            headers: self
-                .headers
+            headers: headers
                 .get(usize::from(fetch.subgraph.0))
                 .cloned()
                 .unwrap_or_default(),
@@ -73,7 +79,7 @@ pub async fn subscribe(execution: Execution) -> Result<BoxStream<'static, Respon
             "a subscription must select a field of the graph",
         )));
     };
-    let request = execution.request(source, None);
+    let request = execution.request(source, None, &(execution.headers)());
     let events = match execution.transport.subscribe(request).await {
         Ok(events) => events,
         Err(error) => {
@@ -125,6 +131,8 @@ fn cursor_of(plan: &QueryPlan, event: &Value) -> Option<String> {
 struct State {
     data: Value,
     errors: Vec<GraphQLError>,
+    /// Where data is missing for a reason that one error tells for all.
+    explained: Vec<Vec<PathSegment>>,
     headers: Vec<(Arc<str>, HeaderMap)>,
     started: Vec<bool>,
     done: Vec<bool>,
@@ -134,13 +142,16 @@ type Settled = (usize, Batch, Result<SubgraphResponse, TransportError>);
 
 async fn run(execution: &Execution, mut state: State) -> Response {
     let mut running = FuturesUnordered::new();
+    let headers = (execution.headers)();
     loop {
         // Starting one may settle it at once, when there is nothing to ask for.
         while let Some(index) = state.next_ready(&execution.plan) {
             state.started[index] = true;
             let fetch = &execution.plan.fetches[index];
             let (batch, request) = match &fetch.kind {
-                FetchKind::Root { .. } => (Batch::default(), execution.request(fetch, None)),
+                FetchKind::Root { .. } => {
+                    (Batch::default(), execution.request(fetch, None, &headers))
+                }
                 FetchKind::Entities { path, inputs } => {
                     let mut batch = representation::collect(&state.data, path, inputs);
                     if batch.representations.is_empty() {
@@ -148,7 +159,7 @@ async fn run(execution: &Execution, mut state: State) -> Response {
                         continue;
                     }
                     let representations = std::mem::take(&mut batch.representations);
-                    let request = execution.request(fetch, Some(representations));
+                    let request = execution.request(fetch, Some(representations), &headers);
                     (batch, request)
                 }
             };
@@ -166,6 +177,7 @@ async fn run(execution: &Execution, mut state: State) -> Response {
         &state.data,
         &execution.introspection,
         &mut errors,
+        state.explained,
     );
     Response {
         data: Some(data),
@@ -180,6 +192,7 @@ impl State {
         Self {
             data: Value::Object(Map::new()),
             errors: Vec::new(),
+            explained: Vec::new(),
             headers: Vec::new(),
             started: vec![false; fetches],
             done: vec![false; fetches],
@@ -324,6 +337,8 @@ impl State {
                 let first = batch.targets.first().and_then(|targets| targets.first());
                 let path = first.cloned().unwrap_or_else(|| static_path(path));
                 self.errors.push(error.at(path));
+                self.explained
+                    .extend(batch.targets.iter().flatten().cloned());
             }
         }
     }

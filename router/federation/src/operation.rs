@@ -13,6 +13,9 @@ use apollo_compiler::{ExecutableDocument, Name, Node};
 use crate::plan::PlanError;
 use crate::supergraph::Supergraph;
 
+/// Begins the keys and variables that planning adds.
+pub const RESERVED: &str = "_stoa_";
+
 /// The values of the boolean variables that conditions read.
 pub type Conditions = BTreeMap<Name, bool>;
 
@@ -150,8 +153,10 @@ impl Flatten<'_> {
 
     fn field(&mut self, field: &executable::Field, out: &mut Selections) -> Result<(), PlanError> {
         let key = field.response_key().clone();
-        if key.starts_with("__") && key != field.name {
-            return Err(PlanError::ReservedAlias(key));
+        // What planning adds stands under keys of its own: a client that could
+        // take one would choose what an entity is asked for by.
+        if (key.starts_with("__") && key != field.name) || key.starts_with(RESERVED) {
+            return Err(PlanError::ReservedName(key));
         }
         let existing = out.0.iter().position(
             |item| matches!(item, Item::Field(other) if other.key == key && other.name == field.name),

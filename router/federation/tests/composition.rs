@@ -1,6 +1,10 @@
 //! Every reason for which subgraphs do not compose, with its code and place.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use stoa_federation::{Subgraph, compose};
 

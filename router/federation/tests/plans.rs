@@ -1,7 +1,11 @@
 //! Goldens of plans over a small graph that uses every directive we compose.
 //! `INSTA_UPDATE=always cargo test -p stoa-federation` rewrites them.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::collections::BTreeMap;
 
@@ -175,4 +179,46 @@ fn composed_supergraph() {
     ]
     .map(|(name, sdl)| Subgraph::parse(name, "http://x", &format!("{LINK}\n{sdl}")).unwrap());
     assert_snapshot!(compose(&sdl).unwrap().supergraph_sdl);
+}
+
+#[test]
+fn names_that_planning_adds_are_reserved() {
+    for query in [
+        "{ me { id: name _stoa_id: name reviews { id } } }",
+        "query ($_stoa_after: ID!) { user(id: $_stoa_after) { name } }",
+        "{ me { __typename: name } }",
+    ] {
+        assert!(planned(query).contains("reserved"), "{query}");
+    }
+    // A client's own `representations` is nobody else's.
+    assert_snapshot!(planned(
+        "query ($representations: ID!) { user(id: $representations) { reviews { body } } }"
+    ));
+}
+
+#[test]
+fn a_cycle_of_requires_is_refused() {
+    let parse = |name: &str, sdl: &str| {
+        Subgraph::parse(name, "http://x", &format!("{LINK}\n{sdl}")).unwrap()
+    };
+    let composed = compose(&[
+        parse(
+            "a",
+            "type Query { p: P } type P @key(fields: \"id\") { id: ID! y: Int @external x: Int @requires(fields: \"y\") }",
+        ),
+        parse(
+            "b",
+            "type P @key(fields: \"id\") { id: ID! x: Int @external y: Int @requires(fields: \"x\") }",
+        ),
+    ]);
+    let graph = Supergraph::parse(&composed.unwrap().supergraph_sdl).unwrap();
+    let document =
+        ExecutableDocument::parse_and_validate(graph.api(), "{ p { x } }", "query.graphql")
+            .unwrap();
+    let operation = document.operations.get(None).unwrap();
+    let planned = plan::plan(&graph, &document, operation, &BTreeMap::new());
+    assert!(matches!(
+        planned,
+        Err(plan::PlanError::RequiresCycle { .. })
+    ));
 }

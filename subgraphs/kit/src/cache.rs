@@ -2,6 +2,7 @@
 //! may be a little old; stock never is, and is never in it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -11,7 +12,10 @@ const CAPACITY: u64 = 10_000;
 
 /// Shared by all clones.
 #[derive(Clone)]
-pub struct Cache(moka::sync::Cache<String, Entry>);
+pub struct Cache {
+    entries: moka::sync::Cache<String, Entry>,
+    removals: Arc<AtomicU64>,
+}
 
 #[derive(Clone)]
 struct Entry {
@@ -21,15 +25,18 @@ struct Entry {
 
 impl Default for Cache {
     fn default() -> Self {
-        Self(moka::sync::Cache::new(CAPACITY))
+        Self {
+            entries: moka::sync::Cache::new(CAPACITY),
+            removals: Arc::default(),
+        }
     }
 }
 
 impl Cache {
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
-        let entry = self.0.get(key)?;
+        let entry = self.entries.get(key)?;
         if entry.until < Instant::now() {
-            self.0.invalidate(key);
+            self.entries.invalidate(key);
             return None;
         }
         serde_json::from_str(&entry.value).ok()
@@ -41,11 +48,18 @@ impl Cache {
                 value: json.into(),
                 until: Instant::now() + ttl,
             };
-            self.0.insert(key.to_owned(), entry);
+            self.entries.insert(key.to_owned(), entry);
         }
     }
 
     pub fn remove(&self, key: &str) {
-        self.0.invalidate(key);
+        self.removals.fetch_add(1, Ordering::SeqCst);
+        self.entries.invalidate(key);
+    }
+
+    /// Changes with each removal: whoever reads it before a slow look-up can
+    /// tell whether what they found is already old.
+    pub fn generation(&self) -> u64 {
+        self.removals.load(Ordering::SeqCst)
     }
 }

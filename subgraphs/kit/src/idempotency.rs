@@ -21,13 +21,27 @@ const MAX_KEY: usize = 128;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claim {
     /// Nobody used the key, or its attempt was given up: go on, about this subject.
-    Go { subject_id: String },
+    Go {
+        subject_id: String,
+        /// Until when it is ours; it tells our attempt from any other.
+        lease: Micros,
+    },
     /// It was done; this is what it came to.
     Done { answer: String },
     /// Another attempt is under way.
     InProgress,
     /// The key was used for something else.
     Reused,
+}
+
+impl Claim {
+    /// The lease of an attempt that may go on; 0 for any other claim.
+    pub fn lease(&self) -> Micros {
+        match self {
+            Self::Go { lease, .. } => *lease,
+            _ => 0,
+        }
+    }
 }
 
 /// One use of a key.
@@ -40,14 +54,15 @@ pub struct Use {
 }
 
 impl Use {
-    /// `None` if the key is empty or longer than 128 characters.
+    /// `None` if the key is empty, longer than 128 characters, or holds control
+    /// characters.
     pub fn new(
         caller: &str,
         key: &str,
         operation: &'static str,
         body: &impl Serialize,
     ) -> Option<Self> {
-        if key.trim().is_empty() || key.len() > MAX_KEY {
+        if key.trim().is_empty() || key.len() > MAX_KEY || key.chars().any(char::is_control) {
             return None;
         }
         let body = serde_json::to_vec(body).unwrap_or_default();
@@ -93,6 +108,7 @@ impl Use {
         if inserted == 1 {
             return Ok(Claim::Go {
                 subject_id: subject_id.to_owned(),
+                lease,
             });
         }
         let row = txn
@@ -132,6 +148,7 @@ impl Use {
         if taken == 1 {
             Ok(Claim::Go {
                 subject_id: row.try_get("", "subject_id")?,
+                lease,
             })
         } else {
             Ok(Claim::InProgress)
@@ -164,15 +181,40 @@ impl Use {
         Ok(stored == 1)
     }
 
-    /// Lets the next attempt begin at once, after one that could not decide.
+    /// What the key came to.
+    ///
+    /// # Errors
+    /// If the database fails, or nothing is stored yet.
+    pub async fn answer_in_txn<C: ConnectionTrait>(&self, txn: &C) -> Result<String, DbErr> {
+        let row = txn
+            .query_one_raw(Statement::from_sql_and_values(
+                txn.get_database_backend(),
+                "SELECT answer FROM idempotency WHERE caller = $1 AND key = $2 AND answer IS NOT NULL",
+                [self.caller.clone().into(), self.key.clone().into()],
+            ))
+            .await?
+            .ok_or_else(|| DbErr::RecordNotFound("idempotency".to_owned()))?;
+        row.try_get("", "answer")
+    }
+
+    /// Lets the next attempt begin at once, after one that could not decide;
+    /// an attempt that has taken over meanwhile is left alone.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn give_up_in_txn<C: ConnectionTrait>(&self, txn: &C) -> Result<(), DbErr> {
+    pub async fn give_up_in_txn<C: ConnectionTrait>(
+        &self,
+        txn: &C,
+        lease: Micros,
+    ) -> Result<(), DbErr> {
         txn.execute_raw(Statement::from_sql_and_values(
             txn.get_database_backend(),
-            "UPDATE idempotency SET lease_until = 0 WHERE caller = $1 AND key = $2 AND answer IS NULL",
-            [self.caller.clone().into(), self.key.clone().into()],
+            "UPDATE idempotency SET lease_until = 0 WHERE caller = $1 AND key = $2 AND answer IS NULL AND lease_until = $3",
+            [
+                self.caller.clone().into(),
+                self.key.clone().into(),
+                lease.into(),
+            ],
         ))
         .await?;
         Ok(())

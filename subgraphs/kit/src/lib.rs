@@ -7,6 +7,7 @@
 //! | [`telemetry`] | structured logs and correlation ids |
 //! | [`identity`] | who calls: a short-lived signed header from the router or a peer |
 //! | [`clock`] | time as an input |
+//! | [`shutdown`] | ending within a bound |
 //!
 //! With the feature `service`, what a subgraph is built from:
 //!
@@ -27,6 +28,7 @@ pub mod clock;
 pub mod identity;
 pub mod secret;
 pub mod settings;
+pub mod shutdown;
 pub mod telemetry;
 
 #[cfg(feature = "service")]

@@ -158,13 +158,15 @@ impl Service {
 
     /// The HTTP surface: `/graphql`, `/internal/peer/{method}`, `/health`, and
     /// the service's own routes.
-    pub fn router(&self, key: IdentityKey) -> Router {
+    /// Subscriptions end when `stop` is cancelled.
+    pub fn router(&self, key: IdentityKey, stop: CancellationToken) -> Router {
         let shared = Arc::new(Shared {
             name: self.name,
             graphql: self.graphql.clone(),
             peer: self.peer.clone(),
             database: self.database.clone(),
             key,
+            stop,
         });
         Router::new()
             .route("/graphql", post(graphql))
@@ -189,23 +191,36 @@ pub async fn serve(
     listener: tokio::net::TcpListener,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    let router = service.router(key);
-    let tasks: Vec<_> = std::mem::take(&mut service.tasks)
-        .into_iter()
-        .map(|task| tokio::spawn(stop.clone().run_until_cancelled_owned(task)))
-        .collect();
-    let served = axum::serve(
+    let router = service.router(key, stop.clone());
+    let tasks = spawn_tasks(std::mem::take(&mut service.tasks), &stop);
+    let serving = axum::serve(
         listener,
         router.into_make_service_with_connect_info::<SocketAddr>(),
     )
-    .with_graceful_shutdown(stop.clone().cancelled_owned())
-    .await;
+    .with_graceful_shutdown(stop.clone().cancelled_owned());
+    let served = crate::shutdown::bounded(serving.into_future(), &stop).await;
     stop.cancel();
-    for task in tasks {
-        let _ = task.await;
-    }
+    let _ = tasks.await;
     service.database.close().await;
     served
+}
+
+/// Runs tasks until `stop` is cancelled. One that ends before that has failed:
+/// the process stops too, rather than go on without it.
+pub fn spawn_tasks(tasks: Vec<Task>, stop: &CancellationToken) -> tokio::task::JoinHandle<()> {
+    let mut running = tokio::task::JoinSet::new();
+    for task in tasks {
+        running.spawn(stop.clone().run_until_cancelled_owned(task));
+    }
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        while let Some(ended) = running.join_next().await {
+            if !stop.is_cancelled() {
+                tracing::error!(?ended, "a background task has ended; stopping");
+                stop.cancel();
+            }
+        }
+    })
 }
 
 struct Shared {
@@ -214,6 +229,7 @@ struct Shared {
     peer: Arc<dyn PeerHandler>,
     database: Database,
     key: IdentityKey,
+    stop: CancellationToken,
 }
 
 async fn graphql(
@@ -243,7 +259,8 @@ async fn graphql(
         .is_some_and(|accept| accept.contains("text/event-stream"));
     if wants_events {
         let events = span.in_scope(|| shared.graphql.subscribe(request.data(context)));
-        return Sse::new(server_sent(events))
+        let stop = shared.stop.clone().cancelled_owned();
+        return Sse::new(server_sent(events.take_until(stop).boxed()))
             .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
             .into_response();
     }

@@ -118,8 +118,9 @@ impl App {
             .claim_in_txn(&txn, OrderId::new().as_str(), now)
             .await?;
         txn.commit().await?;
+        let lease = claim.lease();
         let id = match claim {
-            Claim::Go { subject_id } => OrderId::trusted(subject_id),
+            Claim::Go { subject_id, .. } => OrderId::trusted(subject_id),
             Claim::Done { answer } => return self.replay(&answer).await,
             other => return Err(key_problem(&other).into()),
         };
@@ -136,7 +137,7 @@ impl App {
             Err(error) => {
                 // Nothing is decided: the same key may try again at once.
                 let txn = self.database.begin().await?;
-                once.give_up_in_txn(&txn).await?;
+                once.give_up_in_txn(&txn, lease).await?;
                 txn.commit().await?;
                 return Err(error.into());
             }
@@ -180,9 +181,16 @@ impl App {
         let now = self.clock.now();
         let txn = self.database.begin().await?;
         if !once.finish_in_txn(&txn, &Answer::Order(id.clone())).await? {
-            // Another attempt with this key was faster; it made the same order.
+            // Another attempt with this key was faster, and what it came to counts.
+            let answer = once.answer_in_txn(&txn).await?;
             drop(txn);
-            return self.order_must_exist(&id).await;
+            let done = self.replay(&answer).await;
+            if matches!(done, Err(Error::Invalid(_))) {
+                // It was refused, so our units are nobody's.
+                let release = ReleaseStock { order_id: id };
+                self.peers.call(&context.correlation_id, &release).await?;
+            }
+            return done;
         }
         let order = Order {
             number: store::number_next_in_txn(&txn).await?,
@@ -207,8 +215,13 @@ impl App {
     /// Stores that a request was refused, and why.
     async fn refuse(&self, once: &Use, problems: Vec<Problem>) -> Result<Order, Error> {
         let txn = self.database.begin().await?;
-        once.finish_in_txn(&txn, &Answer::Problems(problems.clone()))
-            .await?;
+        let answer = Answer::Problems(problems.clone());
+        if !once.finish_in_txn(&txn, &answer).await? {
+            // Another attempt with this key was faster, and what it came to counts.
+            let answer = once.answer_in_txn(&txn).await?;
+            drop(txn);
+            return self.replay(&answer).await;
+        }
         txn.commit().await?;
         Err(Error::Invalid(problems))
     }
@@ -246,14 +259,15 @@ impl App {
         if verb != Verb::Cancel && !caller.is_admin() {
             return Err(Error::Forbidden);
         }
-        if reason
-            .as_ref()
-            .is_some_and(|text| text.chars().count() > MAX_REASON)
-        {
+        if reason.as_ref().is_some_and(|text| {
+            text.chars().count() > MAX_REASON || text.chars().any(char::is_control)
+        }) {
             return Err(Problem::new(
                 &["reason"],
                 ProblemCode::Invalid,
-                format!("must have at most {MAX_REASON} characters"),
+                format!(
+                    "must have at most {MAX_REASON} characters, none of them control characters"
+                ),
             )
             .into());
         }

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
+use sea_orm::ConnectionTrait;
 use stoa_kit::clock::micros;
-use stoa_schema::OrderId;
 use stoa_schema::events::OrderStatus as Status;
 use stoa_schema::peer::{CommitStock, ReleaseStock};
 
 use crate::app::App;
-use crate::domain::{self, Actor};
+use crate::domain::{self, Actor, Order};
 use crate::error::Error;
 use crate::payment::Outcome;
 use crate::store;
@@ -54,8 +54,8 @@ impl App {
                     txn.commit().await?;
                 }
                 Err(error) => {
+                    // The others must not wait for it.
                     tracing::warn!(%error, order_id = %order, "stock is not released yet");
-                    return Ok(IDLE);
                 }
             }
         }
@@ -81,33 +81,48 @@ impl App {
                 let now = self.clock.now();
                 match self.provider.outcome(payment, now).await {
                     Ok(Outcome::Pending) => self.postpone(due, ASK_AGAIN).await,
-                    Ok(Outcome::Captured) => self.captured(&payment.order_id).await,
+                    Ok(Outcome::Captured) => self.captured(due).await,
                     Ok(Outcome::Declined) => {
                         let reason = "the payment was declined";
-                        self.fail_order(&payment.order_id, PaymentState::Declined, reason)
-                            .await
+                        self.fail_order(due, PaymentState::Declined, reason).await
                     }
                     Err(error) => Err(Error::Payment(error)),
                 }
             }
             PaymentTask::Void => {
-                self.provider.void(payment).await.map_err(Error::Payment)?;
-                self.payment_done(&payment.order_id, PaymentState::Voided)
-                    .await
+                // The money may have come before the order was called off.
+                let now = self.clock.now();
+                match self.provider.outcome(payment, now).await {
+                    Ok(Outcome::Captured) => {
+                        self.payment_move(due, PaymentState::Captured, PaymentTask::Refund)
+                            .await
+                    }
+                    Ok(Outcome::Declined) => {
+                        self.payment_move(due, PaymentState::Declined, PaymentTask::None)
+                            .await
+                    }
+                    Ok(Outcome::Pending) => {
+                        self.provider.void(payment).await.map_err(Error::Payment)?;
+                        self.payment_move(due, PaymentState::Voided, PaymentTask::None)
+                            .await
+                    }
+                    Err(error) => Err(Error::Payment(error)),
+                }
             }
             PaymentTask::Refund => {
                 self.provider
                     .refund(payment)
                     .await
                     .map_err(Error::Payment)?;
-                self.payment_done(&payment.order_id, PaymentState::Refunded)
+                self.payment_move(due, PaymentState::Refunded, PaymentTask::None)
                     .await
             }
         }
     }
 
     /// The money is there: the units become the order's, then it is confirmed.
-    async fn captured(&self, id: &OrderId) -> Result<(), Error> {
+    async fn captured(&self, due: &DuePayment) -> Result<(), Error> {
+        let id = &due.payment.order_id;
         let correlation = store::order_fetch_many(self.database.read(), std::slice::from_ref(id))
             .await?
             .remove(id)
@@ -119,39 +134,51 @@ impl App {
         let stock = self.peers.call(&correlation, &commit).await?;
         if !stock.committed {
             let reason = "the reservation ran out before the payment came";
-            return self.fail_order(id, PaymentState::Captured, reason).await;
+            return self.fail_order(due, PaymentState::Captured, reason).await;
         }
         let now = self.clock.now();
         let txn = self.database.begin().await?;
-        let Some(mut order) = store::order_lock_in_txn(&txn, id).await? else {
+        let Some(mut order) = self.order_if_still_in_txn(&txn, due).await? else {
             return Ok(());
         };
-        if order.status == Status::Pending {
+        let todo = if order.status == Status::Pending {
             let change =
                 domain::transition(&mut order, Status::Confirmed, Actor::System, None, now)?;
             store::order_move_in_txn(&txn, &order, &change).await?;
-            task::payment_set_in_txn(&txn, id, PaymentState::Captured, PaymentTask::None, now)
-                .await?;
+            PaymentTask::None
         } else {
-            // It was cancelled while we asked: the money goes back.
-            task::payment_set_in_txn(&txn, id, PaymentState::Captured, PaymentTask::Refund, now)
-                .await?;
-        }
+            PaymentTask::Refund
+        };
+        task::payment_set_in_txn(&txn, id, PaymentState::Captured, todo, now).await?;
         txn.commit().await?;
         self.committed();
         Ok(())
     }
 
+    /// Locks a payment's order; `None` if somebody else, another worker or a
+    /// cancellation, has changed what is to be done since we read it.
+    async fn order_if_still_in_txn<C: ConnectionTrait>(
+        &self,
+        txn: &C,
+        due: &DuePayment,
+    ) -> Result<Option<Order>, Error> {
+        let id = &due.payment.order_id;
+        let order = store::order_lock_in_txn(txn, id).await?;
+        let now = task::payment_fetch(txn, id).await?;
+        Ok(order.filter(|_| now.task == due.task && now.state == due.state))
+    }
+
     /// Cancels an order that cannot be had; captured money goes back.
     async fn fail_order(
         &self,
-        id: &OrderId,
+        due: &DuePayment,
         state: PaymentState,
         reason: &str,
     ) -> Result<(), Error> {
+        let id = &due.payment.order_id;
         let now = self.clock.now();
         let txn = self.database.begin().await?;
-        let Some(mut order) = store::order_lock_in_txn(&txn, id).await? else {
+        let Some(mut order) = self.order_if_still_in_txn(&txn, due).await? else {
             return Ok(());
         };
         if order.status == Status::Pending {
@@ -176,10 +203,20 @@ impl App {
         Ok(())
     }
 
-    async fn payment_done(&self, id: &OrderId, state: PaymentState) -> Result<(), Error> {
+    /// Notes what became of a payment whose order is decided.
+    async fn payment_move(
+        &self,
+        due: &DuePayment,
+        state: PaymentState,
+        todo: PaymentTask,
+    ) -> Result<(), Error> {
         let txn = self.database.begin().await?;
-        task::payment_set_in_txn(&txn, id, state, PaymentTask::None, self.clock.now()).await?;
-        txn.commit().await?;
+        if self.order_if_still_in_txn(&txn, due).await?.is_some() {
+            let id = &due.payment.order_id;
+            task::payment_set_in_txn(&txn, id, state, todo, self.clock.now()).await?;
+            txn.commit().await?;
+            self.work.notify_one();
+        }
         Ok(())
     }
 

@@ -254,8 +254,12 @@ impl App {
         if let Some(cached) = self.cache.get(CATEGORIES_KEY) {
             return Ok(cached);
         }
+        let before = self.cache.generation();
         let all = store::category_list(self.database.read()).await?;
-        self.cache.put(CATEGORIES_KEY, &all, CATEGORIES_TTL);
+        // What was read before a change must not be kept after it.
+        if self.cache.generation() == before {
+            self.cache.put(CATEGORIES_KEY, &all, CATEGORIES_TTL);
+        }
         Ok(all)
     }
 

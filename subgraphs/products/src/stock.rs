@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use stoa_kit::clock::micros;
+use stoa_kit::clock::{Micros, micros};
 use stoa_schema::OrderId;
 use stoa_schema::peer::{
     Committed, ProductSnapshot, ReserveStock, Reserved, StockLine, StockProblem, StockProblemReason,
@@ -135,18 +135,26 @@ impl App {
         let now = self.clock.now();
         let due = stock::reservation_expired(self.database.read(), now, SWEEP_BATCH).await?;
         for order in &due {
-            let txn = self.database.begin().await?;
-            // It may have been committed since we looked.
-            let still = stock::reservation_fetch_in_txn(&txn, order)
-                .await?
-                .is_some_and(|r| r.state == ReservationState::Reserved && r.expires_at <= now);
-            if still {
-                self.return_units(&txn, order).await?;
-                txn.commit().await?;
-                tracing::info!(order_id = %order, "a reservation ran out of time");
+            // One that fails must not keep the others.
+            if let Err(error) = self.reservation_expire(order, now).await {
+                tracing::error!(%error, order_id = %order, "a reservation cannot be released");
             }
         }
         Ok(due.len())
+    }
+
+    async fn reservation_expire(&self, order: &OrderId, now: Micros) -> Result<(), Error> {
+        let txn = self.database.begin().await?;
+        // It may have been committed since we looked.
+        let still = stock::reservation_fetch_in_txn(&txn, order)
+            .await?
+            .is_some_and(|r| r.state == ReservationState::Reserved && r.expires_at <= now);
+        if still {
+            self.return_units(&txn, order).await?;
+            txn.commit().await?;
+            tracing::info!(order_id = %order, "a reservation ran out of time");
+        }
+        Ok(())
     }
 }
 

@@ -147,10 +147,27 @@ impl App {
         Ok((account, session))
     }
 
+    /// Whether an active account has this address and this password.
+    pub async fn password_fits(&self, email: &str, password: &str) -> Result<bool, Error> {
+        let account = store::account_fetch_by_email(self.database.read(), email)
+            .await?
+            .filter(|account| account.is_active);
+        match account {
+            None => Ok(false),
+            Some(account) => {
+                self.hasher
+                    .verify(password, Some(&account.password_hash))
+                    .await
+            }
+        }
+    }
+
     async fn session_open(&self, account: &Account) -> Result<Session, Error> {
         let now = self.clock.now();
         let id = stoa_schema::ids::new_id();
         let txn = self.database.begin().await?;
+        // It may have been deleted while the password was verified.
+        active(&txn, &account.id).await?;
         store::session_insert_in_txn(&txn, &id, &account.id, now).await?;
         let session = self.tokens_in_txn(&txn, account, &id, now).await?;
         txn.commit().await?;
@@ -265,14 +282,14 @@ impl App {
         Ok(account)
     }
 
-    /// Ends an account: what tells of the person is erased, every session
-    /// ends; orders keep the bare identifier.
+    /// Ends an account: what it tells of the person is erased, every session
+    /// ends. Orders keep what an invoice needs.
     pub async fn account_delete(&self, caller: &Caller) -> Result<Account, Error> {
         let id = caller.user_id().ok_or(Error::Unauthenticated)?;
         let now = self.clock.now();
         let txn = self.database.begin().await?;
         let mut account = active(&txn, id).await?;
-        account.email = format!("{id}@deleted.invalid");
+        account.email = format!("{}@deleted.invalid", stoa_schema::ids::new_id());
         // No password fits what is not a hash.
         account.password_hash = "!".to_owned();
         account.first_name = "Deleted".to_owned();

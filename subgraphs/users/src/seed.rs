@@ -38,3 +38,16 @@ pub async fn seed(app: &App) -> Result<Vec<UserId>, Error> {
     }
     Ok(ids)
 }
+
+/// A demo account that still has the password that everybody knows.
+///
+/// # Errors
+/// If the database fails.
+pub async fn has_demo_password(app: &App) -> Result<Option<&'static str>, Error> {
+    for (email, ..) in ACCOUNTS {
+        if app.password_fits(email, PASSWORD).await? {
+            return Ok(Some(email));
+        }
+    }
+    Ok(None)
+}

@@ -26,15 +26,20 @@ pub use shape::{FieldShape, FieldSource, Leaf, ObjectShape, ValueShape};
 /// How many selections, fetch nodes and shape nodes one plan may take.
 pub const BUDGET: usize = 50_000;
 
+/// The variable that holds an entity fetch's representations.
+pub const REPRESENTATIONS: &str = "_stoa_representations";
+
 /// Why an operation has no plan.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PlanError {
     #[error("the operation is too large: its fragments expand to more than {BUDGET} selections")]
     TooLarge,
     #[error(
-        "the alias \"{0}\" is reserved: names that begin with two underscores belong to introspection"
+        "the name \"{0}\" is reserved: aliases and variables begin neither with two underscores nor with _stoa_"
     )]
-    ReservedAlias(Name),
+    ReservedName(Name),
+    #[error("the @requires of \"{ty}.{field}\" needs the field itself")]
+    RequiresCycle { ty: Name, field: Name },
     #[error("no subgraph can resolve \"{ty}.{field}\" from {from}")]
     Unresolvable { ty: Name, field: Name, from: String },
 }
@@ -132,6 +137,13 @@ pub fn plan(
     conditions: &Conditions,
 ) -> Result<QueryPlan, PlanError> {
     let mut budget = BUDGET;
+    if let Some(variable) = operation
+        .variables
+        .iter()
+        .find(|variable| variable.name.starts_with(operation::RESERVED))
+    {
+        return Err(PlanError::ReservedName(variable.name.clone()));
+    }
     let selections = operation::flatten(graph, document, operation, conditions, &mut budget)?;
     let root = operation.object_type().clone();
     let shape = shape::compile(graph, &root, &selections, &mut budget)?;

@@ -14,7 +14,9 @@ use apollo_compiler::executable::{Operation, OperationType};
 use apollo_compiler::{Name, Node, name};
 
 use super::selection::{Arena, NodeId, SelectedField};
-use super::{EntityInput, Fetch, FetchKind, PathStep, PlanError, Required, Resume};
+use super::{
+    EntityInput, Fetch, FetchKind, PathStep, PlanError, REPRESENTATIONS, Required, Resume,
+};
 use crate::field_set::{self, FieldSet};
 use crate::operation::{Field, Item, Selections};
 use crate::supergraph::{SubgraphId, Supergraph};
@@ -69,6 +71,8 @@ struct Planner<'a> {
     touched: Vec<GroupId>,
     /// Aliases for added fields that take arguments, by what they print as.
     aliases: HashMap<String, usize>,
+    /// The fields whose `@requires` is being planned, outermost first.
+    requiring: Vec<(Name, Name)>,
     resume: Option<Resume>,
     /// A variable that the plan itself declares, with its type.
     added_variable: Option<(Name, String)>,
@@ -88,6 +92,7 @@ pub(super) fn fetches(
         groups: Vec::new(),
         touched: Vec::new(),
         aliases: HashMap::default(),
+        requiring: Vec::new(),
         resume: None,
         added_variable: None,
         budget,
@@ -390,9 +395,16 @@ impl Planner<'_> {
         let inside = match requires {
             None => self.follow(cursor, &route, None)?,
             Some(requires) => {
+                let this = (cursor.ty.clone(), field.name.clone());
+                if self.requiring.contains(&this) {
+                    let (ty, field) = this;
+                    return Err(PlanError::RequiresCycle { ty, field });
+                }
+                self.requiring.push(this);
                 let mark = self.touched.len();
                 let (added, required) = self.internal(&cursor.level, &cursor.ty, &requires);
                 self.plan_selections(cursor, &added)?;
+                self.requiring.pop();
                 let waits: BTreeSet<GroupId> = self.touched[mark..].iter().copied().collect();
                 let id = field_set::print(&requires);
                 self.follow(cursor, &route, Some((required, waits, id)))?
@@ -780,7 +792,7 @@ impl Planner<'_> {
         });
         let mut declared = Vec::new();
         if group.entities.is_some() {
-            declared.push("$representations:[_Any!]!".to_owned());
+            declared.push(format!("${REPRESENTATIONS}:[_Any!]!"));
         }
         let mut variables = Vec::new();
         for variable in operation
@@ -817,7 +829,7 @@ impl Planner<'_> {
             Some(_) => {
                 let _ = write!(
                     text,
-                    "{{_entities(representations:$representations){body}}}"
+                    "{{_entities(representations:${REPRESENTATIONS}){body}}}"
                 );
             }
             None => text.push_str(&body),

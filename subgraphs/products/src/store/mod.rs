@@ -93,7 +93,12 @@ impl ProductSort {
 
     /// Whether a cursor was made by this sort.
     pub fn owns(self, key: &ProductKey) -> bool {
-        key.sort == self.tag()
+        let (text, number) = match self.column() {
+            Some(product::Column::Name) => (true, false),
+            Some(_) => (false, true),
+            None => (false, false),
+        };
+        key.sort == self.tag() && key.text.is_some() == text && key.number.is_some() == number
     }
 
     /// The rows past a key.

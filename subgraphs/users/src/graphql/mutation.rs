@@ -177,7 +177,8 @@ impl Mutation {
         user_payload(done)
     }
 
-    /// Ends one's own account and erases what tells of the person.
+    /// Ends one's own account and erases what it tells of the person. Orders
+    /// keep what an invoice needs: their address among it.
     async fn delete_account(&self, ctx: &Context<'_>) -> Result<UserPayload> {
         let done = app(ctx)?.account_delete(&call(ctx)?.caller).await;
         if done.is_ok() {

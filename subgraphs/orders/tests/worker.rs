@@ -1,0 +1,365 @@
+//! What happens after an order's answer, with a provider and a products
+//! service that do as each test says, and a clock that it moves.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use stoa_kit::bus::{Bus, BusError, Consumer, Message, Publish, Published, StreamInfo};
+use stoa_kit::clock::{Clock, Micros};
+use stoa_kit::database::Database;
+use stoa_kit::identity::{Caller, Role};
+use stoa_kit::outbox::Relay;
+use stoa_kit::peer::{LocalPeers, PeerError, PeerHandler, Peers};
+use stoa_kit::service::CallContext;
+use stoa_migrations::OrdersMigrator;
+use stoa_orders::App;
+use stoa_orders::app::Verb;
+use stoa_orders::domain::{Address, Order, Request, RequestLine};
+use stoa_orders::payment::{Outcome, Payment, PaymentProvider};
+use stoa_schema::events::OrderStatus;
+use stoa_schema::{ProductId, UserId};
+
+/// A provider whose outcome is set by the test, and which counts its calls.
+struct Provider {
+    outcome: Mutex<Outcome>,
+    voids: AtomicUsize,
+    refunds: AtomicUsize,
+}
+
+#[async_trait]
+impl PaymentProvider for Provider {
+    fn name(&self) -> &'static str {
+        "played"
+    }
+
+    fn takes(&self, _method: &str) -> bool {
+        true
+    }
+
+    async fn outcome(&self, _payment: &Payment, _now: Micros) -> Result<Outcome, String> {
+        Ok(*self.outcome.lock().unwrap())
+    }
+
+    async fn void(&self, _payment: &Payment) -> Result<(), String> {
+        self.voids.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    async fn refund(&self, _payment: &Payment) -> Result<(), String> {
+        self.refunds.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// A products service that has everything.
+#[derive(Default)]
+struct Products {
+    expired: AtomicBool,
+    down: AtomicBool,
+    releases: AtomicUsize,
+}
+
+#[async_trait]
+impl PeerHandler for Products {
+    async fn call(
+        &self,
+        _context: &CallContext,
+        method: &str,
+        message: Value,
+    ) -> Result<Value, PeerError> {
+        if self.down.load(Ordering::SeqCst) {
+            return Err(PeerError::Failed {
+                service: "products".into(),
+            });
+        }
+        // Long enough for two workers to be at the same place at once.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        Ok(match method {
+            "reserve_stock" => {
+                let product = message["lines"][0]["product_id"].clone();
+                json!({ "outcome": "ok", "products": [{
+                    "product_id": product, "sku": "A", "name": "A",
+                    "price": { "amountMinor": 500, "currency": "EUR" },
+                }] })
+            }
+            "commit_stock" => json!({ "committed": !self.expired.load(Ordering::SeqCst) }),
+            "release_stock" => {
+                self.releases.fetch_add(1, Ordering::SeqCst);
+                json!({})
+            }
+            other => panic!("{other}"),
+        })
+    }
+}
+
+/// Nothing relays here; the outbox only fills.
+struct NoBus;
+
+#[async_trait]
+impl Bus for NoBus {
+    async fn publish(&self, _message: Publish) -> Result<Published, BusError> {
+        Err(BusError::Unavailable("none".into()))
+    }
+    async fn last_of(&self, _subject: &str) -> Result<Option<Message>, BusError> {
+        Err(BusError::Unavailable("none".into()))
+    }
+    async fn read(&self, _f: &str, _after: u64, _limit: u64) -> Result<Vec<Message>, BusError> {
+        Err(BusError::Unavailable("none".into()))
+    }
+    async fn follow(
+        &self,
+        _filter: &str,
+        _after: u64,
+    ) -> Result<futures_util::stream::BoxStream<'static, Message>, BusError> {
+        Err(BusError::Unavailable("none".into()))
+    }
+    async fn consumer(&self, _name: &str, _f: &str) -> Result<Box<dyn Consumer>, BusError> {
+        Err(BusError::Unavailable("none".into()))
+    }
+    async fn info(&self) -> Result<StreamInfo, BusError> {
+        Err(BusError::Unavailable("none".into()))
+    }
+}
+
+struct Fixture {
+    app: App,
+    clock: Clock,
+    provider: Arc<Provider>,
+    products: Arc<Products>,
+    customer: Caller,
+    path: PathBuf,
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        for ending in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{ending}", self.path.display()));
+        }
+    }
+}
+
+impl Fixture {
+    async fn new(outcome: Outcome) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("stoa-orders-{}.db", stoa_schema::ids::new_id()));
+        let database = Database::connect(&format!("sqlite://{}", path.display()))
+            .await
+            .unwrap();
+        database.migrate::<OrdersMigrator>().await.unwrap();
+        let clock = Clock::manual(1_800_000_000_000_000);
+        let provider = Arc::new(Provider {
+            outcome: Mutex::new(outcome),
+            voids: AtomicUsize::new(0),
+            refunds: AtomicUsize::new(0),
+        });
+        let products = Arc::new(Products::default());
+        let local = LocalPeers::default();
+        local.connect(HashMap::from([(
+            "products",
+            products.clone() as Arc<dyn PeerHandler>,
+        )]));
+        let relay = Relay::new(database.clone(), Arc::new(NoBus), clock.clone());
+        let app = App::new(
+            database,
+            Peers::local("orders", local),
+            provider.clone(),
+            relay,
+            clock.clone(),
+        );
+        let customer = Caller::User {
+            id: UserId::new(),
+            role: Role::Customer,
+        };
+        Self {
+            app,
+            clock,
+            provider,
+            products,
+            customer,
+            path,
+        }
+    }
+
+    async fn place(&self) -> Order {
+        let context = CallContext {
+            caller: self.customer.clone(),
+            correlation_id: "test".into(),
+            ..CallContext::default()
+        };
+        let request = Request {
+            lines: vec![RequestLine {
+                product_id: ProductId::new().to_string(),
+                quantity: 2,
+            }],
+            shipping_address: Address {
+                full_name: None,
+                line1: "1".into(),
+                line2: None,
+                city: "A".into(),
+                region: None,
+                postal_code: "1".into(),
+                country: "NL".into(),
+            },
+            payment_method: "any".into(),
+        };
+        let key = stoa_schema::ids::new_id();
+        self.app
+            .order_place(&context, &request, &key)
+            .await
+            .unwrap()
+    }
+
+    async fn change(&self, order: &Order, verb: Verb) -> Order {
+        let key = stoa_schema::ids::new_id();
+        let admin = Caller::User {
+            id: UserId::new(),
+            role: Role::Admin,
+        };
+        self.app
+            .order_change(&admin, verb, order.id.as_str(), None, &key)
+            .await
+            .unwrap()
+    }
+
+    /// Works until nothing is due any more.
+    async fn work(&self) {
+        for _ in 0..5 {
+            self.clock.advance(Duration::from_secs(1));
+            self.app.work_once().await.unwrap();
+        }
+    }
+
+    async fn status(&self, order: &Order) -> OrderStatus {
+        let ids = std::slice::from_ref(&order.id);
+        self.app.order_fetch_many(ids).await.unwrap()[&order.id].status
+    }
+
+    fn voids(&self) -> usize {
+        self.provider.voids.load(Ordering::SeqCst)
+    }
+
+    fn refunds(&self) -> usize {
+        self.provider.refunds.load(Ordering::SeqCst)
+    }
+
+    fn releases(&self) -> usize {
+        self.products.releases.load(Ordering::SeqCst)
+    }
+
+    fn decide(&self, outcome: Outcome) {
+        *self.provider.outcome.lock().unwrap() = outcome;
+    }
+}
+
+#[tokio::test]
+async fn two_workers_confirm_once_and_refund_nothing() {
+    for _ in 0..10 {
+        let shop = Fixture::new(Outcome::Captured).await;
+        let order = shop.place().await;
+        shop.clock.advance(Duration::from_secs(1));
+        let (one, two) = tokio::join!(shop.app.work_once(), shop.app.work_once());
+        one.unwrap();
+        two.unwrap();
+        shop.work().await;
+        assert_eq!(shop.status(&order).await, OrderStatus::Confirmed);
+        assert_eq!((shop.voids(), shop.refunds(), shop.releases()), (0, 0, 0));
+        let history = shop
+            .app
+            .history_fetch_many(std::slice::from_ref(&order.id))
+            .await
+            .unwrap();
+        assert_eq!(history[&order.id].len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn what_is_cancelled_before_it_is_paid_is_voided() {
+    let shop = Fixture::new(Outcome::Pending).await;
+    let order = shop.place().await;
+    shop.change(&order, Verb::Cancel).await;
+    shop.work().await;
+    assert_eq!((shop.voids(), shop.refunds(), shop.releases()), (1, 0, 1));
+}
+
+#[tokio::test]
+async fn money_that_came_before_the_cancellation_goes_back() {
+    let shop = Fixture::new(Outcome::Pending).await;
+    let order = shop.place().await;
+    shop.decide(Outcome::Captured);
+    shop.change(&order, Verb::Cancel).await;
+    shop.work().await;
+    assert_eq!(shop.status(&order).await, OrderStatus::Cancelled);
+    assert_eq!((shop.voids(), shop.refunds(), shop.releases()), (0, 1, 1));
+}
+
+#[tokio::test]
+async fn a_cancellation_while_the_stock_is_committed_wins() {
+    for _ in 0..10 {
+        let shop = Fixture::new(Outcome::Captured).await;
+        let order = shop.place().await;
+        shop.clock.advance(Duration::from_secs(1));
+        // Forced: the worker waits in `commit_stock` while it is cancelled.
+        let cancel = async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            shop.change(&order, Verb::Cancel).await
+        };
+        let (worked, cancelled) = tokio::join!(shop.app.work_once(), cancel);
+        worked.unwrap();
+        assert_eq!(cancelled.status, OrderStatus::Cancelled);
+        shop.work().await;
+        assert_eq!(shop.status(&order).await, OrderStatus::Cancelled);
+        assert_eq!((shop.refunds(), shop.releases()), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_payment_after_the_reservation_ran_out_goes_back() {
+    let shop = Fixture::new(Outcome::Captured).await;
+    shop.products.expired.store(true, Ordering::SeqCst);
+    let order = shop.place().await;
+    shop.work().await;
+    assert_eq!(shop.status(&order).await, OrderStatus::Cancelled);
+    assert_eq!((shop.voids(), shop.refunds(), shop.releases()), (0, 1, 1));
+}
+
+#[tokio::test]
+async fn refunding_and_cancelling_return_money_once_and_units_if_they_are_here() {
+    let shop = Fixture::new(Outcome::Captured).await;
+    let (paid, shipped) = (shop.place().await, shop.place().await);
+    shop.work().await;
+    shop.change(&shipped, Verb::Ship).await;
+    shop.change(&paid, Verb::Cancel).await;
+    shop.change(&shipped, Verb::Refund).await;
+    shop.work().await;
+    assert_eq!((shop.voids(), shop.refunds(), shop.releases()), (0, 2, 1));
+}
+
+#[tokio::test]
+async fn a_peer_that_is_down_delays_only_what_needs_it() {
+    let shop = Fixture::new(Outcome::Pending).await;
+    let (first, second) = (shop.place().await, shop.place().await);
+    shop.change(&first, Verb::Cancel).await;
+    shop.products.down.store(true, Ordering::SeqCst);
+    shop.decide(Outcome::Declined);
+    shop.work().await;
+    assert_eq!(
+        shop.status(&second).await,
+        OrderStatus::Cancelled,
+        "payments go on"
+    );
+    assert_eq!(shop.releases(), 0);
+    shop.products.down.store(false, Ordering::SeqCst);
+    shop.work().await;
+    assert_eq!(shop.releases(), 2);
+}

@@ -1,0 +1,193 @@
+// The figures of docs/measurements.md: node measure.mjs STOA
+// Everything runs on this machine, the load beside the shop, so figures are
+// what two cores do for both. Each is printed as a table row.
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import http from 'node:http'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { createClient } from 'graphql-ws'
+import WebSocket from 'ws'
+
+const [stoa] = process.argv.slice(2)
+const folder = mkdtempSync(join(tmpdir(), 'stoa-measure-'))
+const here = dirname(fileURLToPath(import.meta.url))
+const agent = new http.Agent({ keepAlive: true, maxSockets: 64 })
+const rows = []
+const row = (what, figure) => {
+  rows.push([what, figure])
+  console.log(`| ${what} | ${figure} |`)
+}
+
+/** Starts a shop; resolves when it has answered a first query. */
+async function start() {
+  const began = performance.now()
+  const shop = spawn(stoa, ['up', '--listen', '127.0.0.1:0', '--data-dir', folder], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+    env: { ...process.env, STOA_RATE_LIMIT: 'off', STOA_LOG: 'warn' },
+  })
+  const url = await new Promise(resolve => {
+    let text = ''
+    shop.stdout.on('data', data => {
+      text += data
+      const found = /(http:\/\/127\.0\.0\.1:\d+)\//.exec(text)
+      if (found && text.includes('Ctrl-C')) resolve(found[1])
+    })
+  })
+  await call(url, '{ products(first: 1) { nodes { id } } }')
+  return { shop, url, elapsed: performance.now() - began }
+}
+
+/** Over node:http: fetch costs more than the shop does. */
+function post(url, body, token) {
+  return new Promise((resolve, reject) => {
+    const request = http.request(
+      `${url}/graphql`,
+      {
+        method: 'POST',
+        agent,
+        headers: {
+          'content-type': 'application/json',
+          'content-length': Buffer.byteLength(body),
+          ...(token && { authorization: `Bearer ${token}` }),
+        },
+      },
+      response => {
+        const chunks = []
+        response.on('data', chunk => chunks.push(chunk))
+        response.on('end', () => resolve(Buffer.concat(chunks)))
+      },
+    )
+    request.on('error', reject)
+    request.end(body)
+  })
+}
+
+async function call(url, query, variables, token) {
+  const answer = JSON.parse(await post(url, JSON.stringify({ query, variables }), token))
+  assert.equal(answer.errors, undefined, JSON.stringify(answer))
+  return answer.data
+}
+
+const stop = shop =>
+  new Promise(resolve => {
+    shop.on('exit', resolve)
+    shop.kill()
+  })
+
+const ms = value => `${value.toFixed(value < 10 ? 2 : 1)} ms`
+function percentiles(times) {
+  times.sort((a, b) => a - b)
+  const at = share => times[Math.min(times.length - 1, Math.floor(times.length * share))]
+  return `p50 ${ms(at(0.5))}, p99 ${ms(at(0.99))} (n = ${times.length})`
+}
+
+async function timed(count, work) {
+  for (let n = 0; n < Math.min(50, count); n++) await work(n)
+  const times = []
+  for (let n = 0; n < count; n++) {
+    const began = performance.now()
+    await work(n)
+    times.push(performance.now() - began)
+  }
+  return times
+}
+
+try {
+  const first = await start()
+  await stop(first.shop)
+  const starts = []
+  for (let n = 0; n < 5; n++) {
+    const again = await start()
+    starts.push(again.elapsed)
+    await stop(again.shop)
+  }
+  starts.sort((a, b) => a - b)
+  row('start to first answered query, existing database', `${ms(starts[2])} (median of 5)`)
+
+  const { shop, url } = await start()
+  await new Promise(resolve => setTimeout(resolve, 5_000))
+  const status = readFileSync(`/proc/${shop.pid}/status`, 'utf8')
+  row('resident memory, idle', `${(Number(/VmRSS:\s+(\d+)/.exec(status)[1]) / 1024).toFixed(1)} MiB`)
+
+  const signIn = async who =>
+    (
+      await call(url, 'mutation ($input: LoginInput!) { login(input: $input) { session { accessToken } } }', {
+        input: { email: `${who}@stoa.test`, password: 'stoa-demo-password' },
+      })
+    ).login.session.accessToken
+  const [ada, admin] = [await signIn('ada'), await signIn('admin')]
+  const made = await call(
+    url,
+    'mutation ($input: CreateProductInput!) { createProduct(input: $input) { product { id } } }',
+    { input: { name: 'Measured', sku: `M-${Date.now()}`, price: { amountMinor: 100, currencyCode: 'EUR' }, stock: 100000 } },
+    admin,
+  )
+  const product = made.createProduct.product.id
+
+  const page = JSON.stringify({
+    query: readFileSync(join(here, '../operations/product-page.graphql'), 'utf8'),
+    variables: { sku: 'COF-001' },
+  })
+  const bytes = (await post(url, page)).length
+  row(`product page query, one client (${bytes} bytes of answer)`, percentiles(await timed(2_000, () => post(url, page))))
+  const shopQuery = JSON.stringify({ query: readFileSync(join(here, '../operations/my-shop.graphql'), 'utf8') })
+  row('query over all four services, one client', percentiles(await timed(500, () => post(url, shopQuery, ada))))
+
+  const PLACE = `mutation ($key: ID!) { placeOrder(idempotencyKey: $key, input: { paymentMethod: "sandbox_approve",
+    lines: [{ productId: "${product}", quantity: 1 }], shippingAddress: { line1: "1", city: "A", postalCode: "1", country: "NL" } }) { order { id } userErrors { code } } }`
+  const place = () => call(url, PLACE, { key: crypto.randomUUID() }, ada)
+  row('placeOrder, one client', percentiles(await timed(300, place)))
+
+  // From the answer of shipOrder's commit to the subscriber: both clocks are ours.
+  const client = createClient({
+    url: `${url.replace('http', 'ws')}/graphql`,
+    webSocketImpl: WebSocket,
+    connectionParams: { authorization: `Bearer ${ada}` },
+  })
+  const waiting = new Map()
+  const unsubscribe = client.subscribe(
+    { query: 'subscription { myOrderUpdates { status occurredAt orderId order { number } } }' },
+    {
+      next: ({ data }) => {
+        const update = data.myOrderUpdates
+        const late = performance.timeOrigin + performance.now() - Date.parse(update.occurredAt)
+        waiting.get(`${update.orderId} ${update.status}`)?.(late)
+      },
+      error: error => console.error(error),
+      complete: () => {},
+    },
+  )
+  await new Promise(resolve => setTimeout(resolve, 500))
+  const late = []
+  for (let n = 0; n < 200; n++) {
+    const { placeOrder } = await place()
+    const id = placeOrder.order.id
+    late.push(await new Promise(resolve => waiting.set(`${id} CONFIRMED`, resolve)))
+  }
+  unsubscribe()
+  await client.dispose()
+  row('event to subscriber (change decided to event received, with its order)', percentiles(late))
+
+  const clients = 50
+  const seconds = 10
+  const until = performance.now() + seconds * 1_000
+  const times = []
+  await Promise.all(
+    Array.from({ length: clients }, async () => {
+      while (performance.now() < until) {
+        const began = performance.now()
+        await post(url, page)
+        times.push(performance.now() - began)
+      }
+    }),
+  )
+  row(`product page query, ${clients} connections for ${seconds} s`, `${Math.round(times.length / seconds)} requests a second, ${percentiles(times)}`)
+  await stop(shop)
+} finally {
+  agent.destroy()
+  rmSync(folder, { recursive: true, force: true })
+}
+process.exit(0)
