@@ -74,6 +74,14 @@ pub fn a_killed_shop_forgets_nothing() {
     let (order, product, cursor) = block_on(async {
         let (admin, ada) = (shop.sign_in("admin").await, shop.sign_in("ada").await);
         let product = new_product(&admin, 5).await;
+        // The demo orders' events are still on their way when the shop opens.
+        eventually("the demo data has arrived", || async {
+            let inbox = ada
+                .ok("{ me { notifications { totalCount } } }", json!({}))
+                .await;
+            inbox["me"]["notifications"]["totalCount"] == 15
+        })
+        .await;
         let cursor = text(&ada.ok("{ liveCursor }", json!({})).await, "/liveCursor");
         (
             place(&ada, &product, 2, "sandbox_approve").await,
