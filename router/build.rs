@@ -26,14 +26,22 @@ fn main() -> io::Result<()> {
     }
     if Command::new("node").arg("--version").output().is_err() {
         println!("cargo::warning=Node.js is not installed: the playground is left out");
+        try_again_next_time(&out);
         return Ok(());
     }
     if let Err(error) = build(&source, &out) {
         println!("cargo::warning=the playground is left out: {error}");
+        try_again_next_time(&out);
         fs::remove_dir_all(&out)?;
         fs::create_dir_all(&out)?;
     }
     Ok(())
+}
+
+/// Watches a file that is never there: Cargo then runs us at every build, so
+/// that Node is noticed once it is installed.
+fn try_again_next_time(out: &Path) {
+    println!("cargo::rerun-if-changed={}", out.join("never").display());
 }
 
 fn build(source: &Path, out: &Path) -> io::Result<()> {
