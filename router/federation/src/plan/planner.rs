@@ -2,6 +2,9 @@
 //! fetch we are in, and where. A field that this fetch's subgraph resolves is
 //! selected here; any other sends the walk through a key into an entity fetch
 //! of a subgraph that does, the nearest first.
+//!
+//! One walk over one set of state: longer than most files, because its steps
+//! call each other and nothing else.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write;
