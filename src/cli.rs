@@ -2,16 +2,20 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use stoa_kit::front::Front;
 use stoa_kit::settings::data_dir;
-use stoa_kit::telemetry;
+use stoa_kit::telemetry::Telemetry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::services::ServiceName;
 use crate::settings::Shared;
-use crate::{Error, roles, schema, services, up};
+use crate::{Error, events, roles, schema, services, up};
+
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -32,10 +36,17 @@ Settings come from the environment:
   STOA_SIGNING_KEY_FILE    Ed25519 key of access tokens, PKCS#8 PEM
   STOA_JWKS_URL            where `stoa router` finds the keys that verify access tokens
   STOA_CORS_ORIGINS        origins of pages that may call, separated by commas
-  STOA_{USERS,PRODUCTS,ORDERS,NOTIFICATIONS}_DATABASE_URL   sqlite://PATH (default: in the data folder)
-  STOA_BUS_URL             embedded: (default)
-  STOA_CACHE_URL           memory: (default)
-  STOA_{PRODUCTS,ORDERS}_URL   where `stoa subgraph` finds its peers";
+  STOA_{USERS,PRODUCTS,ORDERS,NOTIFICATIONS}_DATABASE_URL
+                           sqlite://PATH (default: in the data folder) or
+                           postgres://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full&sslrootcert=PEM
+  STOA_DATABASE_POOL       connections to each PostgreSQL database (default 10)
+  STOA_BUS_URL             embedded: (default), nats://[USER:PASSWORD@]HOST or tls://HOST
+  STOA_BUS_CREDENTIALS_FILE, STOA_BUS_CA_FILE, STOA_BUS_REPLICAS   of NATS
+  STOA_CACHE_URL           memory: (default), redis://[USER:PASSWORD@]HOST or rediss://HOST
+  STOA_CACHE_CA_FILE       of Redis
+  STOA_TRUSTED_PROXIES     networks whose X-Forwarded-For is believed, such as 10.0.0.0/8
+  STOA_{PRODUCTS,ORDERS}_URL   where `stoa subgraph` finds its peers
+  OTEL_EXPORTER_OTLP_ENDPOINT  where traces go (off by default); other OTEL_* as usual";
 
 /// Stoa: a federated shop in one binary.
 ///
@@ -65,6 +76,31 @@ enum Command {
     },
     /// Bring every database up to date, and stop
     Migrate,
+    /// Look after events that could not be handled
+    Events {
+        #[command(subcommand)]
+        command: EventsCommand,
+    },
+    /// Ask a running process whether it is ready; fails if it is not
+    Health {
+        /// Such as http://127.0.0.1:3000/health/ready
+        url: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum EventsCommand {
+    /// List the dead letters: events that a consumer could not handle
+    Dead,
+    /// Give dead letters to their consumers again
+    Replay {
+        /// Which one
+        #[arg(required_unless_present = "all")]
+        id: Option<u64>,
+        /// All of them
+        #[arg(long, conflicts_with = "id")]
+        all: bool,
+    },
 }
 
 #[derive(Debug, Clone, Args)]
@@ -124,13 +160,25 @@ enum SchemaCommand {
 /// # Errors
 /// What went wrong, as one sentence.
 pub async fn run(cli: Cli) -> Result<(), Error> {
-    match cli.command.unwrap_or(Command::Up(cli.up)) {
-        Command::Up(args) => {
-            telemetry::init();
-            run_up(args).await
-        }
+    let command = cli.command.unwrap_or(Command::Up(cli.up));
+    let telemetry = match &command {
+        Command::Up(_) => Telemetry::init("up"),
+        Command::Router(_) => Telemetry::init("router"),
+        Command::Subgraph(args) => Telemetry::init(args.name.as_str()),
+        Command::Migrate => Telemetry::init("migrate"),
+        Command::Events { .. } => Telemetry::init("events"),
+        Command::Schema { .. } | Command::Health { .. } => Telemetry::default(),
+    };
+    // Boxed: a future of all commands is too deep for the compiler to lay out.
+    let done = Box::pin(run_command(command)).await;
+    telemetry.shutdown().await;
+    done
+}
+
+async fn run_command(command: Command) -> Result<(), Error> {
+    match command {
+        Command::Up(args) => Box::pin(run_up(args)).await,
         Command::Router(args) => {
-            telemetry::init();
             let shared = Shared::from_env(data_dir())?;
             let sdl = std::fs::read_to_string(&args.supergraph).map_err(|error| {
                 Error::failed(format!("cannot read {}", args.supergraph.display()), error)
@@ -139,7 +187,6 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
             roles::router(&shared, &sdl, listener, stop_signal()).await
         }
         Command::Subgraph(args) => {
-            telemetry::init();
             let shared = Shared::from_env(data_dir())?;
             let address = args
                 .listen
@@ -156,11 +203,15 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
                 Ok(())
             }
         },
-        Command::Migrate => {
-            telemetry::init();
+        Command::Migrate => services::migrate(&Shared::from_env(data_dir())?).await,
+        Command::Events { command } => {
             let shared = Shared::from_env(data_dir())?;
-            services::migrate(&shared).await
+            match command {
+                EventsCommand::Dead => events::dead(&shared).await,
+                EventsCommand::Replay { id, .. } => events::replay(&shared, id).await,
+            }
         }
+        Command::Health { url } => health(&url).await,
     }
 }
 
@@ -176,9 +227,43 @@ async fn run_up(args: UpArgs) -> Result<(), Error> {
     let address = listener
         .local_addr()
         .map_err(|error| Error::failed("cannot listen", error))?;
-    let shop = up::Shop::build(&shared, address.ip().is_loopback()).await?;
-    shop.greet(address);
-    shop.serve(listener, stop_signal()).await
+    let front = Front::default();
+    let (opened, stop) = (front.clone(), stop_signal());
+    let ending = stop.clone();
+    let running = async {
+        let building = up::Shop::build(&shared, &opened, address.ip().is_loopback());
+        let Some(shop) = ending.run_until_cancelled(building).await else {
+            return Ok(());
+        };
+        let shop = shop?;
+        shop.greet(address);
+        shop.run(&opened, ending).await;
+        Ok(())
+    };
+    roles::serve(&front, listener, stop, Box::pin(running)).await
+}
+
+/// For containers, which have no other HTTP client.
+async fn health(url: &str) -> Result<(), Error> {
+    let not_ready =
+        |cause: &dyn std::fmt::Display| Error::failed(format!("{url} is not ready"), cause);
+    let client = reqwest::Client::builder()
+        .timeout(HEALTH_TIMEOUT)
+        .build()
+        .map_err(|error| not_ready(&error))?;
+    let answer = client
+        .get(url)
+        .send()
+        .await
+        .map_err(|error| not_ready(&error))?;
+    let status = answer.status();
+    let text = answer.text().await.unwrap_or_default();
+    if status.is_success() {
+        println!("{text}");
+        Ok(())
+    } else {
+        Err(not_ready(&format!("{status} {text}")))
+    }
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {

@@ -10,9 +10,11 @@
 //! | [`roles`] | the router alone, one subgraph alone |
 //! | [`local`] | the transport that calls subgraphs in this process |
 //! | [`seed`] | demo data |
+//! | [`events`] | dead letters |
 //! | [`schema`] | SDL: printing and composing |
 
 pub mod cli;
+pub mod events;
 pub mod local;
 pub mod roles;
 pub mod schema;

@@ -4,18 +4,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use stoa_engine::HttpTransport;
 use stoa_federation::Supergraph;
+use stoa_kit::front::Front;
+use stoa_kit::health::Check;
 use stoa_kit::peer::Peers;
-use stoa_kit::service;
+use stoa_kit::service::{Service, spawn_tasks};
 use stoa_kit::settings::read;
-use stoa_router::health::Check;
 use stoa_router::{Config, Server, Verifier};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::services::ServiceName;
+use crate::services::{OpenBus, ServiceName};
 use crate::settings::{Shared, cors_origins};
 use crate::{Error, seed, services};
 
@@ -51,7 +51,8 @@ pub async fn router(
             (None, None, config)
         }
     };
-    let checks = subgraph_checks(&graph).map_err(client)?;
+    let mut checks = subgraph_checks(&graph).map_err(client)?;
+    checks.extend(shared.cache_check());
     let server = Server {
         graph,
         transport: Arc::new(HttpTransport::new().map_err(client)?),
@@ -62,10 +63,10 @@ pub async fn router(
         checks,
         routes: axum::Router::new(),
     };
+    let front = Front::default();
+    front.open(stoa_router::app(server, stop.clone()));
     tracing::info!(address = ?listener.local_addr().ok(), "router is ready");
-    stoa_router::serve(server, listener, stop)
-        .await
-        .map_err(|error| Error::failed("cannot serve", error))
+    serve(&front, listener, stop, async { Ok(()) }).await
 }
 
 /// A subgraph is ready when it answers the smallest of queries.
@@ -76,19 +77,15 @@ fn subgraph_checks(graph: &Supergraph) -> Result<Vec<Check>, reqwest::Error> {
         .iter()
         .map(|subgraph| {
             let (client, url) = (client.clone(), subgraph.url.clone());
-            Check {
-                name: subgraph.name.clone(),
-                is_ready: Arc::new(move || {
-                    let request = client
-                        .post(&url)
-                        .json(&serde_json::json!({ "query": "{ __typename }" }));
-                    async move {
-                        let answer = request.send().await;
-                        answer.is_ok_and(|answer| answer.status().is_success())
-                    }
-                    .boxed()
-                }),
-            }
+            Check::needed(&subgraph.name, move || {
+                let request = client
+                    .post(&url)
+                    .json(&serde_json::json!({ "query": "{ __typename }" }));
+                async move {
+                    let answer = request.send().await;
+                    answer.is_ok_and(|answer| answer.status().is_success())
+                }
+            })
         })
         .collect())
 }
@@ -103,40 +100,92 @@ pub async fn subgraph(
     listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let key = shared.identity_key()?;
-    let peers = || {
-        let urls = ServiceName::ALL
-            .into_iter()
-            .map(|peer| (peer.as_str().to_owned(), peer_url(peer)))
-            .collect::<HashMap<_, _>>();
-        Peers::http(name.as_str(), urls, key.clone())
-            .map_err(|error| Error::failed("cannot make an HTTP client", error))
+    let on_loopback = listener
+        .local_addr()
+        .is_ok_and(|address| address.ip().is_loopback());
+    let image_base = image_base(&listener);
+    let address = listener.local_addr().ok();
+    let front = Front::default();
+    let (opened, ending) = (front.clone(), stop.clone());
+    let running = async move {
+        let building = build(shared, &opened, name, image_base, on_loopback);
+        let Some(service) = ending.run_until_cancelled(building).await else {
+            return Ok(());
+        };
+        let mut service = service?;
+        service.checks.extend(shared.cache_check());
+        opened.open(service.router(shared.identity_key()?, ending.clone()));
+        tracing::info!(service = name.as_str(), ?address, "service is ready");
+        let tasks = spawn_tasks(std::mem::take(&mut service.tasks), &ending);
+        let _ = tasks.await;
+        service.database.close().await;
+        Ok(())
     };
-    let bus = services::bus(shared).await?;
-    let watching = bus.clone();
-    let bus: Arc<dyn stoa_kit::bus::Bus> = Arc::new(bus);
-    let mut built = match name {
+    serve(&front, listener, stop, Box::pin(running)).await
+}
+
+/// Listens at once, and does the rest beside that; whichever fails ends both.
+pub(crate) async fn serve(
+    front: &Front,
+    listener: TcpListener,
+    stop: CancellationToken,
+    running: impl Future<Output = Result<(), Error>>,
+) -> Result<(), Error> {
+    let serving = front.serve(listener, stop.clone());
+    let serving = async {
+        let served = serving.await.map_err(std::io::Error::other);
+        stop.cancel();
+        served.and_then(|served| served)
+    };
+    let running = async {
+        let done = running.await;
+        if done.is_err() {
+            stop.cancel();
+        }
+        done
+    };
+    let (served, done) = tokio::join!(serving, running);
+    done?;
+    served.map_err(|error| Error::failed("cannot serve", error))
+}
+
+async fn build(
+    shared: &Shared,
+    front: &Front,
+    name: ServiceName,
+    image_base: String,
+    on_loopback: bool,
+) -> Result<Service, Error> {
+    match name {
         ServiceName::Users => {
-            let (service, app) = services::users(shared).await?;
-            let on_loopback = listener
-                .local_addr()
-                .is_ok_and(|address| address.ip().is_loopback());
+            let (service, app) = services::users(shared, front).await?;
             if !(shared.environment.is_development() && on_loopback) {
                 seed::refuse_demo_accounts(&app).await?;
             }
-            service
+            Ok(service)
         }
-        ServiceName::Products => services::products(shared, image_base(&listener)).await?.0,
-        ServiceName::Orders => services::orders(shared, bus, peers()?).await?.0,
-        ServiceName::Notifications => services::notifications(shared, bus, peers()?).await?.0,
-    };
-    built
-        .tasks
-        .push(Box::pin(async move { watching.watch_others().await }));
-    tracing::info!(service = name.as_str(), address = ?listener.local_addr().ok(), "service is ready");
-    service::serve(built, key, listener, stop)
-        .await
-        .map_err(|error| Error::failed("cannot serve", error))
+        ServiceName::Products => Ok(services::products(shared, front, image_base).await?.0),
+        ServiceName::Orders | ServiceName::Notifications => {
+            let OpenBus { bus, task } = services::bus(shared, front).await?;
+            let peers = peers(shared, name)?;
+            let mut service = if name == ServiceName::Orders {
+                services::orders(shared, front, bus, peers).await?.0
+            } else {
+                services::notifications(shared, front, bus, peers).await?.0
+            };
+            service.tasks.extend(task);
+            Ok(service)
+        }
+    }
+}
+
+fn peers(shared: &Shared, name: ServiceName) -> Result<Peers, Error> {
+    let urls = ServiceName::ALL
+        .into_iter()
+        .map(|peer| (peer.as_str().to_owned(), peer_url(peer)))
+        .collect::<HashMap<_, _>>();
+    Peers::http(name.as_str(), urls, shared.identity_key()?)
+        .map_err(|error| Error::failed("cannot make an HTTP client", error))
 }
 
 /// Where a peer listens: `STOA_ORDERS_URL` and so on, else its default port.

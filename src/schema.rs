@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use stoa_federation::{CompositionErrors, Subgraph};
+use stoa_kit::front::Front;
 use stoa_kit::peer::{LocalPeers, Peers};
 use stoa_kit::settings::Environment;
 
@@ -35,13 +36,14 @@ pub async fn print(name: Option<ServiceName>) -> Result<String, Error> {
 pub async fn service_sdls() -> Result<Vec<(ServiceName, String)>, Error> {
     // The schemas are made with the services, which want a database.
     let folder = Ephemeral::create()?;
-    let shared = Shared::new(Environment::Development, folder.path().to_owned());
-    let bus = std::sync::Arc::new(services::bus(&shared).await?);
+    let shared = Shared::embedded(Environment::Development, folder.path().to_owned());
+    let front = Front::default();
+    let bus = services::bus(&shared, &front).await?.bus;
     let peers = Peers::local("schema", LocalPeers::default());
-    let (users, _) = services::users(&shared).await?;
-    let (products, _) = services::products(&shared, String::new()).await?;
-    let (orders, _) = services::orders(&shared, bus.clone(), peers.clone()).await?;
-    let (notifications, _) = services::notifications(&shared, bus, peers).await?;
+    let (users, _) = services::users(&shared, &front).await?;
+    let (products, _) = services::products(&shared, &front, String::new()).await?;
+    let (orders, _) = services::orders(&shared, &front, bus.clone(), peers.clone()).await?;
+    let (notifications, _) = services::notifications(&shared, &front, bus, peers).await?;
     let built = [users, products, orders, notifications];
     let sdls = ServiceName::ALL
         .into_iter()

@@ -43,13 +43,14 @@ pub async fn seed(
             None,
             Default::default(),
             &page,
+            stoa_products::app::Freshness::Fresh,
         )
         .await
         .map_err(|error| failed(&error))?;
     let ids: Vec<_> = slice
         .rows
         .into_iter()
-        .filter(|product| product.stock > 10)
+        .filter(|product| product.stock.is_some_and(|units| units > 10))
         .map(|product| product.id)
         .collect();
     let people = stoa_orders::seed::People {

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use stoa_kit::bus::Bus;
-use stoa_kit::database::Database;
+use stoa_kit::bus::{Bus, BusError};
+use stoa_kit::database::{Database, may_come};
 use stoa_kit::embedded_bus::EmbeddedBus;
+use stoa_kit::front::Front;
+use stoa_kit::nats_bus::NatsBus;
 use stoa_kit::peer::Peers;
-use stoa_kit::service::Service;
+use stoa_kit::service::{Service, Task};
 use stoa_migrations::{
     BusMigrator, NotificationsMigrator, OrdersMigrator, ProductsMigrator, UsersMigrator,
 };
 
 use crate::Error;
-use crate::settings::Shared;
+use crate::settings::{BusUrl, Shared};
 
 /// The services, by the names that the supergraph gives them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
@@ -50,45 +52,90 @@ impl ServiceName {
     }
 }
 
-/// Opens a service's database.
+/// Opens a service's database, waiting for one that is not there yet.
 ///
 /// # Errors
-/// If it cannot be opened; the message names the URL's variable.
-pub async fn database(shared: &Shared, service: ServiceName) -> Result<Database, Error> {
-    open(shared, &shared.database_url(service), service.as_str()).await
+/// If it cannot be opened, and waiting would not help.
+pub async fn database(
+    shared: &Shared,
+    front: &Front,
+    service: ServiceName,
+) -> Result<Database, Error> {
+    open(
+        shared,
+        front,
+        &shared.database_url(service),
+        service.as_str(),
+    )
+    .await
 }
 
-async fn open(shared: &Shared, url: &str, name: &str) -> Result<Database, Error> {
-    std::fs::create_dir_all(&shared.data_dir).map_err(|error| {
-        Error::failed(
-            format!("cannot make the data folder {}", shared.data_dir.display()),
-            error,
-        )
-    })?;
-    Database::connect(url)
+async fn open(shared: &Shared, front: &Front, url: &str, name: &str) -> Result<Database, Error> {
+    if url.starts_with("sqlite:") {
+        std::fs::create_dir_all(&shared.data_dir).map_err(|error| {
+            Error::failed(
+                format!("cannot make the data folder {}", shared.data_dir.display()),
+                error,
+            )
+        })?;
+    }
+    let what = format!("the database of {name}");
+    front
+        .until_there(&what, may_come, async || {
+            Database::connect(url, &shared.pool).await
+        })
         .await
-        .map_err(|error| Error::failed(format!("cannot open the database of {name}"), error))
+        .map_err(|error| Error::failed(format!("cannot open {what}"), error))
 }
 
-/// Opens the event bus.
+/// The event bus, and what must run for as long as it is used.
+pub struct OpenBus {
+    pub bus: Arc<dyn Bus>,
+    pub task: Option<Task>,
+}
+
+/// Opens the event bus, waiting for one that is not there yet.
 ///
 /// # Errors
-/// If its database cannot be opened or migrated.
-pub async fn bus(shared: &Shared) -> Result<EmbeddedBus, Error> {
+/// If it cannot be opened, and waiting would not help.
+pub async fn bus(shared: &Shared, front: &Front) -> Result<OpenBus, Error> {
     let failed = |error: &dyn std::fmt::Display| Error::failed("cannot open the event bus", error);
-    let database = open(shared, &shared.bus_database_url(), "the event bus").await?;
-    database
-        .migrate::<BusMigrator>()
-        .await
-        .map_err(|error| failed(&error))?;
-    EmbeddedBus::open(database)
-        .await
-        .map_err(|error| failed(&error))
+    match &shared.bus {
+        BusUrl::Embedded => {
+            let url = shared.bus_database_url();
+            let database = open(shared, front, &url, "the event bus").await?;
+            database
+                .migrate::<BusMigrator>()
+                .await
+                .map_err(|error| failed(&error))?;
+            let bus = EmbeddedBus::open(database, shared.clock.clone())
+                .await
+                .map_err(|error| failed(&error))?;
+            let running = bus.clone();
+            Ok(OpenBus {
+                bus: Arc::new(bus),
+                task: Some(Box::pin(async move { running.run().await })),
+            })
+        }
+        BusUrl::Nats { url, options } => {
+            let away = |error: &BusError| matches!(error, BusError::Unavailable(_));
+            let bus = front
+                .until_there("the event bus (NATS)", away, async || {
+                    NatsBus::connect(url, options).await
+                })
+                .await
+                .map_err(|error| failed(&error))?;
+            Ok(OpenBus {
+                bus: Arc::new(bus),
+                task: None,
+            })
+        }
+    }
 }
 
-pub async fn users(shared: &Shared) -> Result<(Service, stoa_users::App), Error> {
+pub async fn users(shared: &Shared, front: &Front) -> Result<(Service, stoa_users::App), Error> {
     let config = stoa_users::Config {
-        database: database(shared, ServiceName::Users).await?,
+        database: database(shared, front, ServiceName::Users).await?,
         clock: shared.clock.clone(),
         key: shared.signing_key()?,
         secure_cookies: !shared.environment.is_development(),
@@ -101,10 +148,12 @@ pub async fn users(shared: &Shared) -> Result<(Service, stoa_users::App), Error>
 /// `image_base` stands before the path of a picture.
 pub async fn products(
     shared: &Shared,
+    front: &Front,
     image_base: String,
 ) -> Result<(Service, stoa_products::App), Error> {
     let config = stoa_products::Config {
-        database: database(shared, ServiceName::Products).await?,
+        database: database(shared, front, ServiceName::Products).await?,
+        cache: shared.cache(),
         clock: shared.clock.clone(),
         image_base,
     };
@@ -115,11 +164,12 @@ pub async fn products(
 
 pub async fn orders(
     shared: &Shared,
+    front: &Front,
     bus: Arc<dyn Bus>,
     peers: Peers,
 ) -> Result<(Service, stoa_orders::App), Error> {
     let config = stoa_orders::Config {
-        database: database(shared, ServiceName::Orders).await?,
+        database: database(shared, front, ServiceName::Orders).await?,
         bus,
         peers,
         clock: shared.clock.clone(),
@@ -131,11 +181,12 @@ pub async fn orders(
 
 pub async fn notifications(
     shared: &Shared,
+    front: &Front,
     bus: Arc<dyn Bus>,
     peers: Peers,
 ) -> Result<(Service, stoa_notifications::App), Error> {
     let config = stoa_notifications::Config {
-        database: database(shared, ServiceName::Notifications).await?,
+        database: database(shared, front, ServiceName::Notifications).await?,
         bus,
         peers,
         clock: shared.clock.clone(),
@@ -146,13 +197,14 @@ pub async fn notifications(
         .map_err(|error| Error::failed("cannot start notifications", error))
 }
 
-/// Brings every database up to date.
+/// Brings every database up to date, and makes the bus if it is not there.
 ///
 /// # Errors
 /// At the first that fails; those before it are done.
 pub async fn migrate(shared: &Shared) -> Result<(), Error> {
+    let front = Front::default();
     for service in ServiceName::ALL {
-        let database = database(shared, service).await?;
+        let database = database(shared, &front, service).await?;
         let done = match service {
             ServiceName::Users => database.migrate::<UsersMigrator>().await,
             ServiceName::Products => database.migrate::<ProductsMigrator>().await,
@@ -163,7 +215,7 @@ pub async fn migrate(shared: &Shared) -> Result<(), Error> {
         println!("{}: up to date", service.as_str());
         database.close().await;
     }
-    bus(shared).await?;
+    bus(shared, &front).await?;
     println!("bus: up to date");
     Ok(())
 }

@@ -1,9 +1,17 @@
 //! What every role reads from the environment.
 
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
+use stoa_kit::cache::Cache;
 use stoa_kit::clock::Clock;
+use stoa_kit::database::PoolOptions;
+use stoa_kit::health::Check;
 use stoa_kit::identity::IdentityKey;
+use stoa_kit::nats_bus::NatsOptions;
+use stoa_kit::redis::Redis;
 use stoa_kit::secret;
 use stoa_kit::settings::{Environment, SettingError, read};
 use stoa_router::{Config, HeaderRules, RateLimits};
@@ -17,35 +25,118 @@ const REFRESH_COOKIE: &str = "stoa_refresh";
 const GUARDED_FIELDS: [&str; 3] = ["login", "register", "refreshSession"];
 
 /// Settings that the roles share.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Shared {
     pub environment: Environment,
     pub data_dir: PathBuf,
     pub clock: Clock,
+    pub bus: BusUrl,
+    /// Where cached values and rate counts are shared; without it they stay in
+    /// the process.
+    pub redis: Option<Redis>,
+    pub pool: PoolOptions,
+}
+
+/// Where the event bus is.
+#[derive(Clone)]
+pub enum BusUrl {
+    /// In the data folder.
+    Embedded,
+    Nats {
+        url: String,
+        options: NatsOptions,
+    },
+}
+
+impl BusUrl {
+    fn from_env() -> Result<Self, SettingError> {
+        const NAME: &str = "STOA_BUS_URL";
+        let Some(url) = read(NAME).filter(|url| url != "embedded:") else {
+            return Ok(Self::Embedded);
+        };
+        if !["nats://", "tls://"]
+            .iter()
+            .any(|scheme| url.starts_with(scheme))
+        {
+            return Err(SettingError::new(
+                NAME,
+                "is neither embedded: nor nats://HOST:PORT nor tls://HOST:PORT",
+            ));
+        }
+        Ok(Self::Nats {
+            url,
+            options: NatsOptions {
+                credentials_file: read("STOA_BUS_CREDENTIALS_FILE").map(Into::into),
+                ca_file: read("STOA_BUS_CA_FILE").map(Into::into),
+                replicas: number("STOA_BUS_REPLICAS", 1, 1..=5)?,
+            },
+        })
+    }
+}
+
+/// From `STOA_CACHE_URL`: `memory:` (default) or `redis://`, `rediss://`.
+fn redis() -> Result<Option<Redis>, SettingError> {
+    const NAME: &str = "STOA_CACHE_URL";
+    let Some(url) = read(NAME).filter(|url| url != "memory:") else {
+        return Ok(None);
+    };
+    let ca_file = read("STOA_CACHE_CA_FILE").map(PathBuf::from);
+    Redis::open(NAME, &url, ca_file.as_deref()).map(Some)
+}
+
+/// Connections to each PostgreSQL database, from `STOA_DATABASE_POOL`.
+fn pool() -> Result<PoolOptions, SettingError> {
+    let default = PoolOptions::default().connections;
+    Ok(PoolOptions {
+        connections: number("STOA_DATABASE_POOL", default, 1..=1_000)?,
+    })
+}
+
+fn number<T>(name: &str, default: T, range: RangeInclusive<T>) -> Result<T, SettingError>
+where
+    T: std::str::FromStr + PartialOrd + std::fmt::Display,
+{
+    let Some(text) = read(name) else {
+        return Ok(default);
+    };
+    text.parse()
+        .ok()
+        .filter(|value| range.contains(value))
+        .ok_or_else(|| {
+            SettingError::new(
+                name,
+                format!(
+                    "\"{text}\" is no number from {} to {}",
+                    range.start(),
+                    range.end()
+                ),
+            )
+        })
 }
 
 impl Shared {
     /// # Errors
-    /// If a setting has a wrong value, or names a backend that this version
-    /// does not speak.
+    /// If a setting has a wrong value.
     pub fn from_env(data_dir: PathBuf) -> Result<Self, Error> {
-        for (name, known) in [("STOA_BUS_URL", "embedded:"), ("STOA_CACHE_URL", "memory:")] {
-            if let Some(url) = read(name)
-                && url != known
-            {
-                return Err(
-                    SettingError::new(name, format!("this version speaks {known} only")).into(),
-                );
-            }
-        }
-        Ok(Self::new(Environment::from_env()?, data_dir))
+        Ok(Self {
+            environment: Environment::from_env()?,
+            bus: BusUrl::from_env()?,
+            redis: redis()?,
+            pool: pool()?,
+            data_dir,
+            clock: Clock::system(),
+        })
     }
 
-    pub fn new(environment: Environment, data_dir: PathBuf) -> Self {
+    /// Everything embedded, in a folder.
+    pub fn embedded(environment: Environment, data_dir: PathBuf) -> Self {
         Self {
             environment,
             data_dir,
             clock: Clock::system(),
+            bus: BusUrl::Embedded,
+            redis: None,
+            pool: PoolOptions::default(),
         }
     }
 
@@ -88,10 +179,26 @@ impl Shared {
         stoa_users::token::SigningKey::from_pem(&pem).map_err(bad)
     }
 
+    /// The cache is missed, but not needed.
+    pub fn cache_check(&self) -> Option<Check> {
+        let redis = self.redis.clone()?;
+        Some(Check::optional("cache", move || {
+            let redis = redis.clone();
+            async move { redis.is_ready().await }
+        }))
+    }
+
     /// A service's database URL: as set, else a file in the data folder.
     pub fn database_url(&self, service: ServiceName) -> String {
         let name = format!("STOA_{}_DATABASE_URL", service.as_str().to_uppercase());
         read(&name).unwrap_or_else(|| sqlite_url(&self.data_dir, service.as_str()))
+    }
+
+    pub fn cache(&self) -> Cache {
+        match &self.redis {
+            Some(redis) => Cache::Redis(redis.clone()),
+            None => Cache::memory(),
+        }
     }
 
     pub fn bus_database_url(&self) -> String {
@@ -114,6 +221,8 @@ impl Shared {
             }
             None | Some("on") => Some(RateLimits {
                 guarded_fields: GUARDED_FIELDS.map(str::to_owned).to_vec(),
+                shared: self.redis.clone(),
+                trusted_proxies: trusted_proxies()?,
                 ..RateLimits::default()
             }),
             Some(other) => {
@@ -146,6 +255,24 @@ pub fn cors_origins() -> Vec<String> {
         .map(str::trim)
         .filter(|origin| !origin.is_empty())
         .map(str::to_owned)
+        .collect()
+}
+
+/// From `STOA_TRUSTED_PROXIES`: addresses and networks, separated by commas.
+fn trusted_proxies() -> Result<Vec<IpNet>, SettingError> {
+    const NAME: &str = "STOA_TRUSTED_PROXIES";
+    read(NAME)
+        .unwrap_or_default()
+        .split(',')
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+        .map(|text| {
+            text.parse::<IpNet>()
+                .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+                .map_err(|_| {
+                    SettingError::new(NAME, format!("\"{text}\" is no address and no network"))
+                })
+        })
         .collect()
 }
 

@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
-use futures_util::FutureExt;
 use stoa_federation::{Subgraph, Supergraph};
 use stoa_kit::bus::Bus;
+use stoa_kit::front::Front;
+use stoa_kit::health::Check;
 use stoa_kit::peer::{LocalPeers, Peers};
 use stoa_kit::service::{Service, Task, spawn_tasks};
-use stoa_router::health::Check;
 use stoa_router::{Server, Verifier};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::local::LocalTransport;
+use crate::services::OpenBus;
 use crate::settings::Shared;
 use crate::{Error, seed, services};
 
@@ -34,16 +34,16 @@ impl Shop {
     ///
     /// # Errors
     /// What could not be opened or built.
-    pub async fn build(shared: &Shared, on_loopback: bool) -> Result<Self, Error> {
-        let embedded = services::bus(shared).await?;
-        let bus: Arc<dyn Bus> = Arc::new(embedded.clone());
+    pub async fn build(shared: &Shared, front: &Front, on_loopback: bool) -> Result<Self, Error> {
+        let OpenBus { bus, task } = services::bus(shared, front).await?;
         let local = LocalPeers::default();
         let peers = |name: &str| Peers::local(name, local.clone());
-        let (users, users_app) = services::users(shared).await?;
-        let (products, products_app) = services::products(shared, String::new()).await?;
-        let (orders, orders_app) = services::orders(shared, bus.clone(), peers("orders")).await?;
+        let (users, users_app) = services::users(shared, front).await?;
+        let (products, products_app) = services::products(shared, front, String::new()).await?;
+        let (orders, orders_app) =
+            services::orders(shared, front, bus.clone(), peers("orders")).await?;
         let (notifications, _) =
-            services::notifications(shared, bus.clone(), peers("notifications")).await?;
+            services::notifications(shared, front, bus.clone(), peers("notifications")).await?;
         let mut services = vec![users, products, orders, notifications];
         local.connect(
             services
@@ -68,7 +68,7 @@ impl Shop {
         );
         let jwks = serde_json::from_value(shared.signing_key()?.jwks())
             .map_err(|error| Error::failed("cannot read our own keys", error))?;
-        let mut tasks: Vec<Task> = vec![Box::pin(async move { embedded.watch_others().await })];
+        let mut tasks: Vec<Task> = task.into_iter().collect();
         for service in &mut services {
             tasks.append(&mut service.tasks);
         }
@@ -79,7 +79,9 @@ impl Shop {
             identity: Some(key),
             config: shared.router_config()?,
             clock: shared.clock.clone(),
-            checks: checks(&services, bus),
+            checks: checks(&services, &bus)
+                .chain(shared.cache_check())
+                .collect(),
             routes: services.iter().fold(Router::new(), |all, service| {
                 all.merge(service.routes.clone())
             }),
@@ -113,19 +115,13 @@ impl Shop {
         println!("\n  Stop with Ctrl-C.\n");
     }
 
-    /// Serves until `stop` is cancelled.
-    ///
-    /// # Errors
-    /// If the listener fails.
-    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> Result<(), Error> {
-        let tasks = spawn_tasks(self.tasks, &stop);
-        let served = stoa_router::serve(self.server, listener, stop.clone()).await;
-        stop.cancel();
-        let _ = tasks.await;
+    /// Answers from now on, and runs until `stop` is cancelled.
+    pub async fn run(self, front: &Front, stop: CancellationToken) {
+        front.open(stoa_router::app(self.server, stop.clone()));
+        let _ = spawn_tasks(self.tasks, &stop).await;
         for service in &self.services {
             service.database.close().await;
         }
-        served.map_err(|error| Error::failed("cannot serve", error))
     }
 }
 
@@ -139,28 +135,14 @@ fn graph_of(services: &[Service]) -> Result<Supergraph, Error> {
     Ok(Supergraph::parse(&composed.supergraph_sdl)?)
 }
 
-fn checks(services: &[Service], bus: Arc<dyn Bus>) -> Vec<Check> {
-    let mut checks: Vec<Check> = services
+fn checks<'s>(services: &'s [Service], bus: &Arc<dyn Bus>) -> impl Iterator<Item = Check> + 's {
+    services
         .iter()
-        .map(|service| {
-            let database = service.database.clone();
-            Check {
-                name: format!("{}-database", service.name),
-                is_ready: Arc::new(move || {
-                    let database = database.clone();
-                    async move { database.is_ready().await }.boxed()
-                }),
-            }
+        .map(|service| Check {
+            name: format!("{}-database", service.name),
+            ..Service::database_check(&service.database)
         })
-        .collect();
-    checks.push(Check {
-        name: "bus".to_owned(),
-        is_ready: Arc::new(move || {
-            let bus = bus.clone();
-            async move { bus.info().await.is_ok() }.boxed()
-        }),
-    });
-    checks
+        .chain([Service::bus_check(bus)])
 }
 
 /// A data folder that is deleted when this is dropped.

@@ -1,56 +1,119 @@
-//! The bus contract, which every implementation must keep.
+//! The bus contract: every test runs on the embedded bus and on NATS.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use stoa_kit::bus::{Bus, BusError, Publish};
-use stoa_kit::database::Database;
+use stoa_kit::bus::{self, Bus, BusError, DeadLetter, Publish};
+use stoa_kit::clock::Clock;
+use stoa_kit::consume::{Failure, MAX_ATTEMPTS, MAX_FAILURES, consume};
+use stoa_kit::database::{Database, PoolOptions};
 use stoa_kit::embedded_bus::EmbeddedBus;
+use stoa_kit::nats_bus::{NatsBus, NatsOptions};
 use stoa_migrations::BusMigrator;
+use stoa_tests::{Servers, servers};
 
+/// A bus that several processes open.
 struct Fixture {
-    path: std::path::PathBuf,
+    folder: PathBuf,
+    servers: Option<Servers>,
 }
 
 impl Fixture {
-    fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("stoa-bus-{}.db", uuid::Uuid::now_v7()));
-        Self { path }
+    fn embedded() -> Option<Self> {
+        let folder = std::env::temp_dir().join(format!("stoa-bus-{}", uuid::Uuid::now_v7()));
+        std::fs::create_dir_all(&folder).unwrap();
+        Some(Self {
+            folder,
+            servers: None,
+        })
     }
 
-    async fn open(&self) -> EmbeddedBus {
-        let database = Database::connect(&format!("sqlite://{}", self.path.display()))
-            .await
-            .unwrap();
-        database.migrate::<BusMigrator>().await.unwrap();
-        EmbeddedBus::open(database).await.unwrap()
+    fn nats() -> Option<Self> {
+        if !servers::available() {
+            return None;
+        }
+        let mut fixture = Self::embedded()?;
+        let servers = Servers::start_some(&fixture.folder.join("servers"), &["nats"]);
+        fixture.servers = Some(servers);
+        Some(fixture)
+    }
+
+    /// As one more process would.
+    async fn open(&self) -> Arc<dyn Bus> {
+        match &self.servers {
+            Some(servers) => Arc::new(
+                NatsBus::connect(servers.nats(), &NatsOptions::default())
+                    .await
+                    .unwrap(),
+            ),
+            None => {
+                let url = format!("sqlite://{}", self.folder.join("bus.db").display());
+                let database = Database::connect(&url, &PoolOptions::default())
+                    .await
+                    .unwrap();
+                database.migrate::<BusMigrator>().await.unwrap();
+                let bus = EmbeddedBus::open(database, Clock::system()).await.unwrap();
+                let running = bus.clone();
+                tokio::spawn(async move { running.run().await });
+                Arc::new(bus)
+            }
+        }
     }
 }
 
 impl Drop for Fixture {
     fn drop(&mut self) {
-        for ending in ["", "-wal", "-shm"] {
-            let _ = std::fs::remove_file(format!("{}{ending}", self.path.display()));
-        }
+        self.servers = None;
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
+macro_rules! contract {
+    ($($name:ident),+ $(,)?) => {
+        mod embedded {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                if let Some(fixture) = super::Fixture::embedded() { super::$name(fixture).await }
+            })+
+        }
+        mod nats {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                if let Some(fixture) = super::Fixture::nats() { super::$name(fixture).await }
+            })+
+        }
+    };
+}
+
+contract!(
+    publishing_is_idempotent_and_ordered_by_subject,
+    reading_pages_through_a_filter,
+    a_consumer_goes_on_where_it_acknowledged,
+    two_processes_share_a_consumer_in_order,
+    a_slow_message_stays_with_its_process,
+    followers_of_two_processes_see_everything_once_and_in_order,
+    a_poison_message_is_laid_aside_and_replayed,
+    what_is_away_is_waited_for,
+    dead_letters_are_kept_once,
+);
+
 fn message(subject: &str, id: &str, expected_last: u64) -> Publish {
     Publish {
-        subject: subject.to_owned(),
+        subject: format!("stoa.{subject}"),
         message_id: id.to_owned(),
-        expected_last,
+        expected_last: Some(expected_last),
         payload: format!("payload of {id}"),
     }
 }
 
-#[tokio::test]
-async fn publishing_is_idempotent_and_ordered_by_subject() {
-    let fixture = Fixture::new();
+async fn publishing_is_idempotent_and_ordered_by_subject(fixture: Fixture) {
     let bus = fixture.open().await;
+    assert_eq!(bus.info().await.unwrap().last, 0);
     let first = bus.publish(message("a.1", "m1", 0)).await.unwrap();
     assert!(!first.duplicate);
     let again = bus.publish(message("a.1", "m1", 0)).await.unwrap();
@@ -63,71 +126,162 @@ async fn publishing_is_idempotent_and_ordered_by_subject() {
     let late = bus.publish(message("a.1", "m3", first.sequence)).await;
     assert!(matches!(late, Err(BusError::Conflict { last }) if last == second.sequence));
     bus.publish(message("a.2", "m4", 0)).await.unwrap();
+    let unconditional = Publish {
+        expected_last: None,
+        ..message("a.2", "m5", 0)
+    };
+    let last = bus.publish(unconditional).await.unwrap();
     assert_eq!(
-        bus.last_of("a.1").await.unwrap().unwrap().sequence,
+        bus.last_of("stoa.a.1").await.unwrap().unwrap().sequence,
         second.sequence
     );
-    assert!(bus.last_of("a.3").await.unwrap().is_none());
-    let read = bus.read("a.*", 0, 10).await.unwrap();
-    assert!(
-        read.windows(2)
-            .all(|pair| pair[0].sequence < pair[1].sequence)
-    );
-    assert_eq!(read.len(), 3);
-    assert_eq!(bus.read("a.1", first.sequence, 10).await.unwrap().len(), 1);
-    assert_eq!(bus.read("a.*", 0, 2).await.unwrap().len(), 2);
-    assert_eq!(bus.read("*", 0, 10).await.unwrap().len(), 0);
+    assert!(bus.last_of("stoa.a.3").await.unwrap().is_none());
+    let info = bus.info().await.unwrap();
+    assert_eq!((info.first, info.last), (first.sequence, last.sequence));
+    assert_eq!(fixture.open().await.info().await.unwrap(), info);
 }
 
-#[tokio::test]
-async fn a_consumer_goes_on_where_it_acknowledged() {
-    let fixture = Fixture::new();
+async fn reading_pages_through_a_filter(fixture: Fixture) {
+    let bus = fixture.open().await;
+    for index in 0..300 {
+        let subject = if index % 3 == 0 { "b" } else { "a" };
+        bus.publish(message(
+            &format!("{subject}.{index}"),
+            &format!("m{index}"),
+            0,
+        ))
+        .await
+        .unwrap();
+    }
+    let all = bus.read("stoa.a.*", 0, 1_000).await.unwrap();
+    assert_eq!(all.len(), 200);
+    assert!(
+        all.windows(2)
+            .all(|pair| pair[0].sequence < pair[1].sequence)
+    );
+    let mut paged = Vec::new();
+    let mut after = 0;
+    loop {
+        let page = bus.read("stoa.a.*", after, 64).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = last.sequence;
+        paged.extend(page);
+    }
+    assert_eq!(paged, all);
+    assert_eq!(bus.read("stoa.a.1", 0, 10).await.unwrap().len(), 1);
+    assert_eq!(bus.read("stoa.>", 0, 10).await.unwrap().len(), 10);
+    assert_eq!(bus.read("stoa.*", 0, 10).await.unwrap().len(), 0);
+}
+
+async fn a_consumer_goes_on_where_it_acknowledged(fixture: Fixture) {
     let bus = fixture.open().await;
     for index in 0..5 {
-        bus.publish(message(&format!("a.{index}"), &format!("m{index}"), 0))
-            .await
-            .unwrap();
-        bus.publish(message(&format!("b.{index}"), &format!("n{index}"), 0))
-            .await
-            .unwrap();
+        for (subject, id) in [("a", "m"), ("b", "n")] {
+            let subject = format!("{subject}.{index}");
+            bus.publish(message(&subject, &format!("{id}{index}"), 0))
+                .await
+                .unwrap();
+        }
     }
-    let mut consumer = bus.consumer("c", "a.*").await.unwrap();
+    let mut consumer = bus.consumer("c", "stoa.a.*").await.unwrap();
     for index in 0..3 {
         let next = consumer.next().await.unwrap();
-        assert_eq!(&*next.subject, format!("a.{index}"));
+        assert_eq!(&*next.message.subject, format!("stoa.a.{index}"));
+        assert_eq!(next.attempt, 1);
         if index < 2 {
-            consumer.acknowledge(&next).await.unwrap();
+            consumer.acknowledge().await.unwrap();
         }
     }
     drop(consumer);
     // Another process, after a crash: what was not acknowledged comes again.
     let bus = fixture.open().await;
-    let mut consumer = bus.consumer("c", "a.*").await.unwrap();
+    let mut consumer = bus.consumer("c", "stoa.a.*").await.unwrap();
     for index in 2..5 {
         let next = consumer.next().await.unwrap();
-        assert_eq!(&*next.subject, format!("a.{index}"));
-        consumer.acknowledge(&next).await.unwrap();
+        assert_eq!(&*next.message.subject, format!("stoa.a.{index}"));
+        assert_eq!(next.attempt, if index == 2 { 2 } else { 1 });
+        consumer.acknowledge().await.unwrap();
     }
-    let nothing = tokio::time::timeout(Duration::from_millis(100), consumer.next()).await;
+    let nothing = tokio::time::timeout(Duration::from_millis(300), consumer.next()).await;
     assert!(nothing.is_err());
 }
 
-#[tokio::test]
-async fn followers_of_two_processes_see_everything_once_and_in_order() {
-    let fixture = Fixture::new();
+async fn two_processes_share_a_consumer_in_order(fixture: Fixture) {
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let in_hand = Arc::new(AtomicU32::new(0));
+    let mut tasks = Vec::new();
+    for _ in 0..2 {
+        let bus = fixture.open().await;
+        let (seen, in_hand) = (seen.clone(), in_hand.clone());
+        tasks.push(tokio::spawn(async move {
+            consume(bus, "shared", "stoa.a.*", |message| {
+                let (seen, in_hand) = (seen.clone(), in_hand.clone());
+                async move {
+                    let others = in_hand.fetch_add(1, Ordering::SeqCst);
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    in_hand.fetch_sub(1, Ordering::SeqCst);
+                    if others > 0 {
+                        return Err(Failure::Poison("two at once".into()));
+                    }
+                    seen.lock().unwrap().push(message.sequence);
+                    Ok(())
+                }
+            })
+            .await;
+        }));
+    }
+    let bus = fixture.open().await;
+    for index in 0..100 {
+        bus.publish(message(&format!("a.{index}"), &format!("m{index}"), 0))
+            .await
+            .unwrap();
+    }
+    eventually("all are handled", || seen.lock().unwrap().len() >= 100).await;
+    for task in &tasks {
+        task.abort();
+    }
+    let seen = seen.lock().unwrap().clone();
+    assert_eq!(seen.len(), 100, "each once");
+    assert!(seen.windows(2).all(|pair| pair[0] < pair[1]), "in order");
+    assert!(bus.dead_letters(10).await.unwrap().is_empty());
+}
+
+async fn a_slow_message_stays_with_its_process(fixture: Fixture) {
+    let bus = fixture.open().await;
+    bus.publish(message("a.1", "m1", 0)).await.unwrap();
+    let handled = Arc::new(AtomicU32::new(0));
+    let tasks: Vec<_> = [fixture.open().await, fixture.open().await]
+        .into_iter()
+        .map(|bus| {
+            let handled = handled.clone();
+            tokio::spawn(async move {
+                consume(bus, "slow", "stoa.a.*", |_| {
+                    let handled = handled.clone();
+                    async move {
+                        handled.fetch_add(1, Ordering::SeqCst);
+                        // Longer than the bus would wait for a silent one.
+                        tokio::time::sleep(bus::ACKNOWLEDGE_WITHIN + Duration::from_secs(2)).await;
+                        Ok(())
+                    }
+                })
+                .await;
+            })
+        })
+        .collect();
+    tokio::time::sleep(bus::ACKNOWLEDGE_WITHIN + Duration::from_secs(4)).await;
+    for task in tasks {
+        task.abort();
+    }
+    assert_eq!(handled.load(Ordering::SeqCst), 1);
+}
+
+async fn followers_of_two_processes_see_everything_once_and_in_order(fixture: Fixture) {
     let (one, two) = (fixture.open().await, fixture.open().await);
-    assert_eq!(
-        one.info().await.unwrap().identity,
-        two.info().await.unwrap().identity
-    );
-    let watching =
-        [one.clone(), two.clone()].map(|bus| tokio::spawn(async move { bus.watch_others().await }));
     let mut streams = [
-        one.follow("a.>", 0).await.unwrap(),
-        two.follow("a.>", 0).await.unwrap(),
+        one.follow("stoa.a.>", 0).await.unwrap(),
+        two.follow("stoa.a.>", 0).await.unwrap(),
     ];
     let publishers = [one.clone(), two.clone()].map(|bus| {
-        let bus: Arc<dyn Bus> = Arc::new(bus);
         tokio::spawn(async move {
             for _ in 0..100 {
                 let id = uuid::Uuid::now_v7().to_string();
@@ -152,7 +306,203 @@ async fn followers_of_two_processes_see_everything_once_and_in_order() {
     for publisher in publishers {
         publisher.await.unwrap();
     }
-    for watcher in watching {
-        watcher.abort();
+    // One that comes later starts past what it knows.
+    let after = one.info().await.unwrap().last;
+    let mut late = two.follow("stoa.>", after).await.unwrap();
+    let new = one.publish(message("a.new", "new", 0)).await.unwrap();
+    assert_eq!(late.next().await.unwrap().sequence, new.sequence);
+}
+
+async fn a_poison_message_is_laid_aside_and_replayed(fixture: Fixture) {
+    let bus = fixture.open().await;
+    for index in 0..3 {
+        bus.publish(message(&format!("a.{index}"), &format!("m{index}"), 0))
+            .await
+            .unwrap();
     }
+    let tries = Arc::new(AtomicU32::new(0));
+    let handled = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let mended = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let task = {
+        let (tries, handled, mended) = (tries.clone(), handled.clone(), mended.clone());
+        let bus = fixture.open().await;
+        tokio::spawn(async move {
+            consume(bus, "picky", "stoa.a.*", |message| {
+                let (tries, handled, mended) = (tries.clone(), handled.clone(), mended.clone());
+                async move {
+                    let is_bad = message.payload.ends_with("m1");
+                    if is_bad && !mended.load(Ordering::SeqCst) {
+                        tries.fetch_add(1, Ordering::SeqCst);
+                        return Err(Failure::Failed("it does not taste".into()));
+                    }
+                    handled.lock().unwrap().push(message.payload.to_string());
+                    Ok(())
+                }
+            })
+            .await;
+        })
+    };
+    // The others do not wait for ever.
+    eventually("the last is handled", || handled.lock().unwrap().len() == 2).await;
+    assert_eq!(tries.load(Ordering::SeqCst), MAX_FAILURES);
+    let dead = bus.dead_letters(10).await.unwrap();
+    let [(id, letter)] = dead.as_slice() else {
+        panic!("one dead letter: {dead:?}")
+    };
+    assert_eq!(letter.consumer, "picky");
+    assert_eq!(letter.subject, "stoa.a.1");
+    assert_eq!(letter.payload, "payload of m1");
+    assert!(letter.error.contains("taste"));
+    // Laid aside once, however often this is said.
+    bus.bury(letter).await.unwrap();
+    assert_eq!(bus.dead_letters(10).await.unwrap().len(), 1);
+
+    // Replayed too early it dies again, under its own name.
+    bus::replay(&*bus, *id, letter).await.unwrap();
+    eventually("it is tried again", || {
+        tries.load(Ordering::SeqCst) == 2 * MAX_FAILURES
+    })
+    .await;
+    let (id, letter) = loop {
+        if let [dead] = bus.dead_letters(10).await.unwrap().as_slice() {
+            break dead.clone();
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(letter.subject, "stoa.a.1");
+    mended.store(true, Ordering::SeqCst);
+    bus::replay(&*bus, id, &letter).await.unwrap();
+    eventually("it is handled", || handled.lock().unwrap().len() == 3).await;
+    assert_eq!(handled.lock().unwrap()[2], "payload of m1");
+    assert!(bus.dead_letters(10).await.unwrap().is_empty());
+    task.abort();
+}
+
+async fn what_is_away_is_waited_for(fixture: Fixture) {
+    let bus = fixture.open().await;
+    bus.publish(message("a.1", "m1", 0)).await.unwrap();
+    let tries = Arc::new(AtomicU32::new(0));
+    let done = Arc::new(AtomicU32::new(0));
+    let task = {
+        let (tries, done, bus) = (tries.clone(), done.clone(), fixture.open().await);
+        tokio::spawn(async move {
+            consume(bus, "patient", "stoa.a.*", |_| {
+                let (tries, done) = (tries.clone(), done.clone());
+                async move {
+                    // Far more often than a failure may happen.
+                    if tries.fetch_add(1, Ordering::SeqCst) < MAX_FAILURES + 2 {
+                        return Err(Failure::Unavailable("the database is away".into()));
+                    }
+                    done.fetch_add(1, Ordering::SeqCst);
+                    Ok(())
+                }
+            })
+            .await;
+        })
+    };
+    eventually("it is handled", || done.load(Ordering::SeqCst) > 0).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(done.load(Ordering::SeqCst), 1, "once");
+    assert!(bus.dead_letters(10).await.unwrap().is_empty());
+    task.abort();
+}
+
+async fn dead_letters_are_kept_once(fixture: Fixture) {
+    let bus = fixture.open().await;
+    let letter = DeadLetter {
+        consumer: "c".into(),
+        sequence: 1,
+        subject: "stoa.a.1".into(),
+        payload: "payload of m1".into(),
+        error: "it does not taste".into(),
+    };
+    bus.bury(&letter).await.unwrap();
+    fixture.open().await.bury(&letter).await.unwrap();
+    let dead = bus.dead_letters(10).await.unwrap();
+    assert_eq!(dead.len(), 1);
+    assert_eq!(dead[0].1, letter);
+    bus.dead_letter_remove(dead[0].0).await.unwrap();
+    assert!(bus.dead_letters(10).await.unwrap().is_empty());
+}
+
+/// Where a process dies of a message the next one gets it, but not for ever.
+/// On the embedded bus alone: there the silence need not be waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_ends_processes_is_laid_aside() {
+    let fixture = Fixture::embedded().unwrap();
+    let clock = Clock::manual(1_800_000_000_000_000);
+    let url = format!("sqlite://{}", fixture.folder.join("bus.db").display());
+    let database = Database::connect(&url, &PoolOptions::default())
+        .await
+        .unwrap();
+    database.migrate::<BusMigrator>().await.unwrap();
+    let bus = EmbeddedBus::open(database, clock.clone()).await.unwrap();
+    bus.publish(message("a.1", "m1", 0)).await.unwrap();
+    bus.publish(message("a.2", "m2", 0)).await.unwrap();
+    for attempt in 1..=MAX_ATTEMPTS {
+        let mut consumer = bus.consumer("brittle", "stoa.a.*").await.unwrap();
+        assert_eq!(consumer.next().await.unwrap().attempt, attempt);
+        drop(consumer);
+        clock.advance(bus::ACKNOWLEDGE_WITHIN + Duration::from_secs(1));
+    }
+    let handled = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let task = {
+        let (bus, handled) = (Arc::new(bus.clone()), handled.clone());
+        tokio::spawn(async move {
+            consume(bus, "brittle", "stoa.a.*", |message| {
+                handled.lock().unwrap().push(message.payload.to_string());
+                async { Ok(()) }
+            })
+            .await;
+        })
+    };
+    eventually("the next one is handled", || {
+        !handled.lock().unwrap().is_empty()
+    })
+    .await;
+    assert_eq!(*handled.lock().unwrap(), ["payload of m2"]);
+    let dead = bus.dead_letters(10).await.unwrap();
+    assert_eq!(dead.len(), 1);
+    assert!(dead[0].1.error.contains("10 processes ended"));
+    task.abort();
+}
+
+/// What is older than the retention goes; positions stay.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_embedded_bus_forgets_what_is_old() {
+    let fixture = Fixture::embedded().unwrap();
+    let clock = Clock::manual(1_800_000_000_000_000);
+    let url = format!("sqlite://{}", fixture.folder.join("bus.db").display());
+    let database = Database::connect(&url, &PoolOptions::default())
+        .await
+        .unwrap();
+    database.migrate::<BusMigrator>().await.unwrap();
+    let bus = EmbeddedBus::open(database, clock.clone()).await.unwrap();
+    bus.publish(message("a.1", "m1", 0)).await.unwrap();
+    clock.advance(bus::RETENTION / 2);
+    bus.publish(message("a.2", "m2", 0)).await.unwrap();
+    clock.advance(bus::RETENTION / 2 + Duration::from_secs(1));
+    bus.trim().await.unwrap();
+    let info = bus.info().await.unwrap();
+    assert_eq!((info.first, info.last), (2, 2));
+    clock.advance(bus::RETENTION);
+    bus.trim().await.unwrap();
+    let info = bus.info().await.unwrap();
+    assert_eq!(
+        (info.first, info.last),
+        (3, 2),
+        "empty, and still at its place"
+    );
+    let next = bus.publish(message("a.3", "m3", 0)).await.unwrap();
+    assert_eq!(next.sequence, 3);
+}
+
+async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..1_500 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{what}: not within half a minute");
 }

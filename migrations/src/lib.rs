@@ -33,9 +33,9 @@ migrator! {
     /// The products service's database.
     ProductsMigrator => products::Start;
     /// The orders service's database.
-    OrdersMigrator => orders::Start;
+    OrdersMigrator => orders::Start, orders::Trace;
     /// The notifications service's database.
-    NotificationsMigrator => notifications::Start;
+    NotificationsMigrator => notifications::Start, notifications::Inbox;
     /// The embedded bus's database, SQLite only.
-    BusMigrator => bus::Start;
+    BusMigrator => bus::Start, bus::Delivery;
 }

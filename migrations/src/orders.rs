@@ -151,3 +151,26 @@ impl MigrationTrait for Start {
         table::outbox(manager).await
     }
 }
+
+/// The trace that an order began in, so that what follows belongs to it.
+pub struct Trace;
+
+impl MigrationName for Trace {
+    fn name(&self) -> &str {
+        "m0002_orders_trace"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Trace {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager
+            .alter_table(
+                Table::alter()
+                    .table("orders")
+                    .add_column(string_len_null("traceparent", 64))
+                    .to_owned(),
+            )
+            .await
+    }
+}

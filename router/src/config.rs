@@ -3,10 +3,13 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
+use stoa_kit::redis::Redis;
+
 use crate::headers::HeaderRules;
 
 /// How a router behaves.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Config {
     pub limits: Limits,
     /// `None` switches rate limits off.
@@ -58,7 +61,7 @@ impl Default for Limits {
 }
 
 /// How many requests one client address may send.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RateLimits {
     pub window: Duration,
     pub requests: u32,
@@ -66,6 +69,10 @@ pub struct RateLimits {
     pub guarded_requests: u32,
     /// Mutation fields that guess at secrets.
     pub guarded_fields: Vec<String>,
+    /// Where all replicas count together.
+    pub shared: Option<Redis>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 impl Default for RateLimits {
@@ -75,6 +82,8 @@ impl Default for RateLimits {
             requests: 5_000,
             guarded_requests: 500,
             guarded_fields: Vec::new(),
+            shared: None,
+            trusted_proxies: Vec::new(),
         }
     }
 }

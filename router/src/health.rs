@@ -1,56 +1,26 @@
 //! Liveness, readiness and metrics.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::future::{BoxFuture, join_all};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use serde_json::{Map, Value, json};
+use stoa_kit::health::readiness;
 
 use crate::Shared;
 
-const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 const BUCKETS: &[f64] = &[
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
-
-/// Something that readiness depends on.
-#[derive(Clone)]
-pub struct Check {
-    pub name: String,
-    pub is_ready: Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>,
-}
 
 pub(crate) async fn live() -> &'static str {
     "ok"
 }
 
-/// Ready when every dependency is; each is named either way.
+/// Ready when everything that is needed is; each dependency is named either way.
 pub(crate) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
-    let checks = shared.checks.iter().map(|check| async {
-        let ready = tokio::time::timeout(CHECK_TIMEOUT, (check.is_ready)())
-            .await
-            .unwrap_or(false);
-        (check.name.clone(), ready)
-    });
-    let results = join_all(checks).await;
-    let all = results.iter().all(|(_, ready)| *ready);
-    let word = |ready: bool| if ready { "ok" } else { "unavailable" };
-    let dependencies: Map<String, Value> = results
-        .into_iter()
-        .map(|(name, ready)| (name, Value::from(word(ready))))
-        .collect();
-    let status = if all {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    let body = json!({ "status": word(all), "dependencies": dependencies });
-    (status, Json(body)).into_response()
+    readiness(&shared.checks).await
 }
 
 /// The process's metrics, shared by all routers in it.

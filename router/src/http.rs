@@ -2,7 +2,7 @@
 //!
 //! Source: <https://graphql.github.io/graphql-over-http/draft/>.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use stoa_engine::{GraphQLError, Response};
 use stoa_federation::apollo_compiler;
-use stoa_kit::telemetry::{CORRELATION_HEADER, correlation_id};
+use stoa_kit::telemetry::{CORRELATION_HEADER, continue_trace, correlation_id};
 use tracing::Instrument;
 
 use crate::Shared;
@@ -195,7 +195,8 @@ pub(crate) async fn post(
 ) -> HttpResponse {
     let (parts, body) = request.into_parts();
     // Counted before anything is read.
-    let parsed = match shared.limiter.request(address.ip()) {
+    let address = shared.limiter.client(address.ip(), &parts.headers);
+    let parsed = match shared.limiter.request(address).await {
         Ok(()) => read_post(&shared, &parts.headers, body).await,
         Err(limited) => Err(limited.into()),
     };
@@ -257,13 +258,14 @@ pub(crate) async fn get(
     request: Request,
 ) -> HttpResponse {
     let (mut parts, _) = request.into_parts();
+    let address = shared.limiter.client(address.ip(), &parts.headers);
     if parts.headers.contains_key(header::UPGRADE) {
         return match WebSocketUpgrade::from_request_parts(&mut parts, &shared).await {
-            Ok(upgrade) => ws::upgrade(shared, address.ip(), parts.headers, upgrade),
+            Ok(upgrade) => ws::upgrade(shared, address, parts.headers, upgrade).await,
             Err(rejection) => rejection.into_response(),
         };
     }
-    let parsed = match shared.limiter.request(address.ip()) {
+    let parsed = match shared.limiter.request(address).await {
         Ok(()) => read_get(&parts.uri),
         Err(limited) => Err(limited.into()),
     };
@@ -293,14 +295,20 @@ fn read_get(uri: &axum::http::Uri) -> Result<GraphqlRequest, Refusal> {
 
 async fn handle(
     shared: Arc<Shared>,
-    address: SocketAddr,
+    address: IpAddr,
     headers: HeaderMap,
     parsed: Result<GraphqlRequest, Refusal>,
     is_get: bool,
 ) -> HttpResponse {
     let started = Instant::now();
     let correlation: Arc<str> = correlation_id(&headers).into();
-    let span = tracing::info_span!("request", correlation_id = %correlation);
+    let span = tracing::info_span!(
+        "request",
+        otel.kind = "server",
+        otel.name = tracing::field::Empty,
+        correlation_id = %correlation
+    );
+    continue_trace(&span, &headers);
     let mut response = async {
         let Some(media) = Media::negotiate(&headers) else {
             let refusal = Refusal::new(
@@ -319,6 +327,9 @@ async fn handle(
             Err(refusal) => return refused(refusal, media),
         };
         let (prepared, request, client) = &admitted;
+        // As OpenTelemetry's conventions for GraphQL name a server's span.
+        let name = prepared.name().unwrap_or("anonymous");
+        tracing::Span::current().record("otel.name", format!("{} {name}", prepared.kind().name()));
         if media == Media::Events {
             return sse::respond(shared.clone(), admitted).await;
         }
@@ -352,7 +363,7 @@ pub(crate) type Admitted = (Arc<Prepared>, GraphqlRequest, Client);
 
 async fn admit(
     shared: &Shared,
-    address: SocketAddr,
+    address: IpAddr,
     headers: HeaderMap,
     correlation_id: Arc<str>,
     parsed: Result<GraphqlRequest, Refusal>,
@@ -373,7 +384,8 @@ async fn admit(
     }
     shared
         .limiter
-        .operation(address.ip(), prepared.root_fields())?;
+        .operation(address, prepared.root_fields())
+        .await?;
     let last_event_id = headers
         .get("last-event-id")
         .and_then(|value| value.to_str().ok())

@@ -27,7 +27,6 @@ pub mod rate_limit;
 pub mod sse;
 pub mod ws;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -36,9 +35,9 @@ use axum::routing::{get, post};
 use stoa_engine::Transport;
 use stoa_federation::Supergraph;
 use stoa_kit::clock::Clock;
+use stoa_kit::health::Check;
 use stoa_kit::identity::IdentityKey;
 use stoa_kit::telemetry::CORRELATION_HEADER;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -48,7 +47,6 @@ use tower_http::cors::CorsLayer;
 pub use auth::Verifier;
 pub use config::{Config, Limits, RateLimits};
 pub use headers::HeaderRules;
-use health::Check;
 use pipeline::Pipeline;
 
 /// Everything that a router serves.
@@ -78,16 +76,9 @@ struct Shared {
     stop: CancellationToken,
 }
 
-/// Serves until `stop` is cancelled. Requests under way are finished; streams
-/// are ended.
-///
-/// # Errors
-/// If the listener fails.
-pub async fn serve(
-    server: Server,
-    listener: TcpListener,
-    stop: CancellationToken,
-) -> std::io::Result<()> {
+/// Everything that the server answers. When `stop` is cancelled streams are
+/// ended.
+pub fn app(server: Server, stop: CancellationToken) -> Router {
     let extra = server.routes.clone();
     let shared = Arc::new(Shared {
         limiter: rate_limit::Limiter::new(&server.config),
@@ -104,14 +95,11 @@ pub async fn serve(
         metrics: health::Metrics::install(),
         stop: stop.clone(),
     });
-    let upkeep = tokio::spawn(
-        stop.clone()
-            .run_until_cancelled_owned(rate_limit::upkeep(shared.clone())),
-    );
+    tokio::spawn(stop.run_until_cancelled_owned(rate_limit::upkeep(shared.clone())));
     // Events must leave at once, so a stream is never compressed.
     let compress = DefaultPredicate::new().and(NotForContentType::const_new("text/event-stream"));
     let cors = cors(&shared.config.cors_origins);
-    let app = Router::new()
+    Router::new()
         .route("/graphql", post(http::post).get(http::get))
         .route("/health", get(health::ready))
         .route("/health/live", get(health::live))
@@ -123,16 +111,7 @@ pub async fn serve(
         .merge(extra)
         .layer(cors)
         .layer(CompressionLayer::new().compress_when(compress))
-        .layer(CatchPanicLayer::new());
-    let serving = axum::serve(
-        listener,
-        app.into_make_service_with_connect_info::<SocketAddr>(),
-    )
-    .with_graceful_shutdown(stop.clone().cancelled_owned());
-    let served = stoa_kit::shutdown::bounded(serving.into_future(), &stop).await;
-    stop.cancel();
-    let _ = upkeep.await;
-    served
+        .layer(CatchPanicLayer::new())
 }
 
 /// Lets the named origins call with their users' cookies; by default none.

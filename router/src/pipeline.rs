@@ -21,7 +21,7 @@ use stoa_federation::plan::{PlanError, plan};
 use stoa_federation::{QueryPlan, Supergraph, apollo_compiler};
 use stoa_kit::clock::Clock;
 use stoa_kit::identity::{IDENTITY_HEADER, IdentityKey};
-use stoa_kit::telemetry::{CORRELATION_HEADER, TRACE_HEADER};
+use stoa_kit::telemetry::{CORRELATION_HEADER, TRACE_HEADER, inject_trace};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::auth::Principal;
@@ -367,9 +367,11 @@ impl Pipeline {
             if let Ok(id) = HeaderValue::from_str(&client.correlation_id) {
                 common.insert(CORRELATION_HEADER, id);
             }
+            // Without traces of our own the client's goes on as it is.
             if let Some(trace) = client.headers.get(TRACE_HEADER) {
                 common.insert(TRACE_HEADER, trace.clone());
             }
+            inject_trace(&mut common);
             match &identity {
                 Some(key) => {
                     if let Some(identity) = key.sign(&client.principal.caller) {

@@ -1,25 +1,72 @@
 //! How many requests one client address may send: a burst of the whole
-//! allowance, which then refills evenly over the window (GCRA).
+//! allowance, which then refills evenly over the window (GCRA). The counts are
+//! shared by all replicas where Redis is configured; while it is away each
+//! process counts for itself.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use axum::http::HeaderMap;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use ipnet::IpNet;
+use stoa_kit::redis::{Redis, Script};
 
 use crate::Shared;
 use crate::config::Config;
 
 const UPKEEP: Duration = Duration::from_secs(60);
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// Answers 0 and counts, or answers how many microseconds are to be waited. The
+/// key holds when the allowance will be whole again, by Redis' own clock.
+static COUNT: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        local time = redis.call('TIME')
+        local now = time[1] * 1000000 + time[2]
+        local each, window = tonumber(ARGV[1]), tonumber(ARGV[2])
+        local whole = tonumber(redis.call('GET', KEYS[1]) or now)
+        if whole < now then whole = now end
+        whole = whole + each
+        if whole - now > window then return whole - now - window end
+        redis.call('SET', KEYS[1], string.format('%.0f', whole), 'PX', math.ceil((whole - now) / 1000))
+        return 0
+        ",
+    )
+});
 
 /// The limiters; without a configuration nothing is limited.
 pub struct Limiter {
-    all: Option<DefaultKeyedRateLimiter<IpAddr>>,
-    guarded: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    all: Option<Allowance>,
+    guarded: Option<Allowance>,
     guarded_fields: Vec<String>,
+    shared: Option<Redis>,
+    trusted_proxies: Vec<IpNet>,
     clock: DefaultClock,
+}
+
+/// So many requests in so long.
+struct Allowance {
+    name: &'static str,
+    each: Duration,
+    window: Duration,
+    own: DefaultKeyedRateLimiter<IpAddr>,
+}
+
+impl Allowance {
+    fn new(name: &'static str, requests: u32, window: Duration) -> Option<Self> {
+        let burst = NonZeroU32::new(requests)?;
+        let each = window / requests;
+        Some(Self {
+            name,
+            each,
+            window,
+            own: RateLimiter::keyed(Quota::with_period(each)?.allow_burst(burst)),
+        })
+    }
 }
 
 /// How long until the next request is allowed.
@@ -29,74 +76,166 @@ pub struct Limited(pub Duration);
 impl Limiter {
     pub fn new(config: &Config) -> Self {
         let limits = config.rate_limits.as_ref();
-        let quota = |requests: u32| {
-            let window = limits.map(|limits| limits.window).unwrap_or_default();
-            let burst = NonZeroU32::new(requests)?;
-            Some(Quota::with_period(window / requests)?.allow_burst(burst))
-        };
         Self {
-            all: limits
-                .and_then(|limits| quota(limits.requests))
-                .map(RateLimiter::keyed),
-            guarded: limits
-                .and_then(|limits| quota(limits.guarded_requests))
-                .map(RateLimiter::keyed),
+            all: limits.and_then(|l| Allowance::new("all", l.requests, l.window)),
+            guarded: limits.and_then(|l| Allowance::new("guarded", l.guarded_requests, l.window)),
             guarded_fields: limits
                 .map(|limits| limits.guarded_fields.clone())
                 .unwrap_or_default(),
+            shared: limits.and_then(|limits| limits.shared.clone()),
+            trusted_proxies: limits
+                .map(|limits| limits.trusted_proxies.clone())
+                .unwrap_or_default(),
             clock: DefaultClock::default(),
         }
+    }
+
+    /// Whose request it is: the peer's, or, where that is a proxy that we
+    /// trust, the last one in `X-Forwarded-For` that is not.
+    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let trusted = |address: IpAddr| {
+            let address = address.to_canonical();
+            self.trusted_proxies
+                .iter()
+                .any(|net| net.contains(&address))
+        };
+        if !trusted(peer) {
+            return peer;
+        }
+        let forwarded: Vec<&str> = headers
+            .get_all(FORWARDED_FOR)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .map(str::trim)
+            .collect();
+        let mut client = peer;
+        for hop in forwarded.into_iter().rev() {
+            let Ok(address) = hop.parse() else { break };
+            client = address;
+            if !trusted(address) {
+                break;
+            }
+        }
+        client
     }
 
     /// Counts a request.
     ///
     /// # Errors
     /// If the address has used up its allowance.
-    pub fn request(&self, address: IpAddr) -> Result<(), Limited> {
-        self.check(self.all.as_ref(), address)
+    pub async fn request(&self, address: IpAddr) -> Result<(), Limited> {
+        self.check(self.all.as_ref(), address).await
     }
 
     /// Counts an operation that selects one of the guarded fields.
     ///
     /// # Errors
     /// If the address has used up its allowance.
-    pub fn operation<'f>(
+    pub async fn operation<'f>(
         &self,
         address: IpAddr,
         root_fields: impl IntoIterator<Item = &'f str>,
     ) -> Result<(), Limited> {
-        for field in root_fields {
-            if self.guarded_fields.iter().any(|guarded| guarded == field) {
-                self.check(self.guarded.as_ref(), address)?;
-            }
+        let guarded = root_fields
+            .into_iter()
+            .filter(|field| self.guarded_fields.iter().any(|guarded| guarded == field))
+            .count();
+        for _ in 0..guarded {
+            self.check(self.guarded.as_ref(), address).await?;
         }
         Ok(())
     }
 
-    fn check(
-        &self,
-        limiter: Option<&DefaultKeyedRateLimiter<IpAddr>>,
-        address: IpAddr,
-    ) -> Result<(), Limited> {
-        let Some(limiter) = limiter else {
+    async fn check(&self, allowance: Option<&Allowance>, address: IpAddr) -> Result<(), Limited> {
+        let Some(allowance) = allowance else {
             return Ok(());
         };
-        limiter
+        if let Some(redis) = &self.shared
+            && let Some(counted) = count(redis, allowance, address).await
+        {
+            return counted;
+        }
+        allowance
+            .own
             .check_key(&address)
             .map_err(|not_until| Limited(not_until.wait_time_from(self.clock.now())))
     }
+}
+
+/// Counts in Redis; `None` while it is away.
+async fn count(
+    redis: &Redis,
+    allowance: &Allowance,
+    address: IpAddr,
+) -> Option<Result<(), Limited>> {
+    let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    let key = format!("stoa:rate:{}:{address}", allowance.name);
+    let wait: u64 = redis
+        .run(async |mut connection| {
+            COUNT
+                .key(&key)
+                .arg(micros(allowance.each))
+                .arg(micros(allowance.window))
+                .invoke_async(&mut connection)
+                .await
+        })
+        .await?;
+    Some(match wait {
+        0 => Ok(()),
+        wait => Err(Limited(Duration::from_micros(wait))),
+    })
 }
 
 /// Forgets addresses that have their whole allowance again.
 pub(crate) async fn upkeep(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(UPKEEP).await;
-        for limiter in [&shared.limiter.all, &shared.limiter.guarded]
+        for allowance in [&shared.limiter.all, &shared.limiter.guarded]
             .into_iter()
             .flatten()
         {
-            limiter.retain_recent();
+            allowance.own.retain_recent();
         }
         shared.metrics.upkeep();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RateLimits;
+
+    #[test]
+    fn a_forwarded_address_counts_from_a_trusted_proxy_alone() {
+        let limiter = Limiter::new(&Config {
+            rate_limits: Some(RateLimits {
+                trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+                ..RateLimits::default()
+            }),
+            ..Config::default()
+        });
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let client = |peer: &str, forwarded: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(FORWARDED_FOR, forwarded.parse().unwrap());
+            limiter.client(ip(peer), &headers)
+        };
+        assert_eq!(client("192.0.2.1", "198.51.100.7"), ip("192.0.2.1"));
+        assert_eq!(client("10.0.0.1", "198.51.100.7"), ip("198.51.100.7"));
+        // What a client writes itself stands to the left.
+        assert_eq!(
+            client("10.0.0.1", "1.1.1.1, 198.51.100.7"),
+            ip("198.51.100.7")
+        );
+        assert_eq!(
+            client("10.0.0.1", "198.51.100.7, 10.0.0.9"),
+            ip("198.51.100.7")
+        );
+        assert_eq!(client("10.0.0.1", "nonsense"), ip("10.0.0.1"));
+        assert_eq!(
+            client("::ffff:10.0.0.1", "198.51.100.7"),
+            ip("198.51.100.7")
+        );
     }
 }

@@ -27,8 +27,8 @@ use tracing::Instrument;
 
 use crate::Shared;
 use crate::auth::Principal;
-use crate::http::{log, prepare, request_from_json};
-use crate::pipeline::Client;
+use crate::http::{Refusal, log, prepare, request_from_json};
+use crate::pipeline::{Client, GraphqlRequest, Prepared};
 
 const PROTOCOL: &str = "graphql-transport-ws";
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -59,13 +59,13 @@ enum FromClient {
 /// Why we close a socket: the protocol's codes.
 struct Close(u16, Cow<'static, str>);
 
-pub(crate) fn upgrade(
+pub(crate) async fn upgrade(
     shared: Arc<Shared>,
     address: IpAddr,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> HttpResponse {
-    if shared.limiter.request(address).is_err() {
+    if shared.limiter.request(address).await.is_err() {
         return StatusCode::TOO_MANY_REQUESTS.into_response();
     }
     if !may_connect(&headers, &shared.config.cors_origins) {
@@ -257,6 +257,18 @@ impl Connection {
             .map_err(|error| Close(4403, short(format!("Forbidden: {error}"))))
     }
 
+    /// Counts an operation, reads and checks it.
+    async fn admit(&self, payload: Value) -> Result<(GraphqlRequest, Arc<Prepared>), Refusal> {
+        let limiter = &self.shared.limiter;
+        limiter.request(self.address).await?;
+        let request = request_from_json(payload)?;
+        let prepared = prepare(&self.shared, &request)?;
+        limiter
+            .operation(self.address, prepared.root_fields())
+            .await?;
+        Ok((request, prepared))
+    }
+
     async fn start(&mut self, id: String, payload: Value) -> Result<(), Close> {
         let Some(principal) = self.principal.clone() else {
             return Err(Close(4401, "Unauthorized".into()));
@@ -277,15 +289,7 @@ impl Connection {
                 .await;
             return Ok(());
         }
-        let checked = request_from_json(payload).and_then(|request| {
-            self.shared.limiter.request(self.address)?;
-            let prepared = prepare(&self.shared, &request)?;
-            self.shared
-                .limiter
-                .operation(self.address, prepared.root_fields())?;
-            Ok((request, prepared))
-        });
-        let (request, prepared) = match checked {
+        let (request, prepared) = match self.admit(payload).await {
             Ok(checked) => checked,
             Err(refusal) => {
                 self.send_error(&id, refusal.errors).await;

@@ -1,5 +1,6 @@
-//! The shop, end to end: each scenario runs against the whole in one process
-//! and against router and subgraphs as separate processes.
+//! The shop, end to end: each scenario runs against the whole in one process,
+//! against router and subgraphs as separate processes, and against two replicas
+//! of each over PostgreSQL, Redis and NATS.
 //!
 //! `cargo test -p stoa-tests --test shop -- NAME` runs some of them.
 
@@ -14,7 +15,7 @@ mod support;
 use std::sync::{Arc, OnceLock};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use stoa_tests::{Mode, Shop};
+use stoa_tests::{Mode, Shop, servers};
 
 type Shared = Arc<OnceLock<Shop>>;
 
@@ -61,10 +62,13 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // Several shops and their clients share two cores.
     arguments.test_threads.get_or_insert(4);
-    let shops: [(Mode, Shared); 2] = [
+    let mut shops: Vec<(Mode, Shared)> = vec![
         (Mode::One, Shared::default()),
         (Mode::Separate, Shared::default()),
     ];
+    if servers::available() {
+        shops.push((Mode::Real, Shared::default()));
+    }
     let mut trials = shared!(
         shops.clone(),
         accounts::register_sign_in_refresh_and_sign_out,

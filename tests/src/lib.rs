@@ -2,11 +2,18 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`shop`] | starting, killing and restarting a shop, in one process or in five |
+//! | [`shop`] | starting, killing and restarting a shop, in one process or in many |
+//! | [`servers`] | private PostgreSQL, Redis and NATS |
+//! | [`nginx`] | the proxy before replicas |
+//! | [`process`] | processes that cannot outlive us |
 //! | [`client`] | a GraphQL client over HTTP and server-sent events |
 
 pub mod client;
+pub mod nginx;
+pub mod process;
+pub mod servers;
 pub mod shop;
 
 pub use client::{Client, Events};
+pub use servers::Servers;
 pub use shop::{Mode, Shop};

@@ -1,22 +1,30 @@
 //! A running shop: real processes on free ports, over a folder of their own.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
+use crate::nginx;
+use crate::process::{Process, Spec, free_port, tail};
+use crate::servers::Servers;
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+const SERVICES: [&str; 4] = ["users", "products", "orders", "notifications"];
+/// How many processes of each role the real set has.
+pub const REPLICAS: usize = 2;
 pub const PASSWORD: &str = "stoa-demo-password";
 
-/// How the parts are divided into processes.
+/// How the parts are divided into processes, and over which backends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// `stoa up`.
+    /// `stoa up`, everything embedded.
     One,
-    /// `stoa router` and four `stoa subgraph`, over HTTP.
+    /// `stoa router` and four `stoa subgraph` over HTTP, everything embedded.
     Separate,
+    /// Two replicas of each role behind nginx, over PostgreSQL, Redis and NATS.
+    Real,
 }
 
 impl Mode {
@@ -24,6 +32,7 @@ impl Mode {
         match self {
             Self::One => "one",
             Self::Separate => "separate",
+            Self::Real => "real",
         }
     }
 }
@@ -34,20 +43,9 @@ pub struct Shop {
     pub url: String,
     folder: PathBuf,
     settings: Vec<(String, String)>,
+    // In this order: processes end before their servers.
     processes: Mutex<Vec<Process>>,
-}
-
-struct Process {
-    name: String,
-    child: Child,
-    log: PathBuf,
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    servers: Option<Servers>,
 }
 
 /// The binary under test, built once.
@@ -81,13 +79,17 @@ impl Shop {
         let mut shop = Self {
             mode,
             url: String::new(),
-            folder,
             settings: settings
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
             processes: Mutex::default(),
+            servers: (mode == Mode::Real).then(|| Servers::start(&folder.join("servers"))),
+            folder,
         };
+        if let Some(servers) = &shop.servers {
+            shop.settings.extend(servers.settings());
+        }
         shop.boot();
         shop
     }
@@ -95,7 +97,7 @@ impl Shop {
     fn boot(&mut self) {
         match self.mode {
             Mode::One => {
-                let folder = self.folder.join("data").display().to_string();
+                let folder = self.data().display().to_string();
                 let address = self.spawn(
                     "up",
                     &["up", "--listen", "127.0.0.1:0", "--data-dir", &folder],
@@ -104,100 +106,121 @@ impl Shop {
                 self.url = format!("http://{address}");
             }
             Mode::Separate => self.boot_separate(),
+            Mode::Real => self.boot_real(),
         }
         self.wait_ready();
     }
 
-    fn boot_separate(&mut self) {
-        // The demo data is made by a shop in one process, as an operator would.
-        let data = self.folder.join("data").display().to_string();
-        if !Path::new(&data).exists() {
-            self.spawn(
-                "seed",
-                &["up", "--listen", "127.0.0.1:0", "--data-dir", &data],
-                &[],
-            );
-            self.stop("seed");
+    fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// The demo data is made by a shop in one process, as an operator would.
+    fn seed(&self) {
+        if self.data().exists() {
+            return;
         }
-        let mut specs = Vec::new();
-        let mut peers: Vec<(String, String)> = vec![("STOA_DATA_DIR".into(), data.clone())];
-        for name in ["users", "products", "orders", "notifications"] {
+        let data = self.data().display().to_string();
+        self.spawn(
+            "seed",
+            &["up", "--listen", "127.0.0.1:0", "--data-dir", &data],
+            &[],
+        );
+        self.stop("seed");
+    }
+
+    fn boot_separate(&mut self) {
+        self.seed();
+        let mut peers = vec![self.data_setting()];
+        let mut addresses = Vec::new();
+        for name in SERVICES {
             let address = self.spawn(name, &["subgraph", name, "--listen", "127.0.0.1:0"], &peers);
-            peers.push((
-                format!("STOA_{}_URL", name.to_uppercase()),
-                format!("http://{address}"),
-            ));
+            peers.push(peer_setting(name, &address));
+            addresses.push((name, address));
+        }
+        let supergraph = self.compose(&addresses);
+        peers.push(jwks_setting(&addresses[0].1));
+        let listen = "127.0.0.1:0";
+        let arguments = ["router", "--supergraph", &supergraph, "--listen", listen];
+        let address = self.spawn("router", &arguments, &peers);
+        self.url = format!("http://{address}");
+    }
+
+    fn boot_real(&mut self) {
+        self.seed();
+        // What clients and peers speak to: nginx, before the replicas of a role.
+        let fronts: Vec<(&str, String)> = SERVICES
+            .into_iter()
+            .chain(["router"])
+            .map(|name| (name, format!("127.0.0.1:{}", free_port())))
+            .collect();
+        let mut settings = vec![
+            self.data_setting(),
+            ("STOA_TRUSTED_PROXIES".into(), "127.0.0.1".into()),
+            jwks_setting(&fronts[0].1),
+            (
+                "STOA_PRODUCTS_PUBLIC_URL".into(),
+                format!("http://{}", fronts[1].1),
+            ),
+        ];
+        let services = &fronts[..SERVICES.len()];
+        settings.extend(services.iter().map(|(name, at)| peer_setting(name, at)));
+        let supergraph = self.compose(services);
+        let mut backends = Vec::new();
+        for (name, front) in &fronts {
+            let mut replicas = Vec::new();
+            for replica in 1..=REPLICAS {
+                let at = format!("127.0.0.1:{}", free_port());
+                let arguments = match *name {
+                    "router" => ["router", "--supergraph", &supergraph, "--listen", &at].to_vec(),
+                    name => ["subgraph", name, "--listen", &at].to_vec(),
+                };
+                replicas.push(self.spawn(&format!("{name}-{replica}"), &arguments, &settings));
+            }
+            backends.push((front.clone(), replicas));
+        }
+        let proxy = nginx::spec(&self.folder, &backends).start();
+        self.processes.lock().unwrap().push(proxy);
+        self.url = format!("http://{}", fronts[SERVICES.len()].1);
+    }
+
+    fn data_setting(&self) -> (String, String) {
+        ("STOA_DATA_DIR".into(), self.data().display().to_string())
+    }
+
+    fn compose(&self, addresses: &[(&str, String)]) -> String {
+        let supergraph = self.folder.join("supergraph.graphql").display().to_string();
+        let mut compose = Command::new(binary());
+        compose.args(["schema", "compose", "--out", &supergraph]);
+        for (name, address) in addresses {
             let sdl = self.folder.join(format!("{name}.graphql"));
             let printed = Command::new(binary())
                 .args(["schema", "print", name])
                 .output()
                 .expect("stoa schema print");
             std::fs::write(&sdl, printed.stdout).expect("SDL is written");
-            specs.push(format!("{name}={}@http://{address}/graphql", sdl.display()));
-            if name == "users" {
-                let url = format!("http://{address}/.well-known/jwks.json");
-                self.settings.push(("STOA_JWKS_URL".into(), url));
-            }
-        }
-        let supergraph = self.folder.join("supergraph.graphql").display().to_string();
-        let mut compose = Command::new(binary());
-        compose.args(["schema", "compose", "--out", &supergraph]);
-        for spec in &specs {
-            compose.args(["--subgraph", spec]);
+            compose.arg("--subgraph");
+            compose.arg(format!("{name}={}@http://{address}/graphql", sdl.display()));
         }
         assert!(compose.status().expect("stoa schema compose").success());
-        let address = self.spawn(
-            "router",
-            &[
-                "router",
-                "--supergraph",
-                &supergraph,
-                "--listen",
-                "127.0.0.1:0",
-            ],
-            &peers,
-        );
-        self.url = format!("http://{address}");
+        supergraph
     }
 
     /// Starts a process and waits until its log tells where it listens.
     fn spawn(&self, name: &str, arguments: &[&str], extra: &[(String, String)]) -> String {
-        let log = self
-            .folder
-            .join(format!("{name}-{}.log", uuid::Uuid::now_v7()));
-        let file = std::fs::File::create(&log).expect("a log file");
-        let child = Command::new(binary())
-            .args(arguments)
-            .env_clear()
-            .env("STOA_LOG", "info")
-            .envs(self.settings.iter().chain(extra).map(|(k, v)| (k, v)))
-            .stdin(Stdio::null())
-            .stdout(file.try_clone().expect("a second handle"))
-            .stderr(file)
-            .spawn()
-            .expect("the binary starts");
-        let mut process = Process {
+        let mut environment = vec![("STOA_LOG".to_owned(), "info".to_owned())];
+        environment.extend(self.settings.iter().chain(extra).cloned());
+        let spec = Spec {
             name: name.to_owned(),
-            child,
-            log: log.clone(),
+            program: binary().to_owned(),
+            arguments: arguments.iter().map(|a| (*a).to_owned()).collect(),
+            environment,
+            folder: self.folder.clone(),
+            signal: "KILL",
         };
-        let started = Instant::now();
-        loop {
-            let text = std::fs::read_to_string(&log).unwrap_or_default();
-            let ready = text.contains("Stoa is open") || text.contains("is ready");
-            if let Some(address) = ready.then(|| address_in(&text)).flatten() {
-                self.processes.lock().unwrap().push(process);
-                return address;
-            }
-            if let Ok(Some(status)) = process.child.try_wait() {
-                panic!("{name} ended with {status}:\n{text}");
-            }
-            assert!(
-                started.elapsed() < START_TIMEOUT,
-                "{name} does not start:\n{text}"
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let (process, address) = start(&spec);
+        self.processes.lock().unwrap().push(process);
+        address
     }
 
     fn wait_ready(&self) {
@@ -215,37 +238,91 @@ impl Shop {
                 }
                 assert!(
                     started.elapsed() < START_TIMEOUT,
-                    "{} is never ready",
-                    self.url
+                    "{} is never ready\n{}",
+                    self.url,
+                    self.logs()
                 );
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         });
     }
 
-    /// Kills a process at once, as `kill -9` does.
+    /// Kills a process, or a server, at once, as `kill -9` does.
     pub fn kill(&self, name: &str) {
+        if let Some(servers) = &self.servers {
+            servers.kill(name);
+        }
         self.processes
             .lock()
             .unwrap()
-            .retain(|process| process.name != name);
+            .retain(|process| process.spec.name != name);
+    }
+
+    /// Kills a process or a server and starts it again, after a while.
+    pub fn bounce(&self, name: &str, gone_for: Duration) {
+        let spec = self
+            .processes
+            .lock()
+            .unwrap()
+            .iter()
+            .find(|process| process.spec.name == name)
+            .map(|process| process.spec.clone());
+        self.kill(name);
+        std::thread::sleep(gone_for);
+        match (spec, &self.servers) {
+            (Some(spec), _) => {
+                let (process, _) = start(&spec);
+                self.processes.lock().unwrap().push(process);
+            }
+            (None, Some(servers)) => servers.restart(name),
+            (None, None) => panic!("there is no {name}"),
+        }
+    }
+
+    /// The names of all processes of the shop's own binary.
+    pub fn process_names(&self) -> Vec<String> {
+        let processes = self.processes.lock().unwrap();
+        processes
+            .iter()
+            .map(|process| process.spec.name.clone())
+            .filter(|name| name != nginx::NAME)
+            .collect()
+    }
+
+    pub fn servers(&self) -> Option<&Servers> {
+        self.servers.as_ref()
+    }
+
+    /// Runs a command of the binary with the shop's settings; what it prints.
+    pub fn command(&self, arguments: &[&str]) -> String {
+        let output = Command::new(binary())
+            .args(arguments)
+            .env_clear()
+            .envs(self.settings.iter().map(|(k, v)| (k, v)))
+            .env("STOA_DATA_DIR", self.data())
+            .output()
+            .expect("the binary runs");
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Asks a process to end, and waits for it.
     fn stop(&self, name: &str) {
         let mut processes = self.processes.lock().unwrap();
-        for process in processes.iter_mut().filter(|process| process.name == name) {
-            let pid = process.child.id().to_string();
-            let _ = Command::new("kill").args(["-TERM", &pid]).status();
-            let _ = process.child.wait();
+        for process in processes.iter().filter(|process| process.spec.name == name) {
+            process.signal("TERM");
+            process.wait(START_TIMEOUT);
         }
-        processes.retain(|process| process.name != name);
+        processes.retain(|process| process.spec.name != name);
     }
 
     /// Kills everything and starts again over the same data.
     pub fn restart(&mut self) {
         self.processes.lock().unwrap().clear();
-        self.settings.retain(|(name, _)| name != "STOA_JWKS_URL");
         self.boot();
     }
 
@@ -254,8 +331,13 @@ impl Shop {
         let processes = self.processes.lock().unwrap();
         processes
             .iter()
-            .filter_map(|process| std::fs::read_to_string(&process.log).ok())
+            .filter_map(|process| std::fs::read_to_string(process.spec.log()).ok())
             .collect()
+    }
+
+    /// Where logs and data are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// An anonymous client.
@@ -274,15 +356,57 @@ impl Shop {
 impl Drop for Shop {
     fn drop(&mut self) {
         self.processes.lock().unwrap().clear();
+        self.servers = None;
         if std::env::var_os("STOA_TEST_KEEP").is_none() {
             let _ = std::fs::remove_dir_all(&self.folder);
         }
     }
 }
 
+/// Starts a process of our binary; also where it listens.
+fn start(spec: &Spec) -> (Process, String) {
+    let before = std::fs::metadata(spec.log()).map_or(0, |file| file.len());
+    let process = spec.start();
+    let started = Instant::now();
+    loop {
+        let log = std::fs::read(spec.log()).unwrap_or_default();
+        let new = usize::try_from(before).unwrap_or(0).min(log.len());
+        let text = String::from_utf8_lossy(&log[new..]);
+        let ready = text.contains("Stoa is open") || text.contains("is ready");
+        if let Some(address) = ready.then(|| address_in(&text)).flatten() {
+            return (process, address);
+        }
+        assert!(
+            process.is_running() && started.elapsed() < START_TIMEOUT,
+            "{} does not start:\n{}",
+            spec.name,
+            tail(&spec.log())
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn peer_setting(name: &str, address: &str) -> (String, String) {
+    (
+        format!("STOA_{}_URL", name.to_uppercase()),
+        format!("http://{address}"),
+    )
+}
+
+fn jwks_setting(users: &str) -> (String, String) {
+    (
+        "STOA_JWKS_URL".to_owned(),
+        format!("http://{users}/.well-known/jwks.json"),
+    )
+}
+
+/// The address on the line that says it listens.
 fn address_in(text: &str) -> Option<String> {
-    let at = text.find("127.0.0.1:")?;
-    let port: String = text[at + 10..]
+    let line = text
+        .lines()
+        .find(|line| line.contains("is ready") || line.contains("Playground"))?;
+    let at = line.find("127.0.0.1:")?;
+    let port: String = line[at + 10..]
         .chars()
         .take_while(char::is_ascii_digit)
         .collect();

@@ -7,6 +7,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+
+/// How long the bus keeps messages. A cursor older than that has expired.
+pub const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long the bus is sure to recognise a message id that it has seen.
+pub const DEDUPLICATION_WINDOW: Duration = Duration::from_secs(2 * 60);
+/// How long a consumer may be silent about a message before another process
+/// gets it.
+pub const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(5);
+/// The most dead letters that are kept; the oldest go first.
+pub const MAX_DEAD_LETTERS: u64 = 100_000;
 
 /// A message on the bus.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +36,8 @@ pub struct Publish {
     pub message_id: String,
     /// The sequence of the last message of this subject, 0 for none: if it is
     /// another, somebody else published meanwhile and nothing is stored.
-    pub expected_last: u64,
+    /// `None` publishes whatever came before.
+    pub expected_last: Option<u64>,
     pub payload: String,
 }
 
@@ -54,6 +66,20 @@ pub enum BusError {
     Conflict { last: u64 },
     #[error("the event bus is unavailable: {0}")]
     Unavailable(String),
+    #[error("the event bus cannot be used: {0}")]
+    Misconfigured(String),
+}
+
+/// A message that a consumer could not handle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    pub consumer: String,
+    /// Its sequence and subject in the stream.
+    pub sequence: u64,
+    pub subject: String,
+    pub payload: String,
+    /// What went wrong, the last time.
+    pub error: String,
 }
 
 /// A durable log of messages.
@@ -67,8 +93,8 @@ pub trait Bus: Send + Sync {
     /// At most `limit` messages that match a filter, past a sequence, oldest first.
     async fn read(&self, filter: &str, after: u64, limit: u64) -> Result<Vec<Message>, BusError>;
 
-    /// The messages that match a filter, past a sequence, without end and
-    /// without a gap; each process that calls this gets all of them.
+    /// The messages that match a filter, past a sequence, without a gap; each
+    /// process that calls this gets all of them. It ends when the bus is lost.
     async fn follow(
         &self,
         filter: &str,
@@ -76,80 +102,70 @@ pub trait Bus: Send + Sync {
     ) -> Result<BoxStream<'static, Message>, BusError>;
 
     /// A durable consumer, made at its first use: its position outlives us.
+    /// Several processes may share one: each message is with one of them at a
+    /// time, and the next one comes when it is acknowledged.
     async fn consumer(&self, name: &str, filter: &str) -> Result<Box<dyn Consumer>, BusError>;
 
     async fn info(&self) -> Result<StreamInfo, BusError>;
+
+    /// Lays a message aside, once, however often this is called.
+    async fn bury(&self, dead: &DeadLetter) -> Result<(), BusError>;
+
+    /// Dead letters with their ids, the oldest first.
+    async fn dead_letters(&self, limit: u64) -> Result<Vec<(u64, DeadLetter)>, BusError>;
+
+    /// Forgets a dead letter.
+    async fn dead_letter_remove(&self, id: u64) -> Result<(), BusError>;
+}
+
+/// A message on its way to a consumer.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    pub message: Message,
+    /// 1 at first; higher if an earlier consumer ended without an answer.
+    pub attempt: u64,
 }
 
 /// Takes messages one after another; each comes again until it is acknowledged.
 #[async_trait]
 pub trait Consumer: Send {
     /// Waits for the next message.
-    async fn next(&mut self) -> Result<Message, BusError>;
+    async fn next(&mut self) -> Result<Delivery, BusError>;
 
-    /// Done with it: it will not come again.
-    async fn acknowledge(&mut self, message: &Message) -> Result<(), BusError>;
+    /// Says that the last message is still being worked on, which is to be
+    /// said more often than [`ACKNOWLEDGE_WITHIN`].
+    async fn keep(&mut self) -> Result<(), BusError>;
+
+    /// Done with the last message: it will not come again.
+    async fn acknowledge(&mut self) -> Result<(), BusError>;
 }
 
-/// Handles a consumer's messages for ever, one at a time. One that fails comes
-/// again after a pause that grows to half a minute.
-pub async fn consume<F, W, E>(bus: Arc<dyn Bus>, name: &str, filter: &str, handle: F)
-where
-    F: Fn(Message) -> W,
-    W: Future<Output = Result<(), E>>,
-    E: std::fmt::Display,
-{
-    let mut pause = Backoff::default();
-    loop {
-        let mut consumer = match bus.consumer(name, filter).await {
-            Ok(consumer) => consumer,
-            Err(error) => {
-                tracing::warn!(consumer = name, %error, "waiting for the event bus");
-                pause.wait().await;
-                continue;
-            }
-        };
-        loop {
-            let message = match consumer.next().await {
-                Ok(message) => message,
-                Err(error) => {
-                    tracing::warn!(consumer = name, %error, "lost the event bus");
-                    break;
-                }
-            };
-            if let Err(error) = handle(message.clone()).await {
-                tracing::error!(
-                    consumer = name,
-                    sequence = message.sequence,
-                    subject = %message.subject,
-                    %error,
-                    "an event could not be handled and will come again"
-                );
-                break;
-            }
-            if let Err(error) = consumer.acknowledge(&message).await {
-                tracing::warn!(consumer = name, %error, "an acknowledgement was lost");
-                break;
-            }
-            pause = Backoff::default();
-        }
-        pause.wait().await;
-    }
+/// The subject on which a dead letter comes back to its consumer alone.
+fn replay_subject(consumer: &str, subject: &str) -> String {
+    format!("{REPLAY_PREFIX}.{consumer}.{subject}")
 }
 
-/// A pause that doubles from 50 ms to half a minute.
-#[derive(Debug)]
-pub struct Backoff(Duration);
+/// What the subjects of replayed dead letters begin with.
+pub const REPLAY_PREFIX: &str = "stoa-replay";
 
-impl Default for Backoff {
-    fn default() -> Self {
-        Self(Duration::from_millis(50))
-    }
+/// The filter of a consumer's replayed dead letters.
+pub(crate) fn replay_filter(consumer: &str) -> String {
+    replay_subject(consumer, ">")
 }
 
-impl Backoff {
-    pub async fn wait(&mut self) {
-        tokio::time::sleep(self.0).await;
-        self.0 = (self.0 * 2).min(Duration::from_secs(30));
-    }
+/// Gives a dead letter to its consumer once more. A crash in between leaves it
+/// listed; consumers recognise what they have handled.
+///
+/// # Errors
+/// If the bus fails.
+pub async fn replay(bus: &dyn Bus, id: u64, dead: &DeadLetter) -> Result<(), BusError> {
+    let stream = bus.info().await?.identity;
+    bus.publish(Publish {
+        subject: replay_subject(&dead.consumer, &dead.subject),
+        message_id: format!("replay-{stream}-{id}"),
+        expected_last: None,
+        payload: dead.payload.clone(),
+    })
+    .await?;
+    bus.dead_letter_remove(id).await
 }

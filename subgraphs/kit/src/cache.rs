@@ -1,65 +1,223 @@
-//! A cache of JSON values with a time to live each, in memory. It holds what
-//! may be a little old; stock never is, and is never in it.
+//! A cache of JSON values, in memory or in Redis. It holds what may be a little
+//! old; stock never is, and is never in it.
+//!
+//! Values stand in regions. A region is invalidated as a whole, by a new
+//! generation: whatever was looked up before a change is stored under the old
+//! generation, where nobody will find it.
 
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use redis::AsyncCommands;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::redis::Redis;
+
 const CAPACITY: u64 = 10_000;
 
-/// Shared by all clones.
+/// Where values are kept. Shared by all clones.
 #[derive(Clone)]
-pub struct Cache {
-    entries: moka::sync::Cache<String, Entry>,
-    removals: Arc<AtomicU64>,
+pub enum Cache {
+    Memory(moka::sync::Cache<String, Entry>),
+    Redis(Redis),
 }
 
+/// A value in memory, and until when it is good.
 #[derive(Clone)]
-struct Entry {
+pub struct Entry {
     value: Arc<str>,
     until: Instant,
 }
 
-impl Default for Cache {
-    fn default() -> Self {
-        Self {
-            entries: moka::sync::Cache::new(CAPACITY),
-            removals: Arc::default(),
+impl Cache {
+    pub fn memory() -> Self {
+        Self::Memory(moka::sync::Cache::new(CAPACITY))
+    }
+
+    /// Values of one kind, with one time to live.
+    pub fn region(&self, name: &'static str, ttl: Duration) -> Region {
+        Region {
+            cache: self.clone(),
+            name,
+            ttl,
+            generation: Arc::default(),
+            unsaid: Arc::default(),
         }
     }
 }
 
-impl Cache {
-    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
-        let entry = self.entries.get(key)?;
-        if entry.until < Instant::now() {
-            self.entries.invalidate(key);
-            return None;
+/// Values of one kind. Shared by all clones.
+#[derive(Clone)]
+pub struct Region {
+    cache: Cache,
+    name: &'static str,
+    ttl: Duration,
+    /// In memory; in Redis it is a key.
+    generation: Arc<AtomicU64>,
+    /// A change that Redis has not been told of.
+    unsaid: Arc<AtomicBool>,
+}
+
+impl Region {
+    /// Answers values by key, loading those that are not there. Where the cache
+    /// is away, everything is loaded.
+    ///
+    /// # Errors
+    /// Those of `load`.
+    pub async fn fetch_many<K, V, E>(
+        &self,
+        keys: &[K],
+        load: impl AsyncFnOnce(&[K]) -> Result<HashMap<K, V>, E>,
+    ) -> Result<HashMap<K, V>, E>
+    where
+        K: Hash + Eq + Clone + AsRef<str>,
+        V: Serialize + DeserializeOwned,
+    {
+        let Some(generation) = self.generation().await else {
+            return load(keys).await;
+        };
+        let names: Vec<String> = keys
+            .iter()
+            .map(|key| format!("stoa:{}:{generation}:{}", self.name, key.as_ref()))
+            .collect();
+        let mut found = HashMap::new();
+        let mut missing = Vec::new();
+        for (key, value) in keys.iter().zip(self.get(&names).await) {
+            match value.and_then(|json| serde_json::from_str(&json).ok()) {
+                Some(value) => {
+                    found.insert(key.clone(), value);
+                }
+                None => missing.push(key.clone()),
+            }
         }
-        serde_json::from_str(&entry.value).ok()
+        if missing.is_empty() {
+            return Ok(found);
+        }
+        let loaded = load(&missing).await?;
+        let entries: Vec<(&String, String)> = keys
+            .iter()
+            .zip(&names)
+            .filter_map(|(key, name)| {
+                let value = loaded.get(key)?;
+                Some((name, serde_json::to_string(value).ok()?))
+            })
+            .collect();
+        self.put(&entries).await;
+        found.extend(loaded);
+        Ok(found)
     }
 
-    pub fn put<T: Serialize>(&self, key: &str, value: &T, ttl: Duration) {
-        if let Ok(json) = serde_json::to_string(value) {
-            let entry = Entry {
-                value: json.into(),
-                until: Instant::now() + ttl,
-            };
-            self.entries.insert(key.to_owned(), entry);
+    /// Answers one value, loading it if it is not there.
+    ///
+    /// # Errors
+    /// Those of `load`.
+    pub async fn fetch<V, E>(
+        &self,
+        key: &str,
+        load: impl AsyncFnOnce() -> Result<V, E>,
+    ) -> Result<V, E>
+    where
+        V: Serialize + DeserializeOwned,
+    {
+        let Some(generation) = self.generation().await else {
+            return load().await;
+        };
+        let name = format!("stoa:{}:{generation}:{key}", self.name);
+        let cached = self.get(std::slice::from_ref(&name)).await.pop().flatten();
+        if let Some(value) = cached.and_then(|json| serde_json::from_str(&json).ok()) {
+            return Ok(value);
+        }
+        let value = load().await?;
+        if let Ok(json) = serde_json::to_string(&value) {
+            self.put(&[(&name, json)]).await;
+        }
+        Ok(value)
+    }
+
+    /// Forgets everything, after a change that was committed.
+    pub async fn invalidate(&self) {
+        match &self.cache {
+            Cache::Memory(_) => {
+                self.generation.fetch_add(1, Ordering::SeqCst);
+            }
+            Cache::Redis(_) => {
+                self.unsaid.store(true, Ordering::SeqCst);
+                self.generation().await;
+            }
         }
     }
 
-    pub fn remove(&self, key: &str) {
-        self.removals.fetch_add(1, Ordering::SeqCst);
-        self.entries.invalidate(key);
+    fn generation_key(&self) -> String {
+        format!("stoa:{}:generation", self.name)
     }
 
-    /// Changes with each removal: whoever reads it before a slow look-up can
-    /// tell whether what they found is already old.
-    pub fn generation(&self) -> u64 {
-        self.removals.load(Ordering::SeqCst)
+    /// `None` while the cache is away.
+    async fn generation(&self) -> Option<u64> {
+        let Cache::Redis(redis) = &self.cache else {
+            return Some(self.generation.load(Ordering::SeqCst));
+        };
+        let key = self.generation_key();
+        // What Redis did not hear of a change before it hears now.
+        if self.unsaid.swap(false, Ordering::SeqCst) {
+            let told = redis
+                .run(async |mut connection| connection.incr(&key, 1_u64).await)
+                .await;
+            if told.is_none() {
+                self.unsaid.store(true, Ordering::SeqCst);
+            }
+            return told;
+        }
+        redis
+            .run(async |mut connection| connection.get::<_, Option<u64>>(&key).await)
+            .await
+            .map(Option::unwrap_or_default)
+    }
+
+    async fn get(&self, names: &[String]) -> Vec<Option<Arc<str>>> {
+        match &self.cache {
+            Cache::Memory(entries) => names
+                .iter()
+                .map(|name| {
+                    let entry = entries.get(name)?;
+                    (entry.until > Instant::now()).then_some(entry.value)
+                })
+                .collect(),
+            Cache::Redis(redis) => redis
+                .run(async |mut connection| connection.mget::<_, Vec<Option<String>>>(names).await)
+                .await
+                .map(|values| values.into_iter().map(|v| v.map(Into::into)).collect())
+                .unwrap_or_else(|| vec![None; names.len()]),
+        }
+    }
+
+    async fn put(&self, entries: &[(&String, String)]) {
+        if entries.is_empty() {
+            return;
+        }
+        match &self.cache {
+            Cache::Memory(kept) => {
+                let until = Instant::now() + self.ttl;
+                for (name, value) in entries {
+                    let entry = Entry {
+                        value: value.as_str().into(),
+                        until,
+                    };
+                    kept.insert((*name).clone(), entry);
+                }
+            }
+            Cache::Redis(redis) => {
+                let mut pipe = redis::pipe();
+                for (name, value) in entries {
+                    pipe.set_ex(*name, value, self.ttl.as_secs()).ignore();
+                }
+                redis
+                    .run(async |mut connection| pipe.query_async::<()>(&mut connection).await)
+                    .await;
+            }
+        }
     }
 }

@@ -3,17 +3,33 @@
 
 use std::time::Duration;
 
+use sea_orm::sqlx;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
-    ConnectOptions, Database as SeaDatabase, DatabaseConnection, DatabaseTransaction, DbErr,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    ConnectOptions, ConnectionTrait, Database as SeaDatabase, DatabaseConnection,
+    DatabaseTransaction, DbErr, RuntimeErr, SqliteTransactionMode, TransactionOptions,
+    TransactionTrait,
 };
 use sea_orm_migration::MigratorTrait;
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(15);
 const READERS: u32 = 4;
-const POSTGRES_CONNECTIONS: u32 = 10;
+/// PostgreSQL waits this long for a lock.
+const LOCK_TIMEOUT: &str = "5s";
+const IDLE_TRANSACTION_TIMEOUT: &str = "30s";
+
+/// What a PostgreSQL pool may hold.
+#[derive(Debug, Clone)]
+pub struct PoolOptions {
+    pub connections: u32,
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        Self { connections: 10 }
+    }
+}
 
 /// A service's database.
 #[derive(Debug, Clone)]
@@ -24,11 +40,13 @@ pub struct Database {
 
 impl Database {
     /// Connects to `sqlite://PATH` or `postgres://...`, making an SQLite file
-    /// that is not there.
+    /// that is not there. A PostgreSQL URL takes libpq's TLS parameters:
+    /// `sslmode` (`prefer` by default; `verify-full` is the safe one),
+    /// `sslrootcert`, `sslcert` and `sslkey`.
     ///
     /// # Errors
     /// If the URL names neither, or the database cannot be opened.
-    pub async fn connect(url: &str) -> Result<Self, DbErr> {
+    pub async fn connect(url: &str, pool: &PoolOptions) -> Result<Self, DbErr> {
         if url.starts_with("sqlite:") {
             // One writer: SQLite allows no more, and waiting for a turn in our
             // own queue is fair where its busy handler is not.
@@ -38,10 +56,20 @@ impl Database {
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
             let mut options = ConnectOptions::new(url);
             options
-                .max_connections(POSTGRES_CONNECTIONS)
+                .max_connections(pool.connections)
+                .connect_timeout(ACQUIRE_TIMEOUT)
                 .acquire_timeout(ACQUIRE_TIMEOUT)
                 .statement_timeout(STATEMENT_TIMEOUT)
-                .sqlx_logging(false);
+                .sqlx_logging(false)
+                .map_sqlx_postgres_opts(|options| {
+                    options.application_name("stoa").options([
+                        ("lock_timeout", LOCK_TIMEOUT),
+                        (
+                            "idle_in_transaction_session_timeout",
+                            IDLE_TRANSACTION_TIMEOUT,
+                        ),
+                    ])
+                });
             let connection = SeaDatabase::connect(options).await?;
             Ok(Self {
                 read: connection.clone(),
@@ -100,7 +128,44 @@ impl Database {
     }
 }
 
-use sea_orm::ConnectionTrait;
+/// Whether a database is away, rather than refusing what it was asked: waiting
+/// may help.
+pub fn is_unavailable(error: &DbErr) -> bool {
+    let (DbErr::Conn(cause) | DbErr::Exec(cause) | DbErr::Query(cause)) = error else {
+        return matches!(error, DbErr::ConnectionAcquire(_));
+    };
+    let RuntimeErr::SqlxError(cause) = cause else {
+        return false;
+    };
+    match &**cause {
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::Protocol(_) => true,
+        // SQLSTATE: 08 connection, 53 resources, 57P operator intervention (a
+        // server that starts or stops), 25P03 an idle transaction was ended,
+        // 40 serialisation and deadlock, 55P03 a lock was not to be had.
+        sqlx::Error::Database(refusal) => refusal.code().is_some_and(|code| {
+            ["08", "53", "57P", "25P03", "40", "55P03"]
+                .iter()
+                .any(|class| code.starts_with(class))
+        }),
+        _ => false,
+    }
+}
+
+/// Whether a database that cannot be opened may come by waiting: it is away,
+/// or is only about to be made.
+pub fn may_come(error: &DbErr) -> bool {
+    const NO_SUCH_DATABASE: &str = "3D000";
+    let missing = matches!(
+        error,
+        DbErr::Conn(RuntimeErr::SqlxError(cause))
+            if matches!(&**cause, sqlx::Error::Database(refusal) if refusal.code().as_deref() == Some(NO_SUCH_DATABASE))
+    );
+    missing || is_unavailable(error)
+}
 
 fn sqlite(url: &str, connections: u32) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);

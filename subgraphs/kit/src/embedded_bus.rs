@@ -1,6 +1,7 @@
 //! The bus in an SQLite file. Several processes may share the file: each hears
 //! of its own messages at once and of the others' within a tenth of a second.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,17 +11,27 @@ use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement, Value};
 use stoa_schema::events::subject_matches;
 use tokio::sync::watch;
 
-use crate::bus::{Bus, BusError, Consumer, Message, Publish, Published, StreamInfo};
+use crate::bus::{
+    ACKNOWLEDGE_WITHIN, Bus, BusError, Consumer, DeadLetter, Delivery, MAX_DEAD_LETTERS, Message,
+    Publish, Published, RETENTION, StreamInfo,
+};
+use crate::clock::{Clock, micros};
 use crate::database::Database;
 
 const POLL: Duration = Duration::from_millis(100);
 const BATCH: u64 = 256;
+const TRIM_EVERY: Duration = Duration::from_secs(3600);
+
+/// The last sequence ever given, whether its message is still there or not.
+const LAST: &str =
+    "SELECT coalesce(max(seq), 0) AS last FROM sqlite_sequence WHERE name = 'bus_message'";
 
 /// A durable log in one SQLite database.
 #[derive(Clone)]
 pub struct EmbeddedBus {
     database: Database,
     identity: Arc<str>,
+    clock: Clock,
     /// The last sequence known to this process.
     last: watch::Sender<u64>,
 }
@@ -30,7 +41,7 @@ impl EmbeddedBus {
     ///
     /// # Errors
     /// If the database cannot be read.
-    pub async fn open(database: Database) -> Result<Self, BusError> {
+    pub async fn open(database: Database, clock: Clock) -> Result<Self, BusError> {
         let fresh = uuid::Uuid::new_v4().to_string();
         let txn = database.begin().await.map_err(unavailable)?;
         txn.execute_raw(sql(
@@ -50,29 +61,56 @@ impl EmbeddedBus {
         let bus = Self {
             database,
             identity: identity.into(),
+            clock,
             last: watch::Sender::new(0),
         };
         bus.refresh().await?;
         Ok(bus)
     }
 
-    /// Notices what other processes publish; runs until it is dropped.
-    pub async fn watch_others(&self) {
-        loop {
-            tokio::time::sleep(POLL).await;
-            if let Err(error) = self.refresh().await {
-                tracing::warn!(%error, "cannot read the event bus");
+    /// Notices what other processes publish, and forgets what is old; runs
+    /// until it is dropped.
+    pub async fn run(&self) {
+        let watch = async {
+            loop {
+                tokio::time::sleep(POLL).await;
+                if let Err(error) = self.refresh().await {
+                    tracing::warn!(%error, "cannot read the event bus");
+                }
             }
-        }
+        };
+        let trim = async {
+            loop {
+                if let Err(error) = self.trim().await {
+                    tracing::warn!(%error, "cannot trim the event bus");
+                }
+                tokio::time::sleep(TRIM_EVERY).await;
+            }
+        };
+        tokio::join!(watch, trim);
+    }
+
+    /// Deletes the messages that are older than the retention.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn trim(&self) -> Result<(), BusError> {
+        let before = self.clock.now() - micros(RETENTION);
+        self.write(sql(
+            "DELETE FROM bus_message WHERE created_at < $1",
+            [before.into()],
+        ))
+        .await
+    }
+
+    async fn write(&self, statement: Statement) -> Result<(), BusError> {
+        let txn = self.database.begin().await.map_err(unavailable)?;
+        txn.execute_raw(statement).await.map_err(unavailable)?;
+        txn.commit().await.map_err(unavailable)
     }
 
     async fn refresh(&self) -> Result<(), BusError> {
-        let last: Option<i64> = one(
-            &self.database,
-            sql("SELECT max(sequence) AS last FROM bus_message", []),
-            "last",
-        )
-        .await?;
+        let last: Option<i64> = one(&self.database, sql(LAST, []), "last").await?;
         self.saw(last.unwrap_or(0).unsigned_abs());
         Ok(())
     }
@@ -103,24 +141,27 @@ impl Bus for EmbeddedBus {
                 duplicate: true,
             });
         }
-        let last = txn
-            .query_one_raw(sql(
-                "SELECT coalesce(max(sequence), 0) AS last FROM bus_message WHERE subject = $1",
-                [message.subject.clone().into()],
-            ))
-            .await
-            .map_err(unavailable)?
-            .map_or(Ok(0), |row| sequence(&row, "last"))?;
-        if last != message.expected_last {
-            return Err(BusError::Conflict { last });
+        if let Some(expected) = message.expected_last {
+            let last = txn
+                .query_one_raw(sql(
+                    "SELECT coalesce(max(sequence), 0) AS last FROM bus_message WHERE subject = $1",
+                    [message.subject.clone().into()],
+                ))
+                .await
+                .map_err(unavailable)?
+                .map_or(Ok(0), |row| sequence(&row, "last"))?;
+            if last != expected {
+                return Err(BusError::Conflict { last });
+            }
         }
         let row = txn
             .query_one_raw(sql(
-                "INSERT INTO bus_message (subject, message_id, payload) VALUES ($1, $2, $3) RETURNING sequence",
+                "INSERT INTO bus_message (subject, message_id, payload, created_at) VALUES ($1, $2, $3, $4) RETURNING sequence",
                 [
                     message.subject.into(),
                     message.message_id.into(),
                     message.payload.into(),
+                    self.clock.now().into(),
                 ],
             ))
             .await
@@ -209,14 +250,11 @@ impl Bus for EmbeddedBus {
     }
 
     async fn consumer(&self, name: &str, filter: &str) -> Result<Box<dyn Consumer>, BusError> {
-        let txn = self.database.begin().await.map_err(unavailable)?;
-        txn.execute_raw(sql(
-            "INSERT INTO bus_consumer (name, acknowledged) VALUES ($1, 0) ON CONFLICT (name) DO NOTHING",
+        self.write(sql(
+            "INSERT INTO bus_consumer (name, acknowledged, attempts, holder, held_until) VALUES ($1, 0, 0, '', 0) ON CONFLICT (name) DO NOTHING",
             [name.into()],
         ))
-        .await
-        .map_err(unavailable)?;
-        txn.commit().await.map_err(unavailable)?;
+        .await?;
         let acknowledged: Option<i64> = one(
             &self.database,
             sql(
@@ -228,7 +266,10 @@ impl Bus for EmbeddedBus {
         .await?;
         Ok(Box::new(EmbeddedConsumer {
             name: name.to_owned(),
-            waiting: Vec::new(),
+            holder: uuid::Uuid::new_v4().to_string(),
+            held: None,
+            waiting: VecDeque::new(),
+            last: 0,
             tail: Tail {
                 bus: self.clone(),
                 known: self.last.subscribe(),
@@ -239,21 +280,70 @@ impl Bus for EmbeddedBus {
     }
 
     async fn info(&self) -> Result<StreamInfo, BusError> {
-        let row = self
-            .database
-            .read()
-            .query_one_raw(sql(
-                "SELECT coalesce(max(sequence), 0) AS last, coalesce(min(sequence), 1) AS first FROM bus_message",
-                [],
-            ))
-            .await
-            .map_err(unavailable)?
-            .ok_or_else(|| BusError::Unavailable("no answer".to_owned()))?;
+        let last: Option<i64> = one(&self.database, sql(LAST, []), "last").await?;
+        let last = last.unwrap_or(0).unsigned_abs();
+        let first: Option<i64> = one(
+            &self.database,
+            sql("SELECT min(sequence) AS first FROM bus_message", []),
+            "first",
+        )
+        .await?;
         Ok(StreamInfo {
             identity: self.identity.to_string(),
-            first: sequence(&row, "first")?,
-            last: sequence(&row, "last")?,
+            first: first.map_or(last + 1, i64::unsigned_abs),
+            last,
         })
+    }
+
+    async fn bury(&self, dead: &DeadLetter) -> Result<(), BusError> {
+        let letter = serde_json::to_string(dead)
+            .map_err(|error| BusError::Unavailable(error.to_string()))?;
+        let txn = self.database.begin().await.map_err(unavailable)?;
+        txn.execute_raw(sql(
+            "INSERT INTO bus_dead_letter (consumer, sequence, letter) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+            [
+                dead.consumer.clone().into(),
+                signed(dead.sequence).into(),
+                letter.into(),
+            ],
+        ))
+        .await
+        .map_err(unavailable)?;
+        txn.execute_raw(sql(
+            "DELETE FROM bus_dead_letter WHERE id <= (SELECT max(id) FROM bus_dead_letter) - $1",
+            [signed(MAX_DEAD_LETTERS).into()],
+        ))
+        .await
+        .map_err(unavailable)?;
+        txn.commit().await.map_err(unavailable)
+    }
+
+    async fn dead_letters(&self, limit: u64) -> Result<Vec<(u64, DeadLetter)>, BusError> {
+        let rows = self
+            .database
+            .read()
+            .query_all_raw(sql(
+                "SELECT id, letter FROM bus_dead_letter ORDER BY id LIMIT $1",
+                [signed(limit).into()],
+            ))
+            .await
+            .map_err(unavailable)?;
+        rows.iter()
+            .map(|row| {
+                let letter: String = row.try_get("", "letter").map_err(unavailable)?;
+                let letter = serde_json::from_str(&letter)
+                    .map_err(|error| BusError::Unavailable(error.to_string()))?;
+                Ok((sequence(row, "id")?, letter))
+            })
+            .collect()
+    }
+
+    async fn dead_letter_remove(&self, id: u64) -> Result<(), BusError> {
+        self.write(sql(
+            "DELETE FROM bus_dead_letter WHERE id = $1",
+            [signed(id).into()],
+        ))
+        .await
     }
 }
 
@@ -296,38 +386,126 @@ impl Tail {
     }
 }
 
+/// One of the processes that share a consumer. Whoever hands out a message
+/// holds the consumer until it is acknowledged, or falls silent.
 struct EmbeddedConsumer {
     name: String,
-    /// Read but not handed out yet, newest first.
-    waiting: Vec<Message>,
+    /// Tells us from the others.
+    holder: String,
+    /// How often the next message was handed out, while we hold the consumer.
+    held: Option<u64>,
+    /// Read but not handed out yet.
+    waiting: VecDeque<Message>,
+    /// The sequence last handed out.
+    last: u64,
     tail: Tail,
+}
+
+impl EmbeddedConsumer {
+    /// Takes hold of the consumer; `None` while another process has it.
+    async fn hold(&mut self) -> Result<Option<u64>, BusError> {
+        let bus = &self.tail.bus;
+        let now = bus.clock.now();
+        let txn = bus.database.begin().await.map_err(unavailable)?;
+        let row = txn
+            .query_one_raw(sql(
+                "UPDATE bus_consumer SET holder = $2, held_until = $3, attempts = attempts + 1 WHERE name = $1 AND (holder = $2 OR held_until < $4) RETURNING acknowledged, attempts",
+                [
+                    self.name.clone().into(),
+                    self.holder.clone().into(),
+                    (now + micros(ACKNOWLEDGE_WITHIN)).into(),
+                    now.into(),
+                ],
+            ))
+            .await
+            .map_err(unavailable)?;
+        txn.commit().await.map_err(unavailable)?;
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        // Others may have come further meanwhile.
+        let acknowledged = sequence(&row, "acknowledged")?;
+        self.waiting
+            .retain(|message| message.sequence > acknowledged);
+        self.tail.after = self.tail.after.max(acknowledged);
+        Ok(Some(sequence(&row, "attempts")?))
+    }
+
+    async fn release(&mut self) -> Result<(), BusError> {
+        self.held = None;
+        let statement = sql(
+            "UPDATE bus_consumer SET attempts = 0, held_until = 0 WHERE name = $1 AND holder = $2",
+            [self.name.clone().into(), self.holder.clone().into()],
+        );
+        self.tail.bus.write(statement).await
+    }
 }
 
 #[async_trait]
 impl Consumer for EmbeddedConsumer {
-    async fn next(&mut self) -> Result<Message, BusError> {
+    async fn next(&mut self) -> Result<Delivery, BusError> {
         loop {
-            if let Some(message) = self.waiting.pop() {
-                return Ok(message);
+            if self.waiting.is_empty() {
+                self.waiting = self.tail.next_batch().await.into();
             }
-            self.waiting = self.tail.next_batch().await;
-            self.waiting.reverse();
+            if self.held.is_none() {
+                self.held = self.hold().await?;
+            }
+            match (self.held, self.waiting.pop_front()) {
+                (Some(attempt), Some(message)) => {
+                    self.last = message.sequence;
+                    return Ok(Delivery { message, attempt });
+                }
+                // Others have handled it all: there is nothing to hold.
+                (Some(_), None) => self.release().await?,
+                (None, waiting) => {
+                    if let Some(message) = waiting {
+                        self.waiting.push_front(message);
+                    }
+                    tokio::time::sleep(POLL).await;
+                }
+            }
         }
     }
 
-    async fn acknowledge(&mut self, message: &Message) -> Result<(), BusError> {
-        let txn = self.tail.bus.database.begin().await.map_err(unavailable)?;
-        txn.execute_raw(sql(
-            "UPDATE bus_consumer SET acknowledged = $2 WHERE name = $1 AND acknowledged < $2",
+    async fn keep(&mut self) -> Result<(), BusError> {
+        let until = self.tail.bus.clock.now() + micros(ACKNOWLEDGE_WITHIN);
+        let statement = sql(
+            "UPDATE bus_consumer SET held_until = $3 WHERE name = $1 AND holder = $2",
             [
                 self.name.clone().into(),
-                i64::try_from(message.sequence).unwrap_or(i64::MAX).into(),
+                self.holder.clone().into(),
+                until.into(),
             ],
-        ))
-        .await
-        .map_err(unavailable)?;
-        txn.commit().await.map_err(unavailable)
+        );
+        self.tail.bus.write(statement).await
     }
+
+    async fn acknowledge(&mut self) -> Result<(), BusError> {
+        // With more at hand we keep hold of it, and are at the next message.
+        let more = !self.waiting.is_empty();
+        let until = if more {
+            self.tail.bus.clock.now() + micros(ACKNOWLEDGE_WITHIN)
+        } else {
+            0
+        };
+        self.held = more.then_some(1);
+        let statement = sql(
+            "UPDATE bus_consumer SET acknowledged = max(acknowledged, $3), attempts = $4, held_until = $5 WHERE name = $1 AND holder = $2",
+            [
+                self.name.clone().into(),
+                self.holder.clone().into(),
+                signed(self.last).into(),
+                i64::from(more).into(),
+                until.into(),
+            ],
+        );
+        self.tail.bus.write(statement).await
+    }
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 fn sql<const N: usize>(text: &str, values: [Value; N]) -> Statement {

@@ -40,13 +40,16 @@ pub const FORBIDDEN: &str = "FORBIDDEN";
 pub const UNAVAILABLE: &str = "UNAVAILABLE";
 
 /// A domain error as GraphQL answers it.
-pub fn fault<E: Coded>(error: E) -> async_graphql::Error {
+pub fn fault<E: Coded + std::fmt::Debug>(error: E) -> async_graphql::Error {
     let code = error.code();
     let message = if error.is_internal() {
         tracing::error!(%error, "internal error");
         "something went wrong on our side; the correlation id of this answer helps us find it"
             .to_owned()
     } else {
+        if code == UNAVAILABLE {
+            tracing::warn!(?error, "refused for now");
+        }
         error.to_string()
     };
     coded(code, message)

@@ -4,9 +4,13 @@
 //! |---|---|
 //! | [`settings`] | environment variables, read with errors that say what to do; development and production |
 //! | [`secret`] | secrets from the environment or a file; made on first run in development |
-//! | [`telemetry`] | structured logs and correlation ids |
+//! | [`telemetry`] | structured logs, correlation ids, traces |
+//! | [`redis`] | Redis, for what may be lost |
 //! | [`identity`] | who calls: a short-lived signed header from the router or a peer |
+//! | [`health`] | readiness: what a process depends on |
+//! | [`front`] | the listener, open while the process still waits for something |
 //! | [`clock`] | time as an input |
+//! | [`backoff`] | waiting longer and longer |
 //! | [`shutdown`] | ending within a bound |
 //!
 //! With the feature `service`, what a subgraph is built from:
@@ -17,15 +21,20 @@
 //! | [`graphql`] | scalars, money, connections, and how an error becomes `extensions.code` |
 //! | [`sdl`] | a subgraph's SDL in the form in which it is served and committed |
 //! | [`database`] | the pool: SQLite with one writer, or PostgreSQL |
-//! | [`bus`] | the event bus trait; [`embedded_bus`] implements it on SQLite |
+//! | [`bus`] | the event bus trait; [`embedded_bus`] implements it on SQLite, [`nats_bus`] on NATS JetStream |
+//! | [`consume`] | handling a durable consumer's messages, and laying aside what cannot be |
 //! | [`outbox`] | events that commit with the change they tell of, and their relay |
 //! | [`peer`] | direct calls between services |
 //! | [`idempotency`] | mutations that must happen once |
 //! | [`cache`] | a cache with times to live |
 //! | [`page`] | keyset pagination |
 
+pub mod backoff;
 pub mod clock;
+pub mod front;
+pub mod health;
 pub mod identity;
+pub mod redis;
 pub mod secret;
 pub mod settings;
 pub mod shutdown;
@@ -36,6 +45,8 @@ pub mod bus;
 #[cfg(feature = "service")]
 pub mod cache;
 #[cfg(feature = "service")]
+pub mod consume;
+#[cfg(feature = "service")]
 pub mod database;
 #[cfg(feature = "service")]
 pub mod embedded_bus;
@@ -43,6 +54,8 @@ pub mod embedded_bus;
 pub mod graphql;
 #[cfg(feature = "service")]
 pub mod idempotency;
+#[cfg(feature = "service")]
+pub mod nats_bus;
 #[cfg(feature = "service")]
 pub mod outbox;
 #[cfg(feature = "service")]

@@ -7,17 +7,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement, Value};
 use stoa_schema::events::{Event, Payload};
 use tokio::sync::Notify;
+use tracing::Instrument;
 
-use crate::bus::{Backoff, Bus, BusError, Publish};
+use crate::backoff::Backoff;
+use crate::bus::{Bus, BusError, Publish};
 use crate::clock::{self, Clock, Micros};
 use crate::database::Database;
+use crate::telemetry;
 
 const BATCH: i64 = 100;
 /// How long a row may wait if the wake-up for it was lost.
 const SWEEP: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Appends an event in the caller's transaction.
 ///
@@ -41,7 +45,7 @@ pub async fn outbox_append_in_txn<C: ConnectionTrait, T: Payload>(
         time: clock::to_rfc3339(now),
         aggregateversion: version,
         correlationid: correlation_id.map(str::to_owned),
-        traceparent: None,
+        traceparent: crate::telemetry::traceparent(),
         data: payload,
     };
     let json = serde_json::to_string(&event).map_err(|error| DbErr::Custom(error.to_string()))?;
@@ -70,8 +74,9 @@ pub struct Relay {
     wake: Arc<Notify>,
 }
 
+/// Why an outbox waits.
 #[derive(Debug, thiserror::Error)]
-enum RelayError {
+pub enum RelayError {
     #[error(transparent)]
     Database(#[from] DbErr),
     #[error(transparent)]
@@ -103,14 +108,14 @@ impl Relay {
 
     /// Publishes for ever.
     pub async fn run(self) {
-        let mut pause = Backoff::default();
+        let mut pause = Backoff::up_to(LONGEST_PAUSE);
         loop {
             match self.publish_waiting().await {
                 Ok(0) => {
-                    pause = Backoff::default();
+                    pause = Backoff::up_to(LONGEST_PAUSE);
                     let _ = tokio::time::timeout(SWEEP, self.wake.notified()).await;
                 }
-                Ok(_) => pause = Backoff::default(),
+                Ok(_) => pause = Backoff::up_to(LONGEST_PAUSE),
                 Err(error) => {
                     tracing::warn!(%error, "the outbox waits");
                     pause.wait().await;
@@ -119,8 +124,12 @@ impl Relay {
         }
     }
 
-    /// Publishes what waits, oldest first; answers how much.
-    async fn publish_waiting(&self) -> Result<usize, RelayError> {
+    /// Publishes what waits, oldest first; answers how much. Several relays of
+    /// one outbox get in each other's way, but into no disorder.
+    ///
+    /// # Errors
+    /// If the database or the bus fails; what was published is noted all the same.
+    pub async fn publish_waiting(&self) -> Result<usize, RelayError> {
         let reader = self.database.read();
         let rows = reader
             .query_all_raw(Statement::from_sql_and_values(
@@ -129,19 +138,60 @@ impl Relay {
                 [BATCH.into()],
             ))
             .await?;
+        let mut done = Vec::with_capacity(rows.len());
+        let mut outcome = Ok(());
         for row in &rows {
             let row = Row::read(row)?;
-            self.publish_one(&row).await?;
-            let txn = self.database.begin().await?;
-            txn.execute_raw(Statement::from_sql_and_values(
-                txn.get_database_backend(),
-                "UPDATE outbox SET published_at = $2 WHERE position = $1",
-                [row.position.into(), self.clock.now().into()],
-            ))
-            .await?;
-            txn.commit().await?;
+            let event: Option<Event<serde_json::Value>> = serde_json::from_str(&row.payload).ok();
+            let correlation = event
+                .as_ref()
+                .and_then(|event| event.correlationid.as_deref());
+            let span = tracing::info_span!(
+                "publish",
+                otel.kind = "producer",
+                correlation_id = correlation.unwrap_or_default(),
+                subject = row.subject
+            );
+            let trace = event
+                .as_ref()
+                .and_then(|event| event.traceparent.as_deref());
+            telemetry::continue_from(&span, trace);
+            match self.publish_one(&row).instrument(span).await {
+                Ok(()) => done.push(row.position),
+                // Another relay was faster, and has or will have noted it.
+                Err(RelayError::Bus(BusError::Conflict { .. })) => break,
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
         }
-        Ok(rows.len())
+        self.note_published(&done).await?;
+        outcome.map(|()| rows.len())
+    }
+
+    async fn note_published(&self, positions: &[i64]) -> Result<(), DbErr> {
+        if positions.is_empty() {
+            return Ok(());
+        }
+        // Each by its own number: on PostgreSQL one with a smaller number may
+        // have been committed since we looked.
+        let places: Vec<String> = (0..positions.len())
+            .map(|index| format!("${}", index + 2))
+            .collect();
+        let mut values: Vec<Value> = vec![self.clock.now().into()];
+        values.extend(positions.iter().map(|position| Value::from(*position)));
+        let txn = self.database.begin().await?;
+        txn.execute_raw(Statement::from_sql_and_values(
+            txn.get_database_backend(),
+            format!(
+                "UPDATE outbox SET published_at = $1 WHERE position IN ({})",
+                places.join(", ")
+            ),
+            values,
+        ))
+        .await?;
+        txn.commit().await
     }
 
     /// The bus forgets message ids after a while, so what counts is the
@@ -156,7 +206,7 @@ impl Relay {
         let message = Publish {
             subject: row.subject.clone(),
             message_id: row.message_id.clone(),
-            expected_last: last.map_or(0, |last| last.sequence),
+            expected_last: Some(last.map_or(0, |last| last.sequence)),
             payload: row.payload.clone(),
         };
         self.bus.publish(message).await?;

@@ -20,7 +20,7 @@ pub enum PageError {
 }
 
 /// What a client asks of a list.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, serde::Serialize)]
 pub struct PageRequest {
     pub first: Option<i32>,
     pub after: Option<String>,

@@ -6,14 +6,17 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use http::HeaderMap;
 use serde_json::Value;
 use stoa_schema::peer::PeerRequest;
+use tracing::Instrument;
 
 use crate::identity::{Caller, IDENTITY_HEADER, IdentityKey};
 use crate::service::CallContext;
-use crate::telemetry::CORRELATION_HEADER;
+use crate::telemetry::{CORRELATION_HEADER, inject_trace};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PeerError {
@@ -128,14 +131,23 @@ impl Peers {
     ) -> Result<R::Answer, PeerError> {
         let bad = |error: serde_json::Error| PeerError::BadMessage(error.to_string());
         let message = serde_json::to_value(request).map_err(bad)?;
-        let answer = match &self.way {
-            Way::Local(peers) => self.call_local::<R>(peers, correlation_id, message).await?,
-            Way::Http { client, urls, key } => {
-                self.call_http::<R>(client, urls, key, correlation_id, &message)
-                    .await?
+        let span = tracing::info_span!(
+            "peer_call",
+            otel.kind = "client",
+            peer = R::SERVICE,
+            method = R::METHOD,
+            correlation_id
+        );
+        let call = async {
+            match &self.way {
+                Way::Local(peers) => self.call_local::<R>(peers, correlation_id, message).await,
+                Way::Http { client, urls, key } => {
+                    self.call_http::<R>(client, urls, key, correlation_id, &message)
+                        .await
+                }
             }
         };
-        serde_json::from_value(answer).map_err(bad)
+        serde_json::from_value(call.instrument(span).await?).map_err(bad)
     }
 
     async fn call_local<R: PeerRequest>(
@@ -187,10 +199,20 @@ impl Peers {
         if let Some(identity) = key.sign(&caller) {
             request = request.header(IDENTITY_HEADER, identity);
         }
-        let response = request
-            .send()
-            .await
-            .map_err(|error| unreachable(error.to_string()))?;
+        let mut trace = HeaderMap::new();
+        inject_trace(&mut trace);
+        request = request.headers(trace);
+        let again = request.try_clone();
+        let response = match (request.send().await, again) {
+            // A connection that a restarted peer has left, or a replica that
+            // just went: once more, for every message is idempotent.
+            (Err(error), Some(again)) if !error.is_timeout() => {
+                tokio::time::sleep(RETRY_AFTER).await;
+                again.send().await
+            }
+            (sent, _) => sent,
+        }
+        .map_err(|error| unreachable(error.to_string()))?;
         if !response.status().is_success() {
             return Err(PeerError::Failed {
                 service: R::SERVICE.to_owned(),

@@ -1,8 +1,7 @@
-//! A subgraph as a value, and the server that a process of its own runs.
+//! A subgraph as a value, and its HTTP surface in a process of its own.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,10 +21,12 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use crate::bus::Bus;
 use crate::database::Database;
+use crate::health::{Check, readiness};
 use crate::identity::{Caller, IdentityKey, InvalidIdentity};
 use crate::peer::{PeerError, PeerHandler};
-use crate::telemetry::{CORRELATION_HEADER, correlation_id};
+use crate::telemetry::{CORRELATION_HEADER, continue_trace, correlation_id};
 
 /// The most bytes that a request to a subgraph may have.
 const MAX_BODY: usize = 16 * 1024 * 1024;
@@ -133,7 +134,7 @@ pub type Routes = Router;
 pub type Task = BoxFuture<'static, ()>;
 
 /// A built subgraph: in one process it is called directly, in a process of its
-/// own [`serve`] puts it on HTTP.
+/// own [`Service::router`] puts it on HTTP.
 pub struct Service {
     pub name: &'static str,
     pub graphql: Arc<dyn GraphqlService>,
@@ -142,9 +143,29 @@ pub struct Service {
     /// Routes beside GraphQL, such as images and keys.
     pub routes: Router,
     pub tasks: Vec<Task>,
+    /// What the service depends on.
+    pub checks: Vec<Check>,
 }
 
 impl Service {
+    /// A service's readiness: its database, and what else it names.
+    pub fn database_check(database: &Database) -> Check {
+        let database = database.clone();
+        Check::needed("database", move || {
+            let database = database.clone();
+            async move { database.is_ready().await }
+        })
+    }
+
+    /// Whether the event bus answers.
+    pub fn bus_check(bus: &Arc<dyn Bus>) -> Check {
+        let bus = bus.clone();
+        Check::needed("bus", move || {
+            let bus = bus.clone();
+            async move { bus.info().await.is_ok() }
+        })
+    }
+
     /// Takes a schema together with its rewritten SDL.
     pub fn graphql<Q, M, S>(schema: Schema<Q, M, S>) -> Arc<dyn GraphqlService>
     where
@@ -164,7 +185,7 @@ impl Service {
             name: self.name,
             graphql: self.graphql.clone(),
             peer: self.peer.clone(),
-            database: self.database.clone(),
+            checks: self.checks.clone(),
             key,
             stop,
         });
@@ -178,31 +199,6 @@ impl Service {
             .with_state(shared)
             .merge(self.routes.clone())
     }
-}
-
-/// Runs a service on a listener until `stop` is cancelled; requests under way
-/// are finished.
-///
-/// # Errors
-/// If the listener fails.
-pub async fn serve(
-    mut service: Service,
-    key: IdentityKey,
-    listener: tokio::net::TcpListener,
-    stop: CancellationToken,
-) -> std::io::Result<()> {
-    let router = service.router(key, stop.clone());
-    let tasks = spawn_tasks(std::mem::take(&mut service.tasks), &stop);
-    let serving = axum::serve(
-        listener,
-        router.into_make_service_with_connect_info::<SocketAddr>(),
-    )
-    .with_graceful_shutdown(stop.clone().cancelled_owned());
-    let served = crate::shutdown::bounded(serving.into_future(), &stop).await;
-    stop.cancel();
-    let _ = tasks.await;
-    service.database.close().await;
-    served
 }
 
 /// Runs tasks until `stop` is cancelled. One that ends before that has failed:
@@ -227,7 +223,7 @@ struct Shared {
     name: &'static str,
     graphql: Arc<dyn GraphqlService>,
     peer: Arc<dyn PeerHandler>,
-    database: Database,
+    checks: Vec<Check>,
     key: IdentityKey,
     stop: CancellationToken,
 }
@@ -252,7 +248,14 @@ async fn graphql(
         Err(error) => return refuse(StatusCode::BAD_REQUEST, "BAD_REQUEST", &error.to_string()),
     };
     let id = context.correlation_id.clone();
-    let span = tracing::info_span!("subgraph", service = shared.name, correlation_id = %id);
+    let span = tracing::info_span!(
+        "subgraph",
+        otel.kind = "server",
+        service = shared.name,
+        operation = request.operation_name.as_deref().unwrap_or_default(),
+        correlation_id = %id
+    );
+    continue_trace(&span, &headers);
     let wants_events = headers
         .get(header::ACCEPT)
         .and_then(|value| value.to_str().ok())
@@ -314,10 +317,12 @@ async fn peer(
     };
     let span = tracing::info_span!(
         "peer",
+        otel.kind = "server",
         service = shared.name,
         method,
         correlation_id = %context.correlation_id
     );
+    continue_trace(&span, &headers);
     match shared
         .peer
         .call(&context, &method, message)
@@ -343,18 +348,7 @@ async fn peer(
 }
 
 async fn health(State(shared): State<Arc<Shared>>) -> HttpResponse {
-    let ready = shared.database.is_ready().await;
-    let status = if ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    let body = json!({
-        "status": if ready { "ok" } else { "unavailable" },
-        "service": shared.name,
-        "dependencies": { "database": if ready { "ok" } else { "unavailable" } },
-    });
-    (status, Json(body)).into_response()
+    readiness(&shared.checks).await
 }
 
 fn refuse(status: StatusCode, code: &str, message: &str) -> HttpResponse {

@@ -1,34 +1,156 @@
-//! Logs, and the correlation id that ties one request's lines together.
+//! Logs, the correlation id that ties one request's lines together, and
+//! traces: OpenTelemetry over OTLP where the standard `OTEL_*` settings name an
+//! endpoint, off otherwise.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
 use http::HeaderMap;
-use tracing_subscriber::EnvFilter;
+use opentelemetry::propagation::TextMapPropagator;
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_http::{HeaderExtractor, HeaderInjector, HttpClient, HttpError};
+use opentelemetry_otlp::{SpanExporter, WithHttpConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 use uuid::Uuid;
+
+use crate::settings::read;
 
 /// Carries the correlation id from the client to every service and back.
 pub const CORRELATION_HEADER: &str = "x-correlation-id";
 /// W3C Trace Context.
 pub const TRACE_HEADER: &str = "traceparent";
 
-/// Starts logging to standard error: JSON lines, or text for people where
-/// `STOA_LOG_FORMAT` is `text`. `STOA_LOG` filters (default `info`).
-pub fn init() {
-    let filter = crate::settings::read("STOA_LOG")
-        .and_then(|text| EnvFilter::try_new(text).ok())
-        .unwrap_or_else(|| EnvFilter::new("info,sqlx=warn,hyper=warn"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    // A second call, as tests make, leaves the first one's subscriber in place.
-    let _ = if crate::settings::read("STOA_LOG_FORMAT").as_deref() == Some("text") {
-        builder.try_init()
-    } else {
-        builder
-            .json()
-            .flatten_event(true)
-            .with_current_span(true)
-            .with_span_list(false)
-            .try_init()
-    };
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
+const QUIET: &str = "info,sqlx=warn,hyper=warn,async_nats=warn,opentelemetry=warn,opentelemetry_sdk=warn,opentelemetry_otlp=warn";
+
+/// What must be flushed before the process ends.
+#[derive(Default)]
+pub struct Telemetry(Option<SdkTracerProvider>);
+
+impl Telemetry {
+    /// Starts logging to standard error: JSON lines, or text for people where
+    /// `STOA_LOG_FORMAT` is `text`. `STOA_LOG` filters (default `info`).
+    ///
+    /// Traces are sent where `OTEL_EXPORTER_OTLP_ENDPOINT` or
+    /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` says, unless `OTEL_SDK_DISABLED` is
+    /// `true`; `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`,
+    /// `OTEL_TRACES_SAMPLER`, `OTEL_EXPORTER_OTLP_HEADERS` and
+    /// `OTEL_EXPORTER_OTLP_TIMEOUT` mean what they mean everywhere.
+    pub fn init(service: &str) -> Self {
+        let filter = read("STOA_LOG")
+            .and_then(|text| EnvFilter::try_new(text).ok())
+            .unwrap_or_else(|| EnvFilter::new(QUIET));
+        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        let lines = if read("STOA_LOG_FORMAT").as_deref() == Some("text") {
+            lines.boxed()
+        } else {
+            lines
+                .json()
+                .flatten_event(true)
+                .with_current_span(true)
+                .with_span_list(false)
+                .boxed()
+        };
+        let (provider, failed) = match provider(service) {
+            Ok(provider) => (provider, None),
+            Err(error) => (None, Some(error)),
+        };
+        let traces = provider
+            .as_ref()
+            .map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("stoa")));
+        // A second call, as tests make, leaves the first one's subscriber in place.
+        let _ = tracing_subscriber::registry()
+            .with(filter)
+            .with(lines)
+            .with(traces)
+            .try_init();
+        if let Some(error) = failed {
+            tracing::warn!(%error, "traces are off: the OTLP exporter cannot be made");
+        }
+        Self(provider)
+    }
+
+    /// Sends what is still waiting.
+    pub async fn shutdown(self) {
+        if let Some(provider) = self.0 {
+            let flushed = tokio::task::spawn_blocking(move || provider.shutdown()).await;
+            if let Ok(Err(error)) = flushed {
+                tracing::warn!(%error, "the last traces could not be sent");
+            }
+        }
+    }
+}
+
+fn provider(service: &str) -> Result<Option<SdkTracerProvider>, Box<dyn std::error::Error>> {
+    let named = [
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    ]
+    .iter()
+    .any(|name| read(name).is_some());
+    let disabled = read("OTEL_SDK_DISABLED").is_some_and(|v| v.eq_ignore_ascii_case("true"));
+    if !named || disabled {
+        return Ok(None);
+    }
+    let client = reqwest::Client::builder()
+        .timeout(EXPORT_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .build()?;
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_http_client(OtlpClient {
+            client,
+            runtime: tokio::runtime::Handle::try_current()?,
+        })
+        .build()?;
+    let mut resource = Resource::builder();
+    if read("OTEL_SERVICE_NAME").is_none() {
+        resource = resource.with_service_name(format!("stoa-{service}"));
+    }
+    Ok(Some(
+        SdkTracerProvider::builder()
+            .with_batch_exporter(exporter)
+            .with_resource(resource.build())
+            .build(),
+    ))
+}
+
+/// Sends spans with the HTTP client that the rest of the program uses. The
+/// exporter runs on a thread of its own, where there is no tokio runtime.
+#[derive(Debug)]
+struct OtlpClient {
+    client: reqwest::Client,
+    runtime: tokio::runtime::Handle,
+}
+
+#[async_trait]
+impl HttpClient for OtlpClient {
+    async fn send_bytes(
+        &self,
+        request: http::Request<Bytes>,
+    ) -> Result<http::Response<Bytes>, HttpError> {
+        let request = reqwest::Request::try_from(request)?;
+        let client = self.client.clone();
+        self.runtime
+            .spawn(async move {
+                let answer = client.execute(request).await?;
+                let mut response = http::Response::builder().status(answer.status());
+                if let Some(headers) = response.headers_mut() {
+                    headers.clone_from(answer.headers());
+                }
+                Ok(response.body(answer.bytes().await?)?)
+            })
+            .await?
+    }
 }
 
 /// The caller's correlation id if it is a sane one, else a new one.
@@ -43,4 +165,33 @@ pub fn correlation_id(headers: &HeaderMap) -> String {
                     .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         })
         .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+}
+
+/// Makes a span a part of the trace that a request's headers name, if any.
+pub fn continue_trace(span: &Span, headers: &HeaderMap) {
+    let parent = TraceContextPropagator::new().extract(&HeaderExtractor(headers));
+    // Without traces there is no layer to tell.
+    let _ = span.set_parent(parent);
+}
+
+/// Makes a span a part of the trace of a stored or received `traceparent`.
+pub fn continue_from(span: &Span, traceparent: Option<&str>) {
+    if let Some(value) = traceparent {
+        let carrier = HashMap::from([(TRACE_HEADER.to_owned(), value.to_owned())]);
+        let _ = span.set_parent(TraceContextPropagator::new().extract(&carrier));
+    }
+}
+
+/// Adds the current span's trace context to a request's headers; without
+/// traces, nothing.
+pub fn inject_trace(headers: &mut HeaderMap) {
+    let context = Span::current().context();
+    TraceContextPropagator::new().inject_context(&context, &mut HeaderInjector(headers));
+}
+
+/// The current span's `traceparent`, for what is stored and goes on later.
+pub fn traceparent() -> Option<String> {
+    let mut carrier = HashMap::new();
+    TraceContextPropagator::new().inject_context(&Span::current().context(), &mut carrier);
+    carrier.remove(TRACE_HEADER)
 }

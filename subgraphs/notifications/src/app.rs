@@ -6,18 +6,21 @@ use futures_util::stream::{self, Stream};
 use serde::de::DeserializeOwned;
 use stoa_kit::bus::Message;
 use stoa_kit::clock::{self, Clock};
+use stoa_kit::consume::Failure;
 use stoa_kit::database::Database;
 use stoa_kit::identity::Caller;
 use stoa_kit::outbox::{Relay, outbox_append_in_txn};
 use stoa_kit::page::{PageRequest, Slice};
 use stoa_kit::peer::Peers;
 use stoa_kit::service::CallContext;
+use stoa_kit::telemetry;
 use stoa_schema::events::{
     Event, NotificationCreated, OrderStatusChanged, customer_subjects, notification_subjects,
     order_subject,
 };
 use stoa_schema::peer::OrderOwner;
 use stoa_schema::{NotificationId, OrderId, UserId};
+use tracing::Instrument;
 
 use crate::cursor::{ANY, CursorKey};
 use crate::domain::{self, Notification};
@@ -67,22 +70,32 @@ impl App {
     }
 
     /// Takes an order's event from the bus: once, however often it comes.
-    pub async fn order_event_take(&self, message: &Message) -> Result<(), Error> {
-        let event: Event<OrderStatusChanged> = match serde_json::from_str(&message.payload) {
-            Ok(event) => event,
-            Err(error) => {
-                // It will not become readable by waiting.
-                tracing::error!(%error, sequence = message.sequence, "an event cannot be read and is passed over");
-                return Ok(());
-            }
-        };
+    ///
+    /// # Errors
+    /// [`Failure`] says whether it is worth trying again.
+    pub async fn order_event_take(&self, message: &Message) -> Result<(), Failure> {
+        let event: Event<OrderStatusChanged> = serde_json::from_str(&message.payload)
+            .map_err(|error| Failure::Poison(format!("it cannot be read: {error}")))?;
+        let span = tracing::info_span!(
+            "notify",
+            otel.kind = "consumer",
+            correlation_id = event.correlationid.as_deref().unwrap_or_default(),
+            order_id = %event.data.order_id
+        );
+        telemetry::continue_from(&span, event.traceparent.as_deref());
+        self.order_event_handle(&event)
+            .instrument(span)
+            .await
+            .map_err(Error::into_failure)
+    }
+
+    async fn order_event_handle(&self, event: &Event<OrderStatusChanged>) -> Result<(), Error> {
         let now = self.clock.now();
         let txn = self.database.begin().await?;
-        let order = &event.data;
-        let version = event.aggregateversion;
-        if !store::order_see_in_txn(&txn, &order.order_id, &order.customer_id, version).await? {
+        if !store::event_see_in_txn(&txn, event).await? {
             return Ok(());
         }
+        let order = &event.data;
         let happened = clock::from_rfc3339(&event.time).unwrap_or(now);
         let notification = domain::of_order(order, happened);
         store::notification_insert_in_txn(&txn, &notification).await?;
@@ -93,12 +106,7 @@ impl App {
         let correlation = event.correlationid.as_deref();
         outbox_append_in_txn(&txn, created, 1, now, correlation).await?;
         txn.commit().await?;
-        tracing::info!(
-            correlation_id = correlation.unwrap_or_default(),
-            order_id = %order.order_id,
-            status = order.status.as_str(),
-            "customer notified"
-        );
+        tracing::info!(status = order.status.as_str(), "customer notified");
         self.relay.wake();
         Ok(())
     }

@@ -2,6 +2,8 @@
 
 use sea_orm::DbErr;
 use stoa_kit::bus::BusError;
+use stoa_kit::consume::Failure;
+use stoa_kit::database::is_unavailable;
 use stoa_kit::graphql::{BAD_USER_INPUT, Coded, FORBIDDEN, INTERNAL, UNAUTHENTICATED, UNAVAILABLE};
 use stoa_kit::page::PageError;
 use stoa_kit::peer::PeerError;
@@ -33,10 +35,33 @@ pub enum Error {
     PeerUnavailable(#[from] PeerError),
     #[error("live updates are not available at the moment")]
     Bus(#[from] BusError),
+    #[error("the database is not available at the moment; try again")]
+    DatabaseAway(DbErr),
     #[error(transparent)]
-    Database(#[from] DbErr),
+    Database(DbErr),
     #[error("a stored value cannot be read: {0}")]
     Corrupt(String),
+}
+
+impl Error {
+    /// Whether an event that met this is worth trying again.
+    pub fn into_failure(self) -> Failure {
+        match self {
+            Self::DatabaseAway(cause) => Failure::Unavailable(cause.to_string()),
+            Self::Bus(cause) => Failure::Unavailable(cause.to_string()),
+            other => Failure::Failed(other.to_string()),
+        }
+    }
+}
+
+impl From<DbErr> for Error {
+    fn from(error: DbErr) -> Self {
+        if is_unavailable(&error) {
+            Self::DatabaseAway(error)
+        } else {
+            Self::Database(error)
+        }
+    }
 }
 
 impl Coded for Error {
@@ -48,7 +73,10 @@ impl Coded for Error {
             Self::CursorInvalid => "CURSOR_INVALID",
             Self::CursorExpired => "CURSOR_EXPIRED",
             Self::ResumeRequired { .. } => "RESUME_REQUIRED",
-            Self::TooManySubscribers | Self::PeerUnavailable(_) | Self::Bus(_) => UNAVAILABLE,
+            Self::TooManySubscribers
+            | Self::PeerUnavailable(_)
+            | Self::Bus(_)
+            | Self::DatabaseAway(_) => UNAVAILABLE,
             Self::Page(_) => BAD_USER_INPUT,
             Self::Database(_) | Self::Corrupt(_) => INTERNAL,
         }

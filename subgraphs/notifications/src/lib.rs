@@ -21,8 +21,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::Value;
-use stoa_kit::bus::{self, Bus};
+use stoa_kit::bus::Bus;
 use stoa_kit::clock::Clock;
+use stoa_kit::consume::consume;
 use stoa_kit::database::Database;
 use stoa_kit::outbox::Relay;
 use stoa_kit::peer::{PeerError, PeerHandler, Peers};
@@ -58,7 +59,7 @@ pub async fn build(config: Config) -> Result<(Service, App), Error> {
         config.clock.clone(),
     );
     let info = config.bus.info().await?;
-    let hub = live::Hub::new(config.bus.clone(), info.last);
+    let hub = live::Hub::new(config.bus.clone(), &info);
     let app = App::new(
         config.database.clone(),
         config.peers,
@@ -70,6 +71,10 @@ pub async fn build(config: Config) -> Result<(Service, App), Error> {
     let schema = graphql::schema(app.clone());
     let inbox = app.clone();
     let bus = config.bus;
+    let checks = vec![
+        Service::database_check(&config.database),
+        Service::bus_check(&bus),
+    ];
     let service = Service {
         name: "notifications",
         graphql: Service::graphql(schema),
@@ -80,13 +85,14 @@ pub async fn build(config: Config) -> Result<(Service, App), Error> {
             Box::pin(relay.run()),
             Box::pin(hub.run()),
             Box::pin(async move {
-                bus::consume(bus, INBOX_CONSUMER, ORDER_SUBJECTS, move |message| {
+                consume(bus, INBOX_CONSUMER, ORDER_SUBJECTS, move |message| {
                     let app = inbox.clone();
                     async move { app.order_event_take(&message).await }
                 })
                 .await;
             }),
         ],
+        checks,
     };
     Ok((service, app))
 }

@@ -6,9 +6,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::StreamExt;
-use stoa_kit::bus::{Backoff, Bus, BusError, Message};
+use futures_util::stream::BoxStream;
+use stoa_kit::backoff::Backoff;
+use stoa_kit::bus::{Bus, BusError, Message, StreamInfo};
 use stoa_schema::events::ALL_SUBJECTS;
 use tokio::sync::mpsc;
 
@@ -19,6 +22,7 @@ const BUFFER: usize = 256;
 /// How many subscribers one process takes.
 const MAX_SUBSCRIBERS: usize = 20_000;
 const REPLAY_BATCH: u64 = 256;
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// The process's one reader.
 #[derive(Clone)]
@@ -28,6 +32,8 @@ pub struct Hub {
 }
 
 struct State {
+    /// Of the stream that positions belong to.
+    identity: String,
     /// The last sequence handed out.
     position: u64,
     /// Channels by the subjects that they want: one subject, or all of one owner.
@@ -36,12 +42,13 @@ struct State {
 }
 
 impl Hub {
-    /// A hub that hands out what comes after `position`.
-    pub fn new(bus: Arc<dyn Bus>, position: u64) -> Self {
+    /// A hub that hands out what comes after the stream's end.
+    pub fn new(bus: Arc<dyn Bus>, stream: &StreamInfo) -> Self {
         Self {
             bus,
             state: Arc::new(Mutex::new(State {
-                position,
+                identity: stream.identity.clone(),
+                position: stream.last,
                 channels: HashMap::new(),
                 count: 0,
             })),
@@ -59,13 +66,12 @@ impl Hub {
 
     /// Reads the bus and hands out until the process ends.
     pub async fn run(self) {
-        let mut pause = Backoff::default();
+        let mut pause = Backoff::up_to(LONGEST_PAUSE);
         loop {
-            let after = self.state().position;
-            match self.bus.follow(ALL_SUBJECTS, after).await {
+            match self.follow().await {
                 Ok(mut messages) => {
-                    pause = Backoff::default();
                     while let Some(message) = messages.next().await {
+                        pause = Backoff::up_to(LONGEST_PAUSE);
                         self.hand_out(&message);
                     }
                 }
@@ -73,6 +79,24 @@ impl Hub {
             }
             pause.wait().await;
         }
+    }
+
+    /// Reads on where we were; a stream that was made anew ends every
+    /// subscription, for its events stand in no order with those of before.
+    async fn follow(&self) -> Result<BoxStream<'static, Message>, BusError> {
+        let stream = self.bus.info().await?;
+        let after = {
+            let mut state = self.state();
+            if state.identity != stream.identity {
+                tracing::error!("the event stream was made anew; every subscriber must resume");
+                state.identity = stream.identity;
+                state.position = stream.last;
+                state.channels.clear();
+                state.count = 0;
+            }
+            state.position
+        };
+        self.bus.follow(ALL_SUBJECTS, after).await
     }
 
     fn hand_out(&self, message: &Message) {

@@ -13,6 +13,7 @@ use stoa_kit::outbox::Relay;
 use stoa_kit::page::{PageRequest, Slice};
 use stoa_kit::peer::Peers;
 use stoa_kit::service::CallContext;
+use stoa_kit::telemetry;
 use stoa_schema::events::OrderStatus as Status;
 use stoa_schema::peer::{ProductSnapshot, ReleaseStock, ReserveStock, Reserved, StockLine};
 use stoa_schema::{OrderId, UserId};
@@ -201,6 +202,7 @@ impl App {
             shipping_address: request.shipping_address.clone(),
             version: 1,
             correlation_id: context.correlation_id.to_string(),
+            traceparent: telemetry::traceparent(),
             created_at: now,
             updated_at: now,
         };

@@ -24,6 +24,8 @@ pub struct Order {
     /// How many changes of state there have been, placing included.
     pub version: u64,
     pub correlation_id: String,
+    /// The trace of the request that placed it.
+    pub traceparent: Option<String>,
     pub created_at: Micros,
     pub updated_at: Micros,
 }
@@ -436,6 +438,7 @@ mod tests {
             shipping_address: address(),
             version: 3,
             correlation_id: String::new(),
+            traceparent: None,
             created_at: 0,
             updated_at: 0,
         }

@@ -49,6 +49,10 @@ pub struct Config {
 /// If the migration fails.
 pub async fn build(config: Config) -> Result<(Service, App), Error> {
     config.database.migrate::<OrdersMigrator>().await?;
+    let checks = vec![
+        Service::database_check(&config.database),
+        Service::bus_check(&config.bus),
+    ];
     let relay = Relay::new(config.database.clone(), config.bus, config.clock.clone());
     let app = App::new(
         config.database.clone(),
@@ -68,6 +72,7 @@ pub async fn build(config: Config) -> Result<(Service, App), Error> {
             Box::pin(relay.run()),
             Box::pin(worker::run_for_ever(app.clone())),
         ],
+        checks,
     };
     Ok((service, app))
 }

@@ -1,12 +1,16 @@
 //! What happens after an order's answer: its payment settles, money goes back,
 //! units go back. Each step is stored before it is due and may run again.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use sea_orm::ConnectionTrait;
 use stoa_kit::clock::micros;
+use stoa_kit::telemetry;
+use stoa_schema::OrderId;
 use stoa_schema::events::OrderStatus as Status;
 use stoa_schema::peer::{CommitStock, ReleaseStock};
+use tracing::{Instrument, Span};
 
 use crate::app::App;
 use crate::domain::{self, Actor, Order};
@@ -43,28 +47,26 @@ impl App {
     /// If the database fails. Failures of peers and of the provider are put
     /// off, each on its own.
     pub async fn work_once(&self) -> Result<Duration, Error> {
-        for (order, correlation) in task::stock_release_due(self.database.read(), BATCH).await? {
-            let release = ReleaseStock {
-                order_id: order.clone(),
-            };
-            match self.peers.call(&correlation, &release).await {
-                Ok(_) => {
-                    let txn = self.database.begin().await?;
-                    task::stock_task_set_in_txn(&txn, &order, StockTask::None).await?;
-                    txn.commit().await?;
-                }
-                Err(error) => {
-                    // The others must not wait for it.
-                    tracing::warn!(%error, order_id = %order, "stock is not released yet");
-                }
-            }
+        let releases = task::stock_release_due(self.database.read(), BATCH).await?;
+        for order in self.orders_of(&releases).await?.values() {
+            self.stock_release(order)
+                .instrument(span("release", order))
+                .await?;
         }
         let now = self.clock.now();
-        for due in task::payment_due(self.database.read(), now, BATCH).await? {
-            if let Err(error) = self.payment_work(&due).await {
-                tracing::warn!(%error, order_id = %due.payment.order_id, "a payment step will be repeated");
-                self.postpone(&due, backoff(due.attempts)).await?;
-            }
+        let payments = task::payment_due(self.database.read(), now, BATCH).await?;
+        let ids: Vec<_> = payments
+            .iter()
+            .map(|due| due.payment.order_id.clone())
+            .collect();
+        let orders = self.orders_of(&ids).await?;
+        for due in payments {
+            let Some(order) = orders.get(&due.payment.order_id) else {
+                continue;
+            };
+            self.payment_step(&due, &order.correlation_id)
+                .instrument(span("settle", order))
+                .await?;
         }
         let next = task::payment_next_due(self.database.read()).await?;
         Ok(next.map_or(IDLE, |at| {
@@ -73,7 +75,40 @@ impl App {
         }))
     }
 
-    async fn payment_work(&self, due: &DuePayment) -> Result<(), Error> {
+    async fn orders_of(&self, ids: &[OrderId]) -> Result<HashMap<OrderId, Order>, Error> {
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        store::order_fetch_many(self.database.read(), ids).await
+    }
+
+    async fn stock_release(&self, order: &Order) -> Result<(), Error> {
+        let release = ReleaseStock {
+            order_id: order.id.clone(),
+        };
+        match self.peers.call(&order.correlation_id, &release).await {
+            Ok(_) => {
+                let txn = self.database.begin().await?;
+                task::stock_task_set_in_txn(&txn, &order.id, StockTask::None).await?;
+                txn.commit().await?;
+            }
+            // The others must not wait for it.
+            Err(error) => tracing::warn!(%error, order_id = %order.id, "stock is not released yet"),
+        }
+        Ok(())
+    }
+
+    async fn payment_step(&self, due: &DuePayment, correlation_id: &str) -> Result<(), Error> {
+        match self.payment_work(due, correlation_id).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                tracing::warn!(%error, order_id = %due.payment.order_id, "a payment step will be repeated");
+                self.postpone(due, backoff(due.attempts)).await
+            }
+        }
+    }
+
+    async fn payment_work(&self, due: &DuePayment, correlation_id: &str) -> Result<(), Error> {
         let payment = &due.payment;
         match due.task {
             PaymentTask::None => Ok(()),
@@ -81,7 +116,7 @@ impl App {
                 let now = self.clock.now();
                 match self.provider.outcome(payment, now).await {
                     Ok(Outcome::Pending) => self.postpone(due, ASK_AGAIN).await,
-                    Ok(Outcome::Captured) => self.captured(due).await,
+                    Ok(Outcome::Captured) => self.captured(due, correlation_id).await,
                     Ok(Outcome::Declined) => {
                         let reason = "the payment was declined";
                         self.fail_order(due, PaymentState::Declined, reason).await
@@ -121,17 +156,12 @@ impl App {
     }
 
     /// The money is there: the units become the order's, then it is confirmed.
-    async fn captured(&self, due: &DuePayment) -> Result<(), Error> {
+    async fn captured(&self, due: &DuePayment, correlation_id: &str) -> Result<(), Error> {
         let id = &due.payment.order_id;
-        let correlation = store::order_fetch_many(self.database.read(), std::slice::from_ref(id))
-            .await?
-            .remove(id)
-            .map(|order| order.correlation_id)
-            .unwrap_or_default();
         let commit = CommitStock {
             order_id: id.clone(),
         };
-        let stock = self.peers.call(&correlation, &commit).await?;
+        let stock = self.peers.call(correlation_id, &commit).await?;
         if !stock.committed {
             let reason = "the reservation ran out before the payment came";
             return self.fail_order(due, PaymentState::Captured, reason).await;
@@ -227,6 +257,18 @@ impl App {
         txn.commit().await?;
         Ok(())
     }
+}
+
+/// A step in the trace of the request that placed the order.
+fn span(step: &'static str, order: &Order) -> Span {
+    let span = tracing::info_span!(
+        "order_work",
+        step,
+        correlation_id = order.correlation_id,
+        order_id = %order.id
+    );
+    telemetry::continue_from(&span, order.traceparent.as_deref());
+    span
 }
 
 /// From a tenth of a second to a minute, doubling.

@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use stoa_kit::bus::{Bus, BusError, Consumer, Message, Publish, Published, StreamInfo};
+use stoa_kit::bus::{Bus, BusError, Consumer, DeadLetter, Message, Publish, Published, StreamInfo};
 use stoa_kit::clock::{Clock, Micros};
-use stoa_kit::database::Database;
+use stoa_kit::database::{Database, PoolOptions};
 use stoa_kit::identity::{Caller, Role};
 use stoa_kit::outbox::Relay;
 use stoa_kit::peer::{LocalPeers, PeerError, PeerHandler, Peers};
@@ -130,6 +130,15 @@ impl Bus for NoBus {
     async fn info(&self) -> Result<StreamInfo, BusError> {
         Err(BusError::Unavailable("none".into()))
     }
+    async fn bury(&self, _dead: &DeadLetter) -> Result<(), BusError> {
+        Err(BusError::Unavailable("none".into()))
+    }
+    async fn dead_letters(&self, _limit: u64) -> Result<Vec<(u64, DeadLetter)>, BusError> {
+        Err(BusError::Unavailable("none".into()))
+    }
+    async fn dead_letter_remove(&self, _id: u64) -> Result<(), BusError> {
+        Err(BusError::Unavailable("none".into()))
+    }
 }
 
 struct Fixture {
@@ -153,7 +162,8 @@ impl Fixture {
     async fn new(outcome: Outcome) -> Self {
         let path =
             std::env::temp_dir().join(format!("stoa-orders-{}.db", stoa_schema::ids::new_id()));
-        let database = Database::connect(&format!("sqlite://{}", path.display()))
+        let url = format!("sqlite://{}", path.display());
+        let database = Database::connect(&url, &PoolOptions::default())
             .await
             .unwrap();
         database.migrate::<OrdersMigrator>().await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sea_orm::SqlErr;
 use serde::Serialize;
-use stoa_kit::cache::Cache;
+use stoa_kit::cache::{Cache, Region};
 use stoa_kit::clock::Clock;
 use stoa_kit::database::Database;
 use stoa_kit::idempotency::{Claim, Use};
@@ -20,15 +20,27 @@ use crate::domain::{
 use crate::error::Error;
 use crate::store::{self, ProductFilter, ProductKey, ProductSort};
 
-const CATEGORIES_KEY: &str = "products:categories";
-const CATEGORIES_TTL: Duration = Duration::from_secs(600);
+const PRODUCTS_TTL: Duration = Duration::from_secs(5 * 60);
+const CATEGORIES_TTL: Duration = Duration::from_secs(10 * 60);
+const SEARCHES_TTL: Duration = Duration::from_secs(2 * 60);
 
 /// The products service, independent of any transport.
 #[derive(Clone)]
 pub struct App {
     pub(crate) database: Database,
-    cache: Cache,
     pub(crate) clock: Clock,
+    products: Region,
+    categories: Region,
+    searches: Region,
+}
+
+/// How old an answer may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// From the database, stock and all.
+    Fresh,
+    /// A few minutes old, and without stock.
+    Cached,
 }
 
 /// A change of stock by hand.
@@ -40,19 +52,28 @@ pub struct Adjustment {
 }
 
 impl App {
-    pub fn new(database: Database, cache: Cache, clock: Clock) -> Self {
+    pub fn new(database: Database, cache: &Cache, clock: Clock) -> Self {
         Self {
             database,
-            cache,
             clock,
+            products: cache.region("product", PRODUCTS_TTL),
+            categories: cache.region("category", CATEGORIES_TTL),
+            searches: cache.region("search", SEARCHES_TTL),
         }
     }
 
     pub async fn product_fetch_many(
         &self,
         ids: &[ProductId],
+        freshness: Freshness,
     ) -> Result<HashMap<ProductId, Product>, Error> {
-        store::product_fetch_many(self.database.read(), ids).await
+        let load = async |ids: &[ProductId]| -> Result<_, Error> {
+            store::product_fetch_many(self.database.read(), ids).await
+        };
+        match freshness {
+            Freshness::Fresh => load(ids).await,
+            Freshness::Cached => self.products.fetch_many(ids, load).await,
+        }
     }
 
     pub async fn product_fetch_by_sku(
@@ -71,6 +92,7 @@ impl App {
         category: Option<&CategoryId>,
         sort: ProductSort,
         request: &PageRequest,
+        freshness: Freshness,
     ) -> Result<(Slice<Product>, ProductFilter), Error> {
         let page = request.check::<ProductKey>()?;
         if page.after.as_ref().is_some_and(|key| !sort.owns(key)) {
@@ -85,7 +107,19 @@ impl App {
         }
         filter.words = domain::search_words(query.unwrap_or_default())
             .map_err(|max| Error::TooManyWords { max })?;
-        let rows = store::product_list(self.database.read(), &filter, sort, &page).await?;
+        let load = async || -> Result<_, Error> {
+            store::product_list(self.database.read(), &filter, sort, &page).await
+        };
+        // Administrators see what they have just done, and stock is never old.
+        let may_be_old =
+            freshness == Freshness::Cached && filter.in_stock.is_none() && !caller.is_admin();
+        let rows = if may_be_old {
+            let key = serde_json::to_string(&(&filter, sort, request))
+                .map_err(|error| Error::Corrupt(error.to_string()))?;
+            self.searches.fetch(&key, load).await?
+        } else {
+            load().await?
+        };
         Ok((page.slice(rows), filter))
     }
 
@@ -108,7 +142,7 @@ impl App {
             description: new.description.trim().to_owned(),
             price,
             category_id: new.category_id,
-            stock: new.stock,
+            stock: Some(new.stock),
             is_active: true,
             created_at: now,
             updated_at: now,
@@ -117,13 +151,13 @@ impl App {
         store::product_insert_in_txn(&txn, &product)
             .await
             .map_err(sku_taken)?;
-        if product.stock > 0 {
+        if new.stock > 0 {
             // Every unit that is ever there has a row that says why.
             let actor = caller.user_id().map(ToString::to_string);
             store::stock::adjustment_insert_in_txn(
                 &txn,
                 &product.id,
-                product.stock,
+                new.stock,
                 "first stock",
                 actor.as_deref().unwrap_or("seed"),
                 now,
@@ -131,7 +165,19 @@ impl App {
             .await?;
         }
         txn.commit().await?;
+        self.catalogue_changed().await;
         Ok(product)
+    }
+
+    /// What was cached of products is old.
+    async fn catalogue_changed(&self) {
+        self.products.invalidate().await;
+        self.searches.invalidate().await;
+    }
+
+    async fn categories_changed(&self) {
+        self.categories.invalidate().await;
+        self.searches.invalidate().await;
     }
 
     pub async fn product_update(
@@ -150,9 +196,8 @@ impl App {
         }
         let id = ProductId::parse(id).ok_or_else(|| no_product("id"))?;
         let txn = self.database.begin().await?;
-        let mut product = store::product_fetch_many(&txn, std::slice::from_ref(&id))
+        let mut product = store::product_lock_in_txn(&txn, &id)
             .await?
-            .remove(&id)
             .ok_or_else(|| no_product("id"))?;
         if let Some(sku) = change.sku {
             product.sku = sku;
@@ -177,6 +222,7 @@ impl App {
             .await
             .map_err(sku_taken)?;
         txn.commit().await?;
+        self.catalogue_changed().await;
         Ok(product)
     }
 
@@ -221,7 +267,7 @@ impl App {
                         Some(product) => Problem::new(
                             &["input", "delta"],
                             ProblemCode::InsufficientStock,
-                            format!("there are only {} units", product.stock),
+                            format!("there are only {} units", product.stock.unwrap_or_default()),
                         )
                         .into(),
                     });
@@ -251,16 +297,11 @@ impl App {
 
     /// The whole tree, by name.
     pub async fn category_list(&self) -> Result<Vec<Category>, Error> {
-        if let Some(cached) = self.cache.get(CATEGORIES_KEY) {
-            return Ok(cached);
-        }
-        let before = self.cache.generation();
-        let all = store::category_list(self.database.read()).await?;
-        // What was read before a change must not be kept after it.
-        if self.cache.generation() == before {
-            self.cache.put(CATEGORIES_KEY, &all, CATEGORIES_TTL);
-        }
-        Ok(all)
+        self.categories
+            .fetch("all", async || {
+                Ok(store::category_list(self.database.read()).await?)
+            })
+            .await
     }
 
     pub async fn category_create(
@@ -276,12 +317,13 @@ impl App {
             parent_id,
         };
         let txn = self.database.begin().await?;
+        store::category_tree_lock_in_txn(&txn).await?;
         let mut all = store::category_list(&txn).await?;
         all.push(category.clone());
         check_category(&all, &category)?;
         store::category_insert_in_txn(&txn, &category, self.clock.now()).await?;
         txn.commit().await?;
-        self.cache.remove(CATEGORIES_KEY);
+        self.categories_changed().await;
         Ok(category)
     }
 
@@ -294,6 +336,7 @@ impl App {
     ) -> Result<Category, Error> {
         admin(caller)?;
         let txn = self.database.begin().await?;
+        store::category_tree_lock_in_txn(&txn).await?;
         let mut all = store::category_list(&txn).await?;
         let category = all
             .iter_mut()
@@ -309,7 +352,7 @@ impl App {
         check_category(&all, &changed)?;
         store::category_update_in_txn(&txn, &changed, self.clock.now()).await?;
         txn.commit().await?;
-        self.cache.remove(CATEGORIES_KEY);
+        self.categories_changed().await;
         Ok(changed)
     }
 
@@ -317,6 +360,7 @@ impl App {
     pub async fn category_delete(&self, caller: &Caller, id: &str) -> Result<Category, Error> {
         admin(caller)?;
         let txn = self.database.begin().await?;
+        store::category_tree_lock_in_txn(&txn).await?;
         let all = store::category_list(&txn).await?;
         let category = all
             .iter()
@@ -335,7 +379,7 @@ impl App {
         }
         store::category_delete_in_txn(&txn, &category.id).await?;
         txn.commit().await?;
-        self.cache.remove(CATEGORIES_KEY);
+        self.categories_changed().await;
         Ok(category.clone())
     }
 

@@ -14,7 +14,7 @@ pub const MAX_REASON: usize = 500;
 pub const MAX_DEPTH: usize = 6;
 const MAX_SEARCH_WORDS: usize = 10;
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Product {
     pub id: ProductId,
     pub sku: String,
@@ -22,8 +22,10 @@ pub struct Product {
     pub description: String,
     pub price: Money,
     pub category_id: Option<CategoryId>,
-    /// Sellable units: what is reserved is gone from it.
-    pub stock: i64,
+    /// Sellable units: what is reserved is gone from it. A cache never holds
+    /// them: `None` in a product that came from one.
+    #[serde(skip)]
+    pub stock: Option<i64>,
     pub is_active: bool,
     pub created_at: Micros,
     pub updated_at: Micros,

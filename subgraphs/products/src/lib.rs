@@ -35,6 +35,7 @@ pub use error::Error;
 /// What the service needs from outside.
 pub struct Config {
     pub database: Database,
+    pub cache: Cache,
     pub clock: Clock,
     /// Before the path of a picture: empty where the router serves it.
     pub image_base: String,
@@ -46,12 +47,13 @@ pub struct Config {
 /// If the migration fails.
 pub async fn build(config: Config) -> Result<(Service, App), Error> {
     config.database.migrate::<ProductsMigrator>().await?;
-    let app = App::new(config.database.clone(), Cache::default(), config.clock);
+    let app = App::new(config.database.clone(), &config.cache, config.clock);
     let schema = graphql::schema(app.clone(), config.image_base);
     let service = Service {
         name: "products",
         graphql: Service::graphql(schema),
         peer: Arc::new(peer::Peer(app.clone())),
+        checks: vec![Service::database_check(&config.database)],
         database: config.database,
         routes: image::routes(),
         tasks: vec![Box::pin(stock::expire_for_ever(app.clone()))],

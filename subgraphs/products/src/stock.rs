@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use sea_orm::SqlErr;
 use stoa_kit::clock::{Micros, micros};
 use stoa_schema::OrderId;
 use stoa_schema::peer::{
@@ -22,6 +23,14 @@ const SWEEP_BATCH: u64 = 100;
 impl App {
     /// Takes all lines out of stock or none.
     pub async fn stock_reserve(&self, request: &ReserveStock) -> Result<Reserved, Error> {
+        match self.reserve_once(request).await {
+            // The same order, at the same moment: what it came to is there now.
+            Err(error) if raced(&error) => self.reserve_once(request).await,
+            done => done,
+        }
+    }
+
+    async fn reserve_once(&self, request: &ReserveStock) -> Result<Reserved, Error> {
         let now = self.clock.now();
         let lines = summed(&request.lines);
         let txn = self.database.begin().await?;
@@ -58,7 +67,7 @@ impl App {
                 problems.push(StockProblem {
                     product_id: product.id.clone(),
                     reason: StockProblemReason::Insufficient,
-                    available: u32::try_from(product.stock).unwrap_or(u32::MAX),
+                    available: u32::try_from(product.stock.unwrap_or_default()).unwrap_or(u32::MAX),
                 });
             }
         }
@@ -99,6 +108,13 @@ impl App {
     /// Puts an order's units back. An order that holds nothing is marked as
     /// released, so that a reservation which arrives late finds that.
     pub async fn stock_release(&self, order: &OrderId) -> Result<(), Error> {
+        match self.release_once(order).await {
+            Err(error) if raced(&error) => self.release_once(order).await,
+            done => done,
+        }
+    }
+
+    async fn release_once(&self, order: &OrderId) -> Result<(), Error> {
         let now = self.clock.now();
         let txn = self.database.begin().await?;
         match stock::reservation_fetch_in_txn(&txn, order).await? {
@@ -166,6 +182,12 @@ pub async fn expire_for_ever(app: App) {
             tracing::warn!(%error, "cannot release expired reservations");
         }
     }
+}
+
+/// Whether somebody else stored the same reservation first.
+fn raced(error: &Error) -> bool {
+    matches!(error, Error::Database(cause)
+        if matches!(cause.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))))
 }
 
 /// One line a product, sorted by product.

@@ -335,10 +335,10 @@ impl App {
     }
 }
 
+/// Reads an account that is in use, and locks it for this transaction.
 async fn active<C: sea_orm::ConnectionTrait>(txn: &C, id: &UserId) -> Result<Account, Error> {
-    store::account_fetch_many(txn, std::slice::from_ref(id))
+    store::account_lock_in_txn(txn, id)
         .await?
-        .remove(id)
         .filter(|account| account.is_active)
         .ok_or(Error::Unauthenticated)
 }

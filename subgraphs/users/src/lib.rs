@@ -64,6 +64,7 @@ pub async fn build(config: Config) -> Result<(Service, App), Error> {
         name: "users",
         graphql: Service::graphql(schema),
         peer: Arc::new(Peer),
+        checks: vec![Service::database_check(&config.database)],
         database: config.database,
         routes,
         tasks: vec![Box::pin(app::clean_for_ever(app.clone()))],

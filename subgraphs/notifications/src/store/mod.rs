@@ -13,29 +13,44 @@ use sea_orm::{
 };
 use stoa_kit::clock::Micros;
 use stoa_kit::page::Page;
+use stoa_schema::events::{Event, OrderStatusChanged};
 use stoa_schema::{NotificationId, OrderId, UserId};
 
 use crate::domain::Notification;
 
-/// Notes an order's version; false if this one, or a later one, was seen.
-pub async fn order_see_in_txn<C: ConnectionTrait>(
+/// Notes that an event is handled; false if it, or its version of the order,
+/// was before. Events may come late, after newer ones.
+pub async fn event_see_in_txn<C: ConnectionTrait>(
     txn: &C,
-    order: &OrderId,
-    customer: &UserId,
-    version: u64,
+    event: &Event<OrderStatusChanged>,
 ) -> Result<bool, DbErr> {
-    let done = txn
+    let version = i64::try_from(event.aggregateversion).unwrap_or(i64::MAX);
+    let order = &event.data;
+    let noted = txn
         .execute_raw(Statement::from_sql_and_values(
             txn.get_database_backend(),
-            "INSERT INTO known_order (order_id, customer_id, version) VALUES ($1, $2, $3) ON CONFLICT (order_id) DO UPDATE SET version = excluded.version WHERE known_order.version < excluded.version",
+            "INSERT INTO inbox (event_id, aggregate_id, aggregate_version) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
             [
-                order.as_str().into(),
-                customer.as_str().into(),
-                i64::try_from(version).unwrap_or(i64::MAX).into(),
+                event.id.as_str().into(),
+                order.order_id.as_str().into(),
+                version.into(),
             ],
         ))
         .await?;
-    Ok(done.rows_affected() == 1)
+    if noted.rows_affected() == 0 {
+        return Ok(false);
+    }
+    txn.execute_raw(Statement::from_sql_and_values(
+        txn.get_database_backend(),
+        "INSERT INTO known_order (order_id, customer_id, version) VALUES ($1, $2, $3) ON CONFLICT (order_id) DO UPDATE SET version = excluded.version WHERE known_order.version < excluded.version",
+        [
+            order.order_id.as_str().into(),
+            order.customer_id.as_str().into(),
+            version.into(),
+        ],
+    ))
+    .await?;
+    Ok(true)
 }
 
 /// Whose an order is, if any event has told.

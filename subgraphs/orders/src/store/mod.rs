@@ -297,6 +297,7 @@ fn to_order(row: order::Model) -> Result<Order, Error> {
         number: row.number,
         customer_id: UserId::trusted(row.customer_id),
         correlation_id: row.correlation_id,
+        traceparent: row.traceparent,
         created_at: row.created_at,
         updated_at: row.updated_at,
     })
@@ -315,6 +316,7 @@ fn from_order(order: &Order) -> Result<order::Model, Error> {
         version: to_i64(order.version),
         stock_task: StockTask::None.as_str().to_owned(),
         correlation_id: order.correlation_id.clone(),
+        traceparent: order.traceparent.clone(),
         created_at: order.created_at,
         updated_at: order.updated_at,
     })

@@ -170,23 +170,19 @@ pub async fn stock_task_set_in_txn<C: ConnectionTrait>(
     Ok(())
 }
 
-/// The orders whose stock is to be released, with their correlation ids.
+/// The orders whose stock is to be released.
 pub async fn stock_release_due<C: ConnectionTrait>(
     db: &C,
     limit: u64,
-) -> Result<Vec<(OrderId, String)>, DbErr> {
-    let rows: Vec<(String, String)> = order::Entity::find()
+) -> Result<Vec<OrderId>, DbErr> {
+    let rows: Vec<String> = order::Entity::find()
         .select_only()
         .column(order::Column::Id)
-        .column(order::Column::CorrelationId)
         .filter(order::Column::StockTask.eq(StockTask::Release.as_str()))
         .order_by_asc(order::Column::Id)
         .limit(limit)
         .into_tuple()
         .all(db)
         .await?;
-    Ok(rows
-        .into_iter()
-        .map(|(id, correlation)| (OrderId::trusted(id), correlation))
-        .collect())
+    Ok(rows.into_iter().map(OrderId::trusted).collect())
 }

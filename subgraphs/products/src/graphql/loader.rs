@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use stoa_schema::{CategoryId, ProductId};
 
-use crate::app::App;
+use crate::app::{App, Freshness};
 use crate::domain::{Category, Product};
 use crate::error::Error;
 
@@ -19,7 +19,27 @@ impl async_graphql::dataloader::Loader<ProductId> for Loader {
     type Error = Arc<Error>;
 
     async fn load(&self, ids: &[ProductId]) -> Result<HashMap<ProductId, Product>, Arc<Error>> {
-        self.0.product_fetch_many(ids).await.map_err(Arc::new)
+        let found = self.0.product_fetch_many(ids, Freshness::Cached).await;
+        found.map_err(Arc::new)
+    }
+}
+
+/// A product with its stock, from the database.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Fresh(pub ProductId);
+
+impl async_graphql::dataloader::Loader<Fresh> for Loader {
+    type Value = Product;
+    type Error = Arc<Error>;
+
+    async fn load(&self, ids: &[Fresh]) -> Result<HashMap<Fresh, Product>, Arc<Error>> {
+        let ids: Vec<_> = ids.iter().map(|id| id.0.clone()).collect();
+        let found = self.0.product_fetch_many(&ids, Freshness::Fresh).await;
+        Ok(found
+            .map_err(Arc::new)?
+            .into_iter()
+            .map(|(id, product)| (Fresh(id), product))
+            .collect())
     }
 }
 

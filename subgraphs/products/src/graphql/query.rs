@@ -5,9 +5,10 @@ use stoa_kit::graphql::{Connection, fault};
 use stoa_kit::page::PageRequest;
 use stoa_schema::{CategoryId, ProductId};
 
-use super::loader::Sku;
-use super::types::{Category, List, Product, ProductFilterInput};
+use super::loader::{Fresh, Sku};
+use super::types::{Category, List, Product, ProductFilterInput, wanted};
 use super::{app, loader};
+use crate::app::Freshness;
 use crate::store::{ProductFilter, ProductSort};
 
 pub struct Query;
@@ -89,8 +90,11 @@ async fn product_by_id(ctx: &Context<'_>, id: &ID) -> Result<Option<Product>> {
     let Some(id) = ProductId::parse(id) else {
         return Ok(None);
     };
-    let found = loader(ctx)?.load_one(id).await.map_err(fault)?;
-    Ok(found.map(Product))
+    let found = match wanted(ctx) {
+        Freshness::Fresh => loader(ctx)?.load_one(Fresh(id)).await,
+        Freshness::Cached => loader(ctx)?.load_one(id).await,
+    };
+    Ok(found.map_err(fault)?.map(Product))
 }
 
 async fn product_by_sku(ctx: &Context<'_>, sku: String) -> Result<Option<Product>> {

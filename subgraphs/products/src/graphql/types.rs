@@ -7,9 +7,27 @@ use stoa_kit::graphql::{BigInt, Connection, DateTime, MoneyObject, fault};
 use stoa_kit::page::PageRequest;
 use stoa_schema::CategoryId;
 
+use super::loader::Fresh;
 use super::{Shared, app, call, loader};
+use crate::app::Freshness;
 use crate::domain::{self, ProblemCode};
 use crate::store::{ProductFilter, ProductSort};
+
+/// Whether a selection of products, or of a list of them, asks for stock: it
+/// takes a query anyway then, and that may as well bring the rest.
+pub fn wanted(ctx: &Context<'_>) -> Freshness {
+    let ahead = ctx.look_ahead();
+    let stock = [
+        ahead.field("stock"),
+        ahead.field("nodes").field("stock"),
+        ahead.field("edges").field("node").field("stock"),
+    ];
+    if stock.iter().any(async_graphql::Lookahead::exists) {
+        Freshness::Fresh
+    } else {
+        Freshness::Cached
+    }
+}
 
 /// Something that the shop sells.
 pub struct Product(pub domain::Product);
@@ -46,8 +64,17 @@ impl Product {
     }
 
     /// How many units can be sold now; what waits for payment is not among them.
-    async fn stock(&self) -> i32 {
-        i32::try_from(self.0.stock).unwrap_or(i32::MAX)
+    async fn stock(&self, ctx: &Context<'_>) -> Result<i32> {
+        let units = match self.0.stock {
+            Some(units) => units,
+            None => loader(ctx)?
+                .load_one(Fresh(self.0.id.clone()))
+                .await
+                .map_err(fault)?
+                .and_then(|product| product.stock)
+                .unwrap_or_default(),
+        };
+        Ok(i32::try_from(units).unwrap_or(i32::MAX))
     }
 
     /// False once it is archived: it is no longer listed, nor can it be ordered.
@@ -153,6 +180,7 @@ impl List {
                 self.category.as_ref(),
                 self.sort,
                 &self.page,
+                wanted(ctx),
             )
             .await
             .map_err(fault)?;

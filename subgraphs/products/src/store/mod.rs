@@ -22,7 +22,7 @@ use crate::domain::{Category, Product};
 use crate::error::Error;
 
 /// Which products a list holds.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, serde::Serialize)]
 pub struct ProductFilter {
     pub words: Vec<String>,
     /// Any of these.
@@ -34,7 +34,7 @@ pub struct ProductFilter {
 }
 
 /// In which order; ties are broken by identifier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, async_graphql::Enum, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, async_graphql::Enum, Default, serde::Serialize)]
 pub enum ProductSort {
     #[default]
     Newest,
@@ -140,6 +140,18 @@ pub async fn product_fetch_many<C: ConnectionTrait>(
     rows.into_iter()
         .map(|row| to_product(row).map(|product| (product.id.clone(), product)))
         .collect()
+}
+
+/// Reads a product and, on PostgreSQL, locks it for this transaction.
+pub async fn product_lock_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    id: &ProductId,
+) -> Result<Option<Product>, Error> {
+    let row = product::Entity::find_by_id(id.as_str())
+        .lock_exclusive()
+        .one(txn)
+        .await?;
+    row.map(to_product).transpose()
 }
 
 pub async fn product_fetch_by_sku<C: ConnectionTrait>(
@@ -264,6 +276,16 @@ pub async fn product_update_in_txn<C: ConnectionTrait>(
     Ok(())
 }
 
+/// Lets one transaction at a time change the category tree: a rule about the
+/// whole tree cannot be kept by locking rows. SQLite has one writer anyway.
+pub async fn category_tree_lock_in_txn<C: ConnectionTrait>(txn: &C) -> Result<(), DbErr> {
+    if txn.get_database_backend() == DbBackend::Postgres {
+        txn.execute_unprepared("LOCK TABLE category IN SHARE ROW EXCLUSIVE MODE")
+            .await?;
+    }
+    Ok(())
+}
+
 pub async fn category_list<C: ConnectionTrait>(db: &C) -> Result<Vec<Category>, DbErr> {
     let rows = category::Entity::find()
         .order_by_asc(category::Column::Name)
@@ -347,7 +369,7 @@ fn to_product(row: product::Model) -> Result<Product, Error> {
         description: row.description,
         price: Money::new(row.price_minor, currency),
         category_id: row.category_id.map(CategoryId::trusted),
-        stock: row.stock,
+        stock: Some(row.stock),
         is_active: row.is_active,
         created_at: row.created_at,
         updated_at: row.updated_at,
@@ -363,7 +385,7 @@ fn from_product(product: &Product) -> product::Model {
         price_minor: product.price.amount_minor,
         currency: product.price.currency.code().to_owned(),
         category_id: product.category_id.as_ref().map(ToString::to_string),
-        stock: product.stock,
+        stock: product.stock.unwrap_or_default(),
         is_active: product.is_active,
         created_at: product.created_at,
         updated_at: product.updated_at,

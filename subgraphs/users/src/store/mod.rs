@@ -43,6 +43,18 @@ pub async fn account_fetch_many<C: ConnectionTrait>(
         .collect()
 }
 
+/// Reads an account and, on PostgreSQL, locks it for this transaction.
+pub async fn account_lock_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    id: &UserId,
+) -> Result<Option<Account>, Error> {
+    let row = account::Entity::find_by_id(id.as_str())
+        .lock_exclusive()
+        .one(txn)
+        .await?;
+    row.map(to_account).transpose()
+}
+
 pub async fn account_fetch_by_email<C: ConnectionTrait>(
     db: &C,
     email: &str,

@@ -15,6 +15,7 @@ pub struct Model {
     pub version: i64,
     pub stock_task: String,
     pub correlation_id: String,
+    pub traceparent: Option<String>,
     pub created_at: i64,
     pub updated_at: i64,
 }

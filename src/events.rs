@@ -1,0 +1,71 @@
+//! Dead letters: events that a consumer could not handle.
+
+use stoa_kit::bus::{self, Bus, DeadLetter};
+use stoa_kit::front::Front;
+
+use crate::Error;
+use crate::services;
+use crate::settings::Shared;
+
+/// The most that one call lists or replays.
+const LIMIT: u64 = 1_000;
+
+/// Prints what was laid aside, the oldest first.
+///
+/// # Errors
+/// If the bus cannot be read.
+pub async fn dead(shared: &Shared) -> Result<(), Error> {
+    let (_, letters) = letters(shared).await?;
+    if letters.is_empty() {
+        println!("no dead letters");
+        return Ok(());
+    }
+    println!(
+        "{:>8}  {:<22}  {:>10}  SUBJECT",
+        "ID", "CONSUMER", "SEQUENCE"
+    );
+    for (id, letter) in &letters {
+        println!(
+            "{id:>8}  {:<22}  {:>10}  {}\n          {}",
+            letter.consumer, letter.sequence, letter.subject, letter.error
+        );
+    }
+    println!("\nGive one to its consumer again: stoa events replay ID (or --all)");
+    Ok(())
+}
+
+/// Gives dead letters to their consumers again: one, or all.
+///
+/// # Errors
+/// If there is no such letter, or the bus fails.
+pub async fn replay(shared: &Shared, id: Option<u64>) -> Result<(), Error> {
+    let (bus, letters) = letters(shared).await?;
+    let chosen: Vec<_> = letters
+        .iter()
+        .filter(|(known, _)| id.is_none_or(|id| id == *known))
+        .collect();
+    if let (Some(id), true) = (id, chosen.is_empty()) {
+        return Err(Error::failed(
+            format!("there is no dead letter {id}"),
+            "`stoa events dead` lists them",
+        ));
+    }
+    for (id, letter) in chosen {
+        bus::replay(&*bus, *id, letter)
+            .await
+            .map_err(|error| Error::failed(format!("cannot replay {id}"), error))?;
+        println!("{id}: given to {} again", letter.consumer);
+    }
+    Ok(())
+}
+
+type Letters = Vec<(u64, DeadLetter)>;
+
+async fn letters(shared: &Shared) -> Result<(std::sync::Arc<dyn Bus>, Letters), Error> {
+    let bus = services::bus(shared, &Front::default()).await?.bus;
+    let letters = bus
+        .dead_letters(LIMIT)
+        .await
+        .map_err(|error| Error::failed("cannot read the dead letters", error))?;
+    Ok((bus, letters))
+}

@@ -1,0 +1,30 @@
+//! Waiting longer and longer, up to a limit.
+
+use std::time::Duration;
+
+/// A pause that doubles from 50 ms to a limit, half a minute by default.
+#[derive(Debug)]
+pub struct Backoff {
+    next: Duration,
+    longest: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::up_to(Duration::from_secs(30))
+    }
+}
+
+impl Backoff {
+    pub fn up_to(longest: Duration) -> Self {
+        Self {
+            next: Duration::from_millis(50),
+            longest,
+        }
+    }
+
+    pub async fn wait(&mut self) {
+        tokio::time::sleep(self.next).await;
+        self.next = (self.next * 2).min(self.longest);
+    }
+}

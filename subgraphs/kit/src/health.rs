@@ -1,0 +1,77 @@
+//! Readiness: what a process depends on, by name.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all};
+use serde_json::{Map, Value, json};
+
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Something that a process depends on.
+#[derive(Clone)]
+pub struct Check {
+    pub name: String,
+    /// Whether the process can answer without it.
+    pub optional: bool,
+    pub is_ready: Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>,
+}
+
+impl Check {
+    /// Without this the process is not ready.
+    pub fn needed<W>(name: &str, is_ready: impl Fn() -> W + Send + Sync + 'static) -> Self
+    where
+        W: Future<Output = bool> + Send + 'static,
+    {
+        Self {
+            name: name.to_owned(),
+            optional: false,
+            is_ready: Arc::new(move || is_ready().boxed()),
+        }
+    }
+
+    /// Without this the process goes on, less well.
+    pub fn optional<W>(name: &str, is_ready: impl Fn() -> W + Send + Sync + 'static) -> Self
+    where
+        W: Future<Output = bool> + Send + 'static,
+    {
+        Self {
+            optional: true,
+            ..Self::needed(name, is_ready)
+        }
+    }
+}
+
+/// 200 when everything that is needed is there, 503 otherwise; each dependency
+/// is named either way.
+pub async fn readiness(checks: &[Check]) -> Response {
+    let results = join_all(checks.iter().map(|check| async move {
+        let ready = tokio::time::timeout(CHECK_TIMEOUT, (check.is_ready)())
+            .await
+            .unwrap_or(false);
+        (check, ready)
+    }))
+    .await;
+    let ready = results
+        .iter()
+        .all(|(check, ready)| *ready || check.optional);
+    let whole = results.iter().all(|(_, ready)| *ready);
+    let dependencies: Map<String, Value> = results
+        .into_iter()
+        .map(|(check, ready)| {
+            let word = if ready { "ok" } else { "unavailable" };
+            (check.name.clone(), Value::from(word))
+        })
+        .collect();
+    let (status, word) = match (ready, whole) {
+        (true, true) => (StatusCode::OK, "ok"),
+        (true, false) => (StatusCode::OK, "degraded"),
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+    };
+    let body = json!({ "status": word, "dependencies": dependencies });
+    (status, Json(body)).into_response()
+}

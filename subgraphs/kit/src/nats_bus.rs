@@ -1,0 +1,502 @@
+//! The bus in a NATS JetStream stream (server 2.9 or later).
+//!
+//! Reads that decide something go to the stream's leader: a direct get may be
+//! answered by a replica that lags behind.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_nats::ConnectOptions;
+use async_nats::jetstream::consumer::{AckPolicy, Consumer as NatsConsumer, DeliverPolicy, pull};
+use async_nats::jetstream::context::{GetStreamErrorKind, PublishErrorKind};
+use async_nats::jetstream::message::{AckKind, PublishMessage};
+use async_nats::jetstream::stream::{
+    Config, DiscardPolicy, LastRawMessageErrorKind, RetentionPolicy, StorageType, Stream,
+};
+use async_nats::jetstream::{self, Context, ErrorCode};
+use async_trait::async_trait;
+use futures_util::stream::{BoxStream, StreamExt};
+
+use crate::bus::{
+    ACKNOWLEDGE_WITHIN, Bus, BusError, Consumer, DEDUPLICATION_WINDOW, DeadLetter, Delivery,
+    MAX_DEAD_LETTERS, Message, Publish, Published, REPLAY_PREFIX, RETENTION, StreamInfo,
+};
+
+const STREAM: &str = "STOA";
+const DEAD: &str = "STOA_DEAD";
+const DEAD_SUBJECT: &str = "stoa-dead";
+/// The most bytes of one event.
+const MAX_MESSAGE: i32 = 1024 * 1024;
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// A server that keeps quiet for longer than twice this is gone.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+const PULL_EXPIRES: Duration = Duration::from_secs(20);
+/// How long an idle reader of ours may stay on the server.
+const READER_IDLE: Duration = Duration::from_secs(30);
+
+/// How to reach NATS, beyond its URL.
+#[derive(Debug, Clone)]
+pub struct NatsOptions {
+    /// A `.creds` file: JWT and seed.
+    pub credentials_file: Option<PathBuf>,
+    /// The authority that signed the server's certificate, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// On how many servers of a cluster the stream is kept.
+    pub replicas: usize,
+}
+
+impl Default for NatsOptions {
+    fn default() -> Self {
+        Self {
+            credentials_file: None,
+            ca_file: None,
+            replicas: 1,
+        }
+    }
+}
+
+/// A durable log in a JetStream stream.
+#[derive(Clone)]
+pub struct NatsBus {
+    context: Context,
+    replicas: usize,
+}
+
+impl NatsBus {
+    /// Connects to `nats://[USER:PASSWORD@]HOST:PORT` or `tls://...`, several
+    /// separated by commas, and makes or checks the streams.
+    ///
+    /// # Errors
+    /// If no server answers, or a stream exists that does not keep the contract.
+    pub async fn connect(url: &str, options: &NatsOptions) -> Result<Self, BusError> {
+        let mut connect = ConnectOptions::new()
+            .name("stoa")
+            .connection_timeout(TIMEOUT)
+            .request_timeout(Some(TIMEOUT));
+        if let Some(path) = &options.credentials_file {
+            connect = connect.credentials_file(path).await.map_err(unavailable)?;
+        }
+        if let Some(path) = &options.ca_file {
+            connect = connect
+                .add_root_certificates(path.clone())
+                .require_tls(true);
+        }
+        let servers: Vec<&str> = url.split(',').map(str::trim).collect();
+        let client = connect.connect(servers).await.map_err(unavailable)?;
+        let mut context = jetstream::new(client);
+        context.set_timeout(TIMEOUT);
+        let bus = Self {
+            context,
+            replicas: options.replicas,
+        };
+        bus.ensure().await?;
+        Ok(bus)
+    }
+
+    /// Makes the streams if they are not there, and brings their limits up to
+    /// date if they are.
+    async fn ensure(&self) -> Result<(), BusError> {
+        let common = Config {
+            retention: RetentionPolicy::Limits,
+            storage: StorageType::File,
+            num_replicas: self.replicas,
+            max_message_size: MAX_MESSAGE,
+            duplicate_window: DEDUPLICATION_WINDOW,
+            max_messages: -1,
+            max_bytes: -1,
+            ..Config::default()
+        };
+        let events = Config {
+            name: STREAM.to_owned(),
+            subjects: vec!["stoa.>".to_owned(), format!("{REPLAY_PREFIX}.>")],
+            max_age: RETENTION,
+            // Events are never deleted by hand: a gap would be a silent one.
+            deny_delete: true,
+            ..common.clone()
+        };
+        let dead = Config {
+            name: DEAD.to_owned(),
+            subjects: vec![format!("{DEAD_SUBJECT}.*")],
+            max_messages: i64::try_from(MAX_DEAD_LETTERS).unwrap_or(i64::MAX),
+            discard: DiscardPolicy::Old,
+            max_message_size: MAX_MESSAGE * 2,
+            ..common
+        };
+        for wanted in [events, dead] {
+            self.ensure_stream(wanted).await?;
+        }
+        Ok(())
+    }
+
+    async fn ensure_stream(&self, wanted: Config) -> Result<(), BusError> {
+        let found = match self.context.get_stream(&wanted.name).await {
+            Ok(stream) => stream.cached_info().config.clone(),
+            Err(error) if is_no_stream(&error.kind()) => {
+                self.context
+                    .create_stream(wanted)
+                    .await
+                    .map_err(unavailable)?;
+                return Ok(());
+            }
+            Err(error) => return Err(unavailable(error)),
+        };
+        let differs = |what: &str| {
+            BusError::Misconfigured(format!(
+                "the stream {} exists with another {what}; delete it, or give Stoa an account of its own",
+                wanted.name
+            ))
+        };
+        if found.retention != wanted.retention {
+            return Err(differs("retention policy"));
+        }
+        if found.storage != wanted.storage {
+            return Err(differs("storage"));
+        }
+        let same = found.subjects == wanted.subjects
+            && found.max_age == wanted.max_age
+            && found.duplicate_window == wanted.duplicate_window
+            && found.num_replicas == wanted.num_replicas
+            && found.max_messages == wanted.max_messages
+            && found.max_message_size == wanted.max_message_size;
+        if !same {
+            tracing::warn!(
+                stream = wanted.name,
+                "the stream's settings are brought up to date"
+            );
+            let changed = Config {
+                subjects: wanted.subjects.clone(),
+                max_age: wanted.max_age,
+                duplicate_window: wanted.duplicate_window,
+                num_replicas: wanted.num_replicas,
+                max_messages: wanted.max_messages,
+                max_message_size: wanted.max_message_size,
+                ..found
+            };
+            self.context.update_stream(changed).await.map_err(|error| {
+                differs(&format!("configuration that cannot be changed ({error})"))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The stream, made anew if its server has lost it.
+    async fn stream(&self, name: &str) -> Result<Stream, BusError> {
+        match self.context.get_stream(name).await {
+            Ok(stream) => Ok(stream),
+            Err(error) if is_no_stream(&error.kind()) => {
+                tracing::error!(stream = name, "NATS has lost the stream; it is made anew");
+                self.ensure().await?;
+                self.context.get_stream(name).await.map_err(unavailable)
+            }
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+
+    async fn store(
+        &self,
+        subject: String,
+        message: PublishMessage,
+    ) -> Result<Published, PublishErrorKind> {
+        let sent = self
+            .context
+            .send_publish(subject, message)
+            .await
+            .map_err(|error| error.kind())?;
+        let stored = sent.await.map_err(|error| error.kind())?;
+        Ok(Published {
+            sequence: stored.sequence,
+            duplicate: stored.duplicate,
+        })
+    }
+
+    async fn read_from(
+        &self,
+        stream: &str,
+        filter: &str,
+        after: u64,
+        limit: u64,
+    ) -> Result<Vec<Message>, BusError> {
+        let config = pull::Config {
+            deliver_policy: DeliverPolicy::ByStartSequence {
+                start_sequence: after + 1,
+            },
+            ack_policy: AckPolicy::None,
+            filter_subject: filter.to_owned(),
+            memory_storage: true,
+            num_replicas: 1,
+            inactive_threshold: READER_IDLE,
+            ..pull::Config::default()
+        };
+        let reader: NatsConsumer<pull::Config> = self
+            .context
+            .create_consumer_on_stream(config, stream)
+            .await
+            .map_err(unavailable)?;
+        let info = reader.cached_info();
+        let wanted = info.num_pending.min(limit);
+        let name = info.name.clone();
+        let mut found = Vec::new();
+        while (found.len() as u64) < wanted {
+            let left = usize::try_from(wanted).unwrap_or(usize::MAX) - found.len();
+            let mut batch = reader
+                .batch()
+                .max_messages(left)
+                .expires(TIMEOUT)
+                .messages()
+                .await
+                .map_err(unavailable)?;
+            let before = found.len();
+            while let Some(next) = batch.next().await {
+                found.push(message(&next.map_err(unavailable)?)?.0);
+            }
+            if found.len() == before {
+                return Err(BusError::Unavailable("the stream fell silent".to_owned()));
+            }
+        }
+        // It would go by itself after a while.
+        let _ = self.context.delete_consumer_from_stream(name, stream).await;
+        Ok(found)
+    }
+}
+
+#[async_trait]
+impl Bus for NatsBus {
+    async fn publish(&self, message: Publish) -> Result<Published, BusError> {
+        let build = || {
+            let mut built = PublishMessage::build()
+                .payload(message.payload.clone().into())
+                .message_id(&message.message_id);
+            if let Some(expected) = message.expected_last {
+                built = built.expected_last_subject_sequence(expected);
+            }
+            built
+        };
+        let mut stored = self.store(message.subject.clone(), build()).await;
+        if matches!(stored, Err(PublishErrorKind::StreamNotFound)) {
+            self.ensure().await?;
+            stored = self.store(message.subject.clone(), build()).await;
+        }
+        match stored {
+            Ok(stored) => Ok(stored),
+            Err(PublishErrorKind::WrongLastSequence) => Err(BusError::Conflict {
+                last: self
+                    .last_of(&message.subject)
+                    .await?
+                    .map_or(0, |last| last.sequence),
+            }),
+            Err(kind) => Err(BusError::Unavailable(kind.to_string())),
+        }
+    }
+
+    async fn last_of(&self, subject: &str) -> Result<Option<Message>, BusError> {
+        let stream = self
+            .context
+            .get_stream_no_info(STREAM)
+            .await
+            .map_err(unavailable)?;
+        match stream.get_last_raw_message_by_subject(subject).await {
+            Ok(found) => Ok(Some(Message {
+                sequence: found.sequence,
+                subject: found.subject.as_str().into(),
+                payload: text(&found.payload)?.into(),
+            })),
+            Err(error) => match error.kind() {
+                LastRawMessageErrorKind::NoMessageFound => Ok(None),
+                LastRawMessageErrorKind::JetStream(cause)
+                    if cause.error_code() == ErrorCode::NO_MESSAGE_FOUND =>
+                {
+                    Ok(None)
+                }
+                _ => Err(unavailable(error)),
+            },
+        }
+    }
+
+    async fn read(&self, filter: &str, after: u64, limit: u64) -> Result<Vec<Message>, BusError> {
+        self.read_from(STREAM, filter, after, limit).await
+    }
+
+    async fn follow(
+        &self,
+        filter: &str,
+        after: u64,
+    ) -> Result<BoxStream<'static, Message>, BusError> {
+        let stream = self.stream(STREAM).await?;
+        let config = pull::OrderedConfig {
+            deliver_policy: DeliverPolicy::ByStartSequence {
+                start_sequence: after + 1,
+            },
+            filter_subject: filter.to_owned(),
+            ..pull::OrderedConfig::default()
+        };
+        let reader: NatsConsumer<pull::OrderedConfig> =
+            stream.create_consumer(config).await.map_err(unavailable)?;
+        let messages = reader.messages().await.map_err(unavailable)?;
+        Ok(messages
+            .scan((), |(), next| {
+                let read = next.map_err(unavailable).and_then(|next| message(&next));
+                std::future::ready(match read {
+                    Ok((message, _)) => Some(message),
+                    Err(error) => {
+                        tracing::warn!(%error, "lost the event stream");
+                        None
+                    }
+                })
+            })
+            .boxed())
+    }
+
+    async fn consumer(&self, name: &str, filter: &str) -> Result<Box<dyn Consumer>, BusError> {
+        let stream = self.stream(STREAM).await?;
+        let config = pull::Config {
+            durable_name: Some(name.to_owned()),
+            filter_subject: filter.to_owned(),
+            deliver_policy: DeliverPolicy::All,
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: ACKNOWLEDGE_WITHIN,
+            // One in flight for all processes together keeps the order.
+            max_ack_pending: 1,
+            max_deliver: -1,
+            ..pull::Config::default()
+        };
+        let durable: NatsConsumer<pull::Config> = match stream.get_consumer(name).await {
+            Ok(found) => found,
+            Err(_) => stream
+                .create_consumer(config.clone())
+                .await
+                .map_err(unavailable)?,
+        };
+        let found = &durable.cached_info().config;
+        if found.filter_subject != config.filter_subject
+            || found.max_ack_pending != config.max_ack_pending
+            || found.ack_wait != config.ack_wait
+        {
+            tracing::warn!(
+                consumer = name,
+                "the consumer's settings are brought up to date"
+            );
+            stream.create_consumer(config).await.map_err(unavailable)?;
+        }
+        let messages = durable
+            .stream()
+            .max_messages_per_batch(16)
+            .expires(PULL_EXPIRES)
+            .heartbeat(HEARTBEAT)
+            .messages()
+            .await
+            .map_err(unavailable)?;
+        Ok(Box::new(Durable {
+            messages,
+            last: None,
+        }))
+    }
+
+    async fn info(&self) -> Result<StreamInfo, BusError> {
+        let stream = self.stream(STREAM).await?;
+        let info = stream.cached_info();
+        Ok(StreamInfo {
+            identity: info.created.unix_timestamp_nanos().to_string(),
+            first: info.state.first_sequence.max(1),
+            last: info.state.last_sequence,
+        })
+    }
+
+    async fn bury(&self, dead: &DeadLetter) -> Result<(), BusError> {
+        let letter = serde_json::to_string(dead)
+            .map_err(|error| BusError::Unavailable(error.to_string()))?;
+        let subject = format!("{DEAD_SUBJECT}.{}", dead.consumer);
+        let message = PublishMessage::build()
+            .payload(letter.into())
+            .message_id(format!("{}-{}", dead.consumer, dead.sequence));
+        self.store(subject, message)
+            .await
+            .map(|_| ())
+            .map_err(|kind| BusError::Unavailable(kind.to_string()))
+    }
+
+    async fn dead_letters(&self, limit: u64) -> Result<Vec<(u64, DeadLetter)>, BusError> {
+        let filter = format!("{DEAD_SUBJECT}.*");
+        self.read_from(DEAD, &filter, 0, limit)
+            .await?
+            .into_iter()
+            .map(|message| {
+                let letter = serde_json::from_str(&message.payload)
+                    .map_err(|error| BusError::Unavailable(error.to_string()))?;
+                Ok((message.sequence, letter))
+            })
+            .collect()
+    }
+
+    async fn dead_letter_remove(&self, id: u64) -> Result<(), BusError> {
+        let stream = self.stream(DEAD).await?;
+        stream.delete_message(id).await.map_err(unavailable)?;
+        Ok(())
+    }
+}
+
+/// A share in a durable consumer.
+struct Durable {
+    messages: pull::Stream,
+    last: Option<jetstream::Message>,
+}
+
+impl Durable {
+    fn last(&self) -> Result<&jetstream::Message, BusError> {
+        self.last
+            .as_ref()
+            .ok_or_else(|| BusError::Unavailable("there is no message to answer for".to_owned()))
+    }
+}
+
+#[async_trait]
+impl Consumer for Durable {
+    async fn next(&mut self) -> Result<Delivery, BusError> {
+        let next = self
+            .messages
+            .next()
+            .await
+            .ok_or_else(|| BusError::Unavailable("the consumer ended".to_owned()))?
+            .map_err(unavailable)?;
+        let (message, attempt) = message(&next)?;
+        self.last = Some(next);
+        Ok(Delivery { message, attempt })
+    }
+
+    async fn keep(&mut self) -> Result<(), BusError> {
+        self.last()?
+            .ack_with(AckKind::Progress)
+            .await
+            .map_err(unavailable)
+    }
+
+    async fn acknowledge(&mut self) -> Result<(), BusError> {
+        let acknowledged = tokio::time::timeout(TIMEOUT, self.last()?.double_ack());
+        acknowledged
+            .await
+            .map_err(unavailable)?
+            .map_err(unavailable)
+    }
+}
+
+/// A message, and how often it was delivered.
+fn message(message: &jetstream::Message) -> Result<(Message, u64), BusError> {
+    let info = message.info().map_err(unavailable)?;
+    let read = Message {
+        sequence: info.stream_sequence,
+        subject: message.subject.as_str().into(),
+        payload: text(&message.payload)?.into(),
+    };
+    Ok((read, info.delivered.unsigned_abs()))
+}
+
+fn text(payload: &[u8]) -> Result<&str, BusError> {
+    std::str::from_utf8(payload).map_err(unavailable)
+}
+
+fn is_no_stream(kind: &GetStreamErrorKind) -> bool {
+    matches!(kind, GetStreamErrorKind::JetStream(cause) if cause.error_code() == ErrorCode::STREAM_NOT_FOUND)
+}
+
+fn unavailable(error: impl std::fmt::Display) -> BusError {
+    BusError::Unavailable(error.to_string())
+}

@@ -1,0 +1,160 @@
+//! A process that cannot outlive us: it ends when we drop it, and also when we
+//! are killed.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Runs the command that follows in a session of its own, out of reach of
+/// Ctrl-C, until our end of its input closes.
+const GUARD: &str = r#"
+trap '' INT TERM HUP
+log=$1; pid=$2; signal=$3; shift 3
+"$@" >>"$log" 2>&1 </dev/null &
+child=$!
+echo "$child" >"$pid.new" && mv "$pid.new" "$pid"
+cat >/dev/null
+kill -s "$signal" "$child" 2>/dev/null
+wait "$child" 2>/dev/null
+"#;
+
+/// How to start a process, again and again.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    pub name: String,
+    pub program: PathBuf,
+    pub arguments: Vec<String>,
+    /// Everything that it finds in its environment, but for `PATH`.
+    pub environment: Vec<(String, String)>,
+    /// Where its log and its process id are kept.
+    pub folder: PathBuf,
+    /// What ends it when we let go of it.
+    pub signal: &'static str,
+}
+
+impl Spec {
+    pub fn log(&self) -> PathBuf {
+        self.folder.join(format!("{}.log", self.name))
+    }
+
+    /// Starts it; its log goes on where it was.
+    pub fn start(&self) -> Process {
+        let id_file = self.folder.join(format!("{}.pid", self.name));
+        let _ = std::fs::remove_file(&id_file);
+        File::options()
+            .create(true)
+            .append(true)
+            .open(self.log())
+            .expect("a log file");
+        let guard = Command::new("setsid")
+            .args(["sh", "-c", GUARD, "guard"])
+            .arg(self.log())
+            .arg(&id_file)
+            .arg(self.signal)
+            .arg(&self.program)
+            .args(&self.arguments)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(self.environment.iter().map(|(k, v)| (k, v)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("setsid and sh are there");
+        let started = Instant::now();
+        let id = loop {
+            let text = std::fs::read_to_string(&id_file).unwrap_or_default();
+            if let Ok(id) = text.trim().parse() {
+                break id;
+            }
+            assert!(
+                started.elapsed() < Duration::from_secs(10),
+                "{} does not start",
+                self.name
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        Process {
+            spec: self.clone(),
+            id,
+            guard,
+        }
+    }
+}
+
+pub struct Process {
+    pub spec: Spec,
+    pub id: u32,
+    guard: Child,
+}
+
+impl Process {
+    pub fn signal(&self, signal: &str) {
+        let _ = Command::new("kill")
+            .args(["-s", signal, &self.id.to_string()])
+            .stderr(Stdio::null())
+            .status();
+    }
+
+    pub fn is_running(&self) -> bool {
+        // A zombie has no command line.
+        std::fs::read(format!("/proc/{}/cmdline", self.id)).is_ok_and(|line| !line.is_empty())
+    }
+
+    pub fn wait(&self, at_most: Duration) {
+        let started = Instant::now();
+        while self.is_running() {
+            assert!(
+                started.elapsed() < at_most,
+                "{} does not end",
+                self.spec.name
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.guard.stdin.take());
+        let _ = self.guard.wait();
+    }
+}
+
+/// A port that nobody listens on at the moment.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// Finds a program on the path, or in folders that distributions use.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    folders.push("/usr/sbin".into());
+    let versions = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten();
+    folders.extend(versions.flatten().map(|version| version.path().join("bin")));
+    folders
+        .into_iter()
+        .map(|folder| folder.join(program))
+        .find(|path| path.is_file())
+}
+
+/// Waits until something is so.
+pub fn wait_until(what: &str, at_most: Duration, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < at_most, "{what}: not in {at_most:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The last lines of a file.
+pub fn tail(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
+}

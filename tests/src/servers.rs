@@ -1,0 +1,369 @@
+//! Private copies of PostgreSQL, Redis and NATS on free ports, or those that
+//! the environment names.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use crate::process::{Process, Spec, find, free_port, tail, wait_until};
+
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+const PROGRAMS: [&str; 6] = [
+    "postgres",
+    "initdb",
+    "psql",
+    "redis-server",
+    "nats-server",
+    "nginx",
+];
+const ALL: [&str; 3] = ["postgres", "redis", "nats"];
+const SERVICES: [&str; 4] = ["users", "products", "orders", "notifications"];
+
+/// The servers of one shop; they end and their data goes when this is dropped.
+pub struct Servers {
+    folder: PathBuf,
+    /// Empty where the environment names servers: those are not ours to kill.
+    running: Mutex<Vec<(Spec, Option<Process>)>>,
+    postgres: String,
+    redis: String,
+    nats: String,
+    databases: String,
+}
+
+/// Which servers can be neither found nor reached; `None` if all can.
+pub fn missing() -> Option<String> {
+    if std::env::var_os("STOA_TEST_POSTGRES_URL").is_some() {
+        return None;
+    }
+    let missing: Vec<_> = PROGRAMS
+        .into_iter()
+        .filter(|program| find(program).is_none())
+        .collect();
+    (!missing.is_empty()).then(|| format!("{} not found", missing.join(", ")))
+}
+
+/// Whether tests against real servers run: not where there are none, and that
+/// is said; under `CI=true` it is a failure.
+pub fn available() -> bool {
+    match missing() {
+        None => true,
+        Some(missing) if std::env::var("CI").is_ok_and(|ci| ci == "true") => {
+            panic!("the tests against real servers cannot run: {missing}")
+        }
+        Some(missing) => {
+            eprintln!("SKIPPED: tests against PostgreSQL, Redis and NATS: {missing}");
+            false
+        }
+    }
+}
+
+impl Servers {
+    /// Starts all three in a folder.
+    pub fn start(folder: &Path) -> Self {
+        Self::start_some(folder, &ALL)
+    }
+
+    /// Starts some of them.
+    pub fn start_some(folder: &Path, which: &[&str]) -> Self {
+        let named = |name: &str| std::env::var(name).ok().filter(|url| !url.is_empty());
+        let databases = format!("stoa_{}", uuid::Uuid::now_v7().simple());
+        if let Some(postgres) = named("STOA_TEST_POSTGRES_URL") {
+            let servers = Self {
+                folder: folder.to_owned(),
+                running: Mutex::default(),
+                postgres: postgres.trim_end_matches('/').to_owned(),
+                redis: named("STOA_TEST_REDIS_URL").expect("STOA_TEST_REDIS_URL is set too"),
+                nats: named("STOA_TEST_NATS_URL").expect("STOA_TEST_NATS_URL is set too"),
+                databases,
+            };
+            servers.create_databases();
+            return servers;
+        }
+        std::fs::create_dir_all(folder).expect("a folder for the servers");
+        let ports = [free_port(), free_port(), free_port()];
+        let running = which
+            .iter()
+            .map(|name| {
+                let spec = match *name {
+                    "postgres" => postgres(folder, ports[0]),
+                    "redis" => redis(folder, ports[1]),
+                    _ => nats(folder, ports[2]),
+                };
+                let process = spec.start();
+                (spec, Some(process))
+            })
+            .collect();
+        let servers = Self {
+            folder: folder.to_owned(),
+            running: Mutex::new(running),
+            postgres: format!("postgres://stoa@127.0.0.1:{}", ports[0]),
+            redis: format!("redis://127.0.0.1:{}", ports[1]),
+            nats: format!("nats://127.0.0.1:{}", ports[2]),
+            databases,
+        };
+        for name in which {
+            servers.wait(name);
+        }
+        if which.contains(&"postgres") {
+            servers.create_databases();
+        }
+        servers
+    }
+
+    /// Whether the servers are ours to kill.
+    pub fn are_private(&self) -> bool {
+        !self.running.lock().unwrap().is_empty()
+    }
+
+    fn create_databases(&self) {
+        for service in SERVICES {
+            self.create_database(service);
+        }
+    }
+
+    /// Makes a database of our own; its URL.
+    pub fn create_database(&self, name: &str) -> String {
+        let made = self.psql(&format!("CREATE DATABASE {}_{name}", self.databases));
+        assert!(made, "a database is created");
+        self.database(name)
+    }
+
+    pub fn database(&self, name: &str) -> String {
+        format!("{}/{}_{name}", self.postgres, self.databases)
+    }
+
+    pub fn nats(&self) -> &str {
+        &self.nats
+    }
+
+    pub fn redis(&self) -> &str {
+        &self.redis
+    }
+
+    fn psql(&self, statement: &str) -> bool {
+        let psql = find("psql").expect("psql comes with PostgreSQL");
+        let done = Command::new(psql)
+            .args(["--quiet", "--no-psqlrc", "--command", statement])
+            .arg(format!("{}/postgres", self.postgres))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        done.is_ok_and(|status| status.success())
+    }
+
+    /// What a shop must be told to use these servers.
+    pub fn settings(&self) -> Vec<(String, String)> {
+        let mut settings: Vec<(String, String)> = SERVICES
+            .iter()
+            .map(|service| {
+                let name = format!("STOA_{}_DATABASE_URL", service.to_uppercase());
+                (name, self.database(service))
+            })
+            .collect();
+        settings.push(("STOA_BUS_URL".to_owned(), self.nats.clone()));
+        settings.push(("STOA_CACHE_URL".to_owned(), self.redis.clone()));
+        // Two replicas of four services and PostgreSQL's 100 connections.
+        settings.push(("STOA_DATABASE_POOL".to_owned(), "8".to_owned()));
+        settings
+    }
+
+    /// Kills one at once, as `kill -9` does: `postgres`, `redis` or `nats`.
+    pub fn kill(&self, name: &str) {
+        let mut running = self.running.lock().unwrap();
+        for (spec, process) in running.iter_mut().filter(|(spec, _)| spec.name == name) {
+            if let Some(process) = process.take() {
+                process.signal("KILL");
+                process.wait(START_TIMEOUT);
+            }
+            let _ = spec;
+        }
+    }
+
+    /// Starts one again on its port and its data.
+    pub fn restart(&self, name: &str) {
+        let mut running = self.running.lock().unwrap();
+        for (spec, process) in running.iter_mut().filter(|(spec, _)| spec.name == name) {
+            // A postmaster does not start while the killed one's backends live.
+            wait_until(name, START_TIMEOUT, || {
+                let started = spec.start();
+                std::thread::sleep(Duration::from_millis(300));
+                let lives = started.is_running();
+                *process = Some(started);
+                lives
+            });
+        }
+        drop(running);
+        self.wait(name);
+    }
+
+    fn wait(&self, name: &str) {
+        let log = self.folder.join(format!("{name}.log"));
+        let started = std::time::Instant::now();
+        loop {
+            let is_there = match name {
+                "postgres" => self.psql("SELECT 1"),
+                "redis" => connects(&self.redis),
+                _ => connects(&self.nats),
+            };
+            if is_there {
+                return;
+            }
+            assert!(
+                started.elapsed() < START_TIMEOUT,
+                "{name} does not start:\n{}",
+                tail(&log)
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        let running = std::mem::take(&mut *self.running.lock().unwrap());
+        if running.is_empty() {
+            for service in SERVICES {
+                let name = format!("{}_{service}", self.databases);
+                self.psql(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
+            }
+        }
+        drop(running);
+        if std::env::var_os("STOA_TEST_KEEP").is_none() {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+fn connects(url: &str) -> bool {
+    let address = url.rsplit("//").next().unwrap_or_default();
+    std::net::TcpStream::connect(address.trim_end_matches('/')).is_ok()
+}
+
+fn spec(folder: &Path, name: &str, program: &str, arguments: Vec<String>) -> Spec {
+    Spec {
+        name: name.to_owned(),
+        program: find(program).unwrap_or_else(|| panic!("{program} is installed")),
+        arguments,
+        environment: Vec::new(),
+        folder: folder.to_owned(),
+        signal: "KILL",
+    }
+}
+
+fn postgres(folder: &Path, port: u16) -> Spec {
+    let data = folder.join("postgres");
+    let display = data.display().to_string();
+    let initdb = find("initdb").expect("initdb comes with PostgreSQL");
+    let initdb = [
+        initdb.display().to_string(),
+        "--pgdata".to_owned(),
+        display.clone(),
+        "--username=stoa".to_owned(),
+        "--auth=trust".to_owned(),
+        "--encoding=UTF8".to_owned(),
+        "--locale=C.UTF-8".to_owned(),
+        "--no-sync".to_owned(),
+    ];
+    std::fs::create_dir_all(&data).expect("a data folder");
+    let server = find("postgres").expect("postgres is installed");
+    let serve = vec![
+        server.display().to_string(),
+        "-D".to_owned(),
+        display.clone(),
+        "-p".to_owned(),
+        port.to_string(),
+        "-k".to_owned(),
+        display.clone(),
+        "-c".to_owned(),
+        "listen_addresses=127.0.0.1".to_owned(),
+    ];
+    // PostgreSQL does not run as root.
+    let as_user: Vec<String> = if is_root() {
+        let own = Command::new("chown")
+            .args(["-R", "postgres"])
+            .arg(&data)
+            .status();
+        assert!(own.is_ok_and(|status| status.success()), "chown postgres");
+        open_to_all(folder);
+        [
+            "setpriv",
+            "--reuid=postgres",
+            "--regid=postgres",
+            "--clear-groups",
+        ]
+        .map(str::to_owned)
+        .into()
+    } else {
+        Vec::new()
+    };
+    let made = {
+        let all: Vec<&String> = as_user.iter().chain(&initdb).collect();
+        Command::new(all[0])
+            .args(&all[1..])
+            .current_dir("/")
+            .output()
+            .expect("initdb runs")
+    };
+    assert!(
+        made.status.success(),
+        "initdb: {}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+    let mut all = as_user;
+    all.extend(serve);
+    Spec {
+        // Its backends end with it, in order.
+        signal: "QUIT",
+        ..spec(folder, "postgres", &all.remove(0), all)
+    }
+}
+
+fn redis(folder: &Path, port: u16) -> Spec {
+    let arguments = [
+        "--port",
+        &port.to_string(),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        &folder.display().to_string(),
+    ];
+    spec(
+        folder,
+        "redis",
+        "redis-server",
+        arguments.map(str::to_owned).into(),
+    )
+}
+
+fn nats(folder: &Path, port: u16) -> Spec {
+    let arguments = [
+        "-a",
+        "127.0.0.1",
+        "-p",
+        &port.to_string(),
+        "-js",
+        "-sd",
+        &folder.join("nats").display().to_string(),
+    ];
+    spec(
+        folder,
+        "nats",
+        "nats-server",
+        arguments.map(str::to_owned).into(),
+    )
+}
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output();
+    id.is_ok_and(|output| output.stdout == b"0\n")
+}
+
+/// Lets another user pass through our temporary folders.
+fn open_to_all(folder: &Path) {
+    for folder in [Some(folder), folder.parent()].into_iter().flatten() {
+        let _ = Command::new("chmod").arg("a+x").arg(folder).status();
+    }
+}
