@@ -31,7 +31,7 @@ migrator! {
     /// The users service's database.
     UsersMigrator => users::Start;
     /// The products service's database.
-    ProductsMigrator => products::Start;
+    ProductsMigrator => products::Start, products::SameSearch;
     /// The orders service's database.
     OrdersMigrator => orders::Start, orders::Trace;
     /// The notifications service's database.

@@ -156,3 +156,37 @@ async fn search(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     }
     Ok(())
 }
+
+/// On PostgreSQL: the words of a search are those of SQLite's tokenizer, and
+/// names sort by code point as they do there.
+pub struct SameSearch;
+
+impl MigrationName for SameSearch {
+    fn name(&self) -> &str {
+        "m0002_products_same_search"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for SameSearch {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        if manager.get_database_backend() != DbBackend::Postgres {
+            return Ok(());
+        }
+        for statement in [
+            "DROP INDEX product_search",
+            "ALTER TABLE product DROP COLUMN search",
+            "ALTER TABLE product ALTER COLUMN name TYPE varchar(200) COLLATE \"C\"",
+            // Left to itself the parser takes COF-001 for a word and a number
+            // below zero, and an address or a path for one word.
+            "ALTER TABLE product ADD COLUMN search tsvector GENERATED ALWAYS AS (to_tsvector('simple', regexp_replace(name || ' ' || description || ' ' || sku, '[^[:alnum:]]+', ' ', 'g'))) STORED",
+            "CREATE INDEX product_search ON product USING gin (search)",
+        ] {
+            manager
+                .get_connection()
+                .execute_unprepared(statement)
+                .await?;
+        }
+        Ok(())
+    }
+}

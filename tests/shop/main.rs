@@ -6,6 +6,7 @@
 
 mod accounts;
 mod catalogue;
+mod chaos;
 mod faults;
 mod http;
 mod live;
@@ -106,6 +107,7 @@ fn main() {
         faults::a_killed_shop_forgets_nothing,
         faults::rate_limits,
         faults::production_refuses_development,
+        chaos::kill_everything_while_customers_order_and_watch,
     ]);
     let conclusion = libtest_mimic::run(&arguments, trials);
     // `exit` runs no destructors: the shops' processes end first.

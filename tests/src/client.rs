@@ -68,6 +68,30 @@ impl Client {
             .expect("an answer is JSON")
     }
 
+    /// The whole answer, if there is one.
+    pub async fn try_query(&self, query: &str, variables: &Value) -> reqwest::Result<Value> {
+        self.request()
+            .header("accept", "application/graphql-response+json")
+            .timeout(EVENT_TIMEOUT)
+            .json(&json!({ "query": query, "variables": variables }))
+            .send()
+            .await?
+            .json()
+            .await
+    }
+
+    /// Subscribes over server-sent events, if the router is there.
+    pub async fn try_subscribe(&self, query: &str, variables: &Value) -> reqwest::Result<Events> {
+        let response = self
+            .request()
+            .header("accept", "text/event-stream")
+            .json(&json!({ "query": query, "variables": variables }))
+            .send()
+            .await?
+            .error_for_status()?;
+        Ok(Events::of(response))
+    }
+
     /// The answer's data; it must have no errors.
     pub async fn ok(&self, query: &str, variables: Value) -> Value {
         let mut answer = self.query(query, variables).await;
@@ -103,13 +127,7 @@ impl Client {
             .await
             .expect("the router answers");
         assert_eq!(response.status(), 200, "an event stream answers 200");
-        Events {
-            chunks: response
-                .bytes_stream()
-                .map(|chunk| chunk.map(Into::into))
-                .boxed(),
-            buffer: String::new(),
-        }
+        Events::of(response)
     }
 }
 
@@ -127,6 +145,21 @@ pub struct Event {
 }
 
 impl Events {
+    fn of(response: reqwest::Response) -> Self {
+        Self {
+            chunks: response
+                .bytes_stream()
+                .map(|chunk| chunk.map(Into::into))
+                .boxed(),
+            buffer: String::new(),
+        }
+    }
+
+    /// The next event; `None` once the stream is over, or dead.
+    pub async fn try_next(&mut self) -> Option<Event> {
+        self.read().await
+    }
+
     /// The next event, which must come soon.
     pub async fn next(&mut self) -> Event {
         tokio::time::timeout(EVENT_TIMEOUT, self.read())

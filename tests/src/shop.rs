@@ -208,8 +208,7 @@ impl Shop {
 
     /// Starts a process and waits until its log tells where it listens.
     fn spawn(&self, name: &str, arguments: &[&str], extra: &[(String, String)]) -> String {
-        let mut environment = vec![("STOA_LOG".to_owned(), "info".to_owned())];
-        environment.extend(self.settings.iter().chain(extra).cloned());
+        let environment = self.settings.iter().chain(extra).cloned().collect();
         let spec = Spec {
             name: name.to_owned(),
             program: binary().to_owned(),

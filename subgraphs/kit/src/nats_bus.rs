@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_nats::ConnectOptions;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer as NatsConsumer, DeliverPolicy, pull};
 use async_nats::jetstream::context::{GetStreamErrorKind, PublishErrorKind};
-use async_nats::jetstream::message::{AckKind, PublishMessage};
+use async_nats::jetstream::message::{AckKind, PublishMessage, StreamMessage};
 use async_nats::jetstream::stream::{
     Config, DiscardPolicy, LastRawMessageErrorKind, RetentionPolicy, StorageType, Stream,
 };
@@ -31,8 +31,6 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// A server that keeps quiet for longer than twice this is gone.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 const PULL_EXPIRES: Duration = Duration::from_secs(20);
-/// How long an idle reader of ours may stay on the server.
-const READER_IDLE: Duration = Duration::from_secs(30);
 
 /// How to reach NATS, beyond its URL.
 #[derive(Debug, Clone)]
@@ -216,45 +214,30 @@ impl NatsBus {
         after: u64,
         limit: u64,
     ) -> Result<Vec<Message>, BusError> {
-        let config = pull::Config {
-            deliver_policy: DeliverPolicy::ByStartSequence {
-                start_sequence: after + 1,
-            },
-            ack_policy: AckPolicy::None,
-            filter_subject: filter.to_owned(),
-            memory_storage: true,
-            num_replicas: 1,
-            inactive_threshold: READER_IDLE,
-            ..pull::Config::default()
-        };
-        let reader: NatsConsumer<pull::Config> = self
+        let stream = self
             .context
-            .create_consumer_on_stream(config, stream)
+            .get_stream_no_info(stream)
             .await
             .map_err(unavailable)?;
-        let info = reader.cached_info();
-        let wanted = info.num_pending.min(limit);
-        let name = info.name.clone();
         let mut found = Vec::new();
-        while (found.len() as u64) < wanted {
-            let left = usize::try_from(wanted).unwrap_or(usize::MAX) - found.len();
-            let mut batch = reader
-                .batch()
-                .max_messages(left)
-                .expires(TIMEOUT)
-                .messages()
-                .await
-                .map_err(unavailable)?;
-            let before = found.len();
-            while let Some(next) = batch.next().await {
-                found.push(message(&next.map_err(unavailable)?)?.0);
-            }
-            if found.len() == before {
-                return Err(BusError::Unavailable("the stream fell silent".to_owned()));
+        let mut next = after + 1;
+        // One by one: a consumer would need the server's count of what is
+        // pending, which before 2.10 is a guess where a filter has wildcards.
+        while (found.len() as u64) < limit {
+            let asked = stream
+                .raw_message_builder()
+                .sequence(next)
+                .next_by_subject(filter)
+                .send();
+            match asked.await {
+                Ok(message) => {
+                    next = message.sequence + 1;
+                    found.push(stored(&message)?);
+                }
+                Err(error) if is_no_message(&error.kind()) => break,
+                Err(error) => return Err(unavailable(error)),
             }
         }
-        // It would go by itself after a while.
-        let _ = self.context.delete_consumer_from_stream(name, stream).await;
         Ok(found)
     }
 }
@@ -295,20 +278,9 @@ impl Bus for NatsBus {
             .await
             .map_err(unavailable)?;
         match stream.get_last_raw_message_by_subject(subject).await {
-            Ok(found) => Ok(Some(Message {
-                sequence: found.sequence,
-                subject: found.subject.as_str().into(),
-                payload: text(&found.payload)?.into(),
-            })),
-            Err(error) => match error.kind() {
-                LastRawMessageErrorKind::NoMessageFound => Ok(None),
-                LastRawMessageErrorKind::JetStream(cause)
-                    if cause.error_code() == ErrorCode::NO_MESSAGE_FOUND =>
-                {
-                    Ok(None)
-                }
-                _ => Err(unavailable(error)),
-            },
+            Ok(message) => stored(&message).map(Some),
+            Err(error) if is_no_message(&error.kind()) => Ok(None),
+            Err(error) => Err(unavailable(error)),
         }
     }
 
@@ -475,6 +447,24 @@ impl Consumer for Durable {
             .await
             .map_err(unavailable)?
             .map_err(unavailable)
+    }
+}
+
+fn stored(message: &StreamMessage) -> Result<Message, BusError> {
+    Ok(Message {
+        sequence: message.sequence,
+        subject: message.subject.as_str().into(),
+        payload: text(&message.payload)?.into(),
+    })
+}
+
+fn is_no_message(kind: &LastRawMessageErrorKind) -> bool {
+    match kind {
+        LastRawMessageErrorKind::NoMessageFound => true,
+        LastRawMessageErrorKind::JetStream(cause) => {
+            cause.error_code() == ErrorCode::NO_MESSAGE_FOUND
+        }
+        _ => false,
     }
 }
 

@@ -1,0 +1,245 @@
+//! Everything that can be killed is killed while twenty customers order and
+//! watch. In the end every order stands in a legal state, every subscriber has
+//! had every event of its orders once, and the stock adds up.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use stoa_tests::client::text;
+use stoa_tests::{Client, Mode, Shop, servers};
+
+use crate::support::*;
+
+const CUSTOMERS: usize = 20;
+const UNITS: i64 = 100_000;
+/// How long a customer repeats a request.
+const PATIENCE: Duration = Duration::from_secs(90);
+const PAUSE: Duration = Duration::from_millis(100);
+const METHODS: [&str; 4] = [
+    "sandbox_approve",
+    "sandbox_decline",
+    "sandbox_approve",
+    "sandbox_approve",
+];
+
+/// An event as a subscriber sees it: which order, and where it stands now.
+type Seen = (String, String);
+
+pub fn kill_everything_while_customers_order_and_watch() {
+    if !servers::available() {
+        return;
+    }
+    let shop = Arc::new(Shop::start(Mode::Real));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(scenario(shop));
+}
+
+async fn scenario(shop: Arc<Shop>) {
+    let admin = shop.sign_in("admin").await;
+    let product = new_product(&admin, UNITS).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let placed = Arc::new(AtomicUsize::new(0));
+    let mut customers = Vec::new();
+    for index in 0..CUSTOMERS {
+        let client = new_customer(&shop.client()).await;
+        let start = text(&client.ok("{ liveCursor }", json!({})).await, "/liveCursor");
+        let watching = watch(client.clone(), start);
+        let ordering = tokio::spawn(order(
+            client.clone(),
+            product.clone(),
+            index,
+            stop.clone(),
+            placed.clone(),
+        ));
+        customers.push((client, ordering, watching));
+    }
+    let killing = {
+        let (shop, stop, placed) = (shop.clone(), stop.clone(), placed.clone());
+        tokio::task::spawn_blocking(move || {
+            let mut victims: Vec<String> = ["nats", "postgres", "redis"].map(str::to_owned).into();
+            victims.extend(shop.process_names());
+            for victim in victims {
+                // Between two kills, orders come through.
+                let before = placed.load(Ordering::SeqCst);
+                let started = Instant::now();
+                while placed.load(Ordering::SeqCst) < before + CUSTOMERS / 2 {
+                    assert!(
+                        started.elapsed() < PATIENCE,
+                        "nothing is ordered any more, before {victim} is killed"
+                    );
+                    std::thread::sleep(PAUSE);
+                }
+                shop.bounce(&victim, Duration::from_millis(500));
+            }
+            std::thread::sleep(Duration::from_secs(1));
+            stop.store(true, Ordering::SeqCst);
+        })
+    };
+    killing.await.unwrap();
+
+    let mut sold = 0;
+    let mut orders = 0;
+    for (client, ordering, watching) in customers {
+        let mine: BTreeSet<String> = ordering.await.unwrap().into_iter().collect();
+        assert!(!mine.is_empty());
+        orders += mine.len();
+        let mut expected = BTreeSet::new();
+        for id in &mine {
+            assert!(
+                ["CONFIRMED", "CANCELLED"].contains(&settled(&client, id).await.as_str()),
+                "order {id}"
+            );
+            let (units, history) = history_of(&client, id).await;
+            sold += units;
+            expected.extend(history.into_iter().map(|status| (id.clone(), status)));
+        }
+        // Nothing was placed that nobody knows of.
+        let data = client.ok("{ me { orders { totalCount } } }", json!({})).await;
+        assert_eq!(data["me"]["orders"]["totalCount"], mine.len());
+        let seen = tokio::time::timeout(PATIENCE, watching.until(expected.len()))
+            .await
+            .unwrap_or_else(|_| panic!("a subscriber waits for events of {mine:?}"));
+        let distinct: BTreeSet<Seen> = seen.iter().cloned().collect();
+        assert_eq!(distinct, expected, "every event");
+        assert_eq!(seen.len(), expected.len(), "each once");
+        for id in &mine {
+            let of_order: Vec<&str> = seen
+                .iter()
+                .filter(|(order, _)| order == id)
+                .map(|(_, status)| status.as_str())
+                .collect();
+            assert_eq!(of_order[0], "PENDING", "in order");
+        }
+        eventually("the inbox holds a message for each event", || async {
+            let inbox = client
+                .ok("{ me { notifications { totalCount } } }", json!({}))
+                .await;
+            inbox["me"]["notifications"]["totalCount"] == expected.len()
+        })
+        .await;
+    }
+    assert_eq!(stock_of(&admin, &product).await, UNITS - sold);
+    assert_eq!(shop.command(&["events", "dead"]).trim(), "no dead letters");
+    println!("chaos: {orders} orders, {sold} units sold");
+}
+
+/// Orders until told to stop; each order is asked for until it is clear what
+/// became of it.
+async fn order(
+    client: Client,
+    product: String,
+    index: usize,
+    stop: Arc<AtomicBool>,
+    placed: Arc<AtomicUsize>,
+) -> Vec<String> {
+    let mut orders = Vec::new();
+    while !stop.load(Ordering::SeqCst) {
+        let method = METHODS[(orders.len() + index) % METHODS.len()];
+        let variables = json!({ "input": order_of(&product, 1 + index as i64 % 3, method), "key": key() });
+        let payload = insist(&client, PLACE, &variables, "placeOrder").await;
+        let id = text(&payload, "/order/id");
+        if orders.len() % 5 == 4 {
+            cancel(&client, &id).await;
+        }
+        orders.push(id);
+        placed.fetch_add(1, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    orders
+}
+
+/// Cancels, unless it is too late for that.
+async fn cancel(client: &Client, order: &str) {
+    const CANCEL: &str = "mutation ($id: ID!, $key: ID!) { cancelOrder(orderId: $id, idempotencyKey: $key) { order { status } userErrors { code message } } }";
+    let variables = json!({ "id": order, "key": key() });
+    let payload = insist(client, CANCEL, &variables, "cancelOrder").await;
+    let code = payload.pointer("/userErrors/0/code").and_then(Value::as_str);
+    assert!(
+        matches!(code, None | Some("ILLEGAL_STATUS")),
+        "{payload:#}"
+    );
+}
+
+/// Repeats a mutation, with its key, until it is answered.
+async fn insist(client: &Client, query: &str, variables: &Value, field: &str) -> Value {
+    let started = Instant::now();
+    loop {
+        let answer = client.try_query(query, variables).await;
+        let payload = answer.as_ref().map(|answer| &answer["data"][field]);
+        if let Ok(payload) = payload
+            && payload.is_object()
+            && payload["userErrors"][0]["code"] != "IN_PROGRESS"
+        {
+            return payload.clone();
+        }
+        assert!(
+            started.elapsed() < PATIENCE,
+            "{field} is never answered: {answer:?}"
+        );
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// The units that an order took for good, and every state it was in.
+async fn history_of(client: &Client, order: &str) -> (i64, Vec<String>) {
+    let data = client
+        .ok(
+            "query ($id: ID!) { order(id: $id) { status lines { quantity } history { status } } }",
+            json!({ "id": order }),
+        )
+        .await;
+    let order = &data["order"];
+    let units = match order["status"].as_str() {
+        Some("CONFIRMED") => order["lines"][0]["quantity"].as_i64().unwrap(),
+        _ => 0,
+    };
+    let history = order["history"].as_array().unwrap();
+    let states = history.iter().map(|change| text(change, "/status"));
+    (units, states.collect())
+}
+
+/// A subscriber that comes back with its last cursor, whatever happens.
+struct Watching {
+    seen: Arc<std::sync::Mutex<Vec<Seen>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Watching {
+    async fn until(self, count: usize) -> Vec<Seen> {
+        while self.seen.lock().unwrap().len() < count {
+            tokio::time::sleep(PAUSE).await;
+        }
+        // Whatever comes too much comes soon.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        self.task.abort();
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+fn watch(client: Client, start: String) -> Watching {
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let kept = seen.clone();
+    let task = tokio::spawn(async move {
+        const MINE: &str = "subscription ($after: String) { myOrderUpdates(after: $after) { orderId status } }";
+        let mut cursor = start;
+        loop {
+            let stream = client.try_subscribe(MINE, &json!({ "after": cursor })).await;
+            if let Ok(mut events) = stream {
+                while let Some(event) = events.try_next().await {
+                    let (Some(id), Some(value)) = (event.id, event.value) else {
+                        break;
+                    };
+                    let update = &value["data"]["myOrderUpdates"];
+                    let event = (text(update, "/orderId"), text(update, "/status"));
+                    kept.lock().unwrap().push(event);
+                    cursor = id;
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    });
+    Watching { seen, task }
+}
