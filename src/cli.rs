@@ -1,11 +1,13 @@
 //! The command line.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use stoa_kit::front::Front;
+use stoa_kit::identity::Role;
 use stoa_kit::settings::data_dir;
 use stoa_kit::telemetry::Telemetry;
 use tokio::net::TcpListener;
@@ -76,6 +78,11 @@ enum Command {
     },
     /// Bring every database up to date, and stop
     Migrate,
+    /// Look after accounts
+    Users {
+        #[command(subcommand)]
+        command: UsersCommand,
+    },
     /// Look after events that could not be handled
     Events {
         #[command(subcommand)]
@@ -86,6 +93,27 @@ enum Command {
         /// Such as http://127.0.0.1:3000/health/ready
         url: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum UsersCommand {
+    /// Make an account; its password is read from standard input
+    Add {
+        #[arg(long)]
+        email: String,
+        #[arg(long, value_enum, default_value = "customer")]
+        role: AccountRole,
+        #[arg(long, default_value = "New")]
+        first_name: String,
+        #[arg(long, default_value = "Account")]
+        last_name: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum AccountRole {
+    Customer,
+    Admin,
 }
 
 #[derive(Debug, Subcommand)]
@@ -121,6 +149,9 @@ struct RouterArgs {
     /// Supergraph SDL, as `stoa schema compose` and other composers write it
     #[arg(long, value_name = "FILE")]
     supergraph: PathBuf,
+    /// Reach a subgraph elsewhere than the supergraph says
+    #[arg(long = "subgraph-url", value_name = "NAME=URL")]
+    subgraph_urls: Vec<String>,
     /// Where to listen
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
     listen: SocketAddr,
@@ -167,6 +198,7 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Subgraph(args) => Telemetry::init(args.name.as_str()),
         Command::Migrate => Telemetry::init("migrate"),
         Command::Events { .. } => Telemetry::init("events"),
+        Command::Users { .. } => Telemetry::init("users"),
         Command::Schema { .. } | Command::Health { .. } => Telemetry::default(),
     };
     // Boxed: a future of all commands is too deep for the compiler to lay out.
@@ -184,7 +216,7 @@ async fn run_command(command: Command) -> Result<(), Error> {
                 Error::failed(format!("cannot read {}", args.supergraph.display()), error)
             })?;
             let listener = bind(args.listen).await?;
-            roles::router(&shared, &sdl, listener, stop_signal()).await
+            roles::router(&shared, &sdl, &args.subgraph_urls, listener, stop_signal()).await
         }
         Command::Subgraph(args) => {
             let shared = Shared::from_env(data_dir())?;
@@ -204,6 +236,7 @@ async fn run_command(command: Command) -> Result<(), Error> {
             }
         },
         Command::Migrate => services::migrate(&Shared::from_env(data_dir())?).await,
+        Command::Users { command } => users(command).await,
         Command::Events { command } => {
             let shared = Shared::from_env(data_dir())?;
             match command {
@@ -241,6 +274,53 @@ async fn run_up(args: UpArgs) -> Result<(), Error> {
         Ok(())
     };
     roles::serve(&front, listener, stop, Box::pin(running)).await
+}
+
+/// The first administrator of a shop has nobody to make them one.
+async fn users(command: UsersCommand) -> Result<(), Error> {
+    let UsersCommand::Add {
+        email,
+        role,
+        first_name,
+        last_name,
+    } = command;
+    let failed = |cause: &dyn std::fmt::Display| Error::failed("cannot make the account", cause);
+    if std::io::stdin().is_terminal() {
+        eprintln!("Password (it is shown as you type; at least 10 characters), then Enter:");
+    }
+    let mut password = String::new();
+    std::io::stdin()
+        .read_line(&mut password)
+        .map_err(|error| failed(&error))?;
+    let shared = Shared::from_env(data_dir())?;
+    let (service, app) = services::users(&shared, &Front::default()).await?;
+    let registration = stoa_users::app::Registration {
+        email,
+        password: password.trim_end_matches(['\r', '\n']).to_owned(),
+        first_name,
+        last_name,
+    };
+    let role = match role {
+        AccountRole::Customer => Role::Customer,
+        AccountRole::Admin => Role::Admin,
+    };
+    let made = app.account_create(registration, role).await;
+    service.database.close().await;
+    match made {
+        Ok(account) => {
+            println!(
+                "{} is there, as {}",
+                account.email,
+                role.as_str().to_lowercase()
+            );
+            Ok(())
+        }
+        Err(stoa_users::Error::Invalid(problems)) => {
+            let all: Vec<_> = problems.iter().map(|p| p.message.as_str()).collect();
+            Err(failed(&all.join("; ")))
+        }
+        Err(error) => Err(failed(&error)),
+    }
 }
 
 /// For containers, which have no other HTTP client.

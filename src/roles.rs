@@ -32,10 +32,15 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 pub async fn router(
     shared: &Shared,
     supergraph: &str,
+    subgraph_urls: &[String],
     listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let graph = Arc::new(Supergraph::parse(supergraph)?);
+    let mut graph = Supergraph::parse(supergraph)?;
+    for named in subgraph_urls {
+        redirect(&mut graph, named)?;
+    }
+    let graph = Arc::new(graph);
     let client = |error: reqwest::Error| Error::failed("cannot make an HTTP client", error);
     let (verifier, identity, config) = match read("STOA_JWKS_URL") {
         Some(url) => (
@@ -67,6 +72,24 @@ pub async fn router(
     front.open(stoa_router::app(server, stop.clone()));
     tracing::info!(address = ?listener.local_addr().ok(), "router is ready");
     serve(&front, listener, stop, async { Ok(()) }).await
+}
+
+/// Takes `NAME=URL`.
+fn redirect(graph: &mut Supergraph, named: &str) -> Result<(), Error> {
+    let refuse = |problem: String| Error::failed(format!("--subgraph-url {named}"), problem);
+    let (name, url) = named
+        .split_once('=')
+        .ok_or_else(|| refuse("is not of the form NAME=URL".to_owned()))?;
+    let known: Vec<_> = graph.subgraphs.iter().map(|s| s.name.clone()).collect();
+    let subgraph = graph.subgraphs.iter_mut().find(|s| s.name == name);
+    let subgraph = subgraph.ok_or_else(|| {
+        refuse(format!(
+            "the supergraph has no such subgraph, but {}",
+            known.join(", ")
+        ))
+    })?;
+    url.clone_into(&mut subgraph.url);
+    Ok(())
 }
 
 /// A subgraph is ready when it answers the smallest of queries.

@@ -11,6 +11,7 @@ mod products;
 mod table;
 mod users;
 
+pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::prelude::*;
 
 macro_rules! migrator {

@@ -12,6 +12,7 @@ mod http;
 mod live;
 mod ordering;
 mod support;
+mod traces;
 
 use std::sync::{Arc, OnceLock};
 
@@ -107,6 +108,7 @@ fn main() {
         faults::a_killed_shop_forgets_nothing,
         faults::rate_limits,
         faults::production_refuses_development,
+        traces::an_order_is_one_trace,
         chaos::kill_everything_while_customers_order_and_watch,
     ]);
     let conclusion = libtest_mimic::run(&arguments, trials);
