@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use stoa_engine::{GraphQLError, Response};
 use stoa_federation::apollo_compiler;
-use stoa_kit::telemetry::{CORRELATION_HEADER, continue_trace, correlation_id};
+use stoa_kit::telemetry::{CORRELATION_HEADER, continue_trace, correlation_id, name_span};
 use tracing::Instrument;
 
 use crate::Shared;
@@ -305,7 +305,6 @@ async fn handle(
     let span = tracing::info_span!(
         "request",
         otel.kind = "server",
-        otel.name = tracing::field::Empty,
         correlation_id = %correlation
     );
     continue_trace(&span, &headers);
@@ -329,7 +328,7 @@ async fn handle(
         let (prepared, request, client) = &admitted;
         // As OpenTelemetry's conventions for GraphQL name a server's span.
         let name = prepared.name().unwrap_or("anonymous");
-        tracing::Span::current().record("otel.name", format!("{} {name}", prepared.kind().name()));
+        name_span(format!("{} {name}", prepared.kind().name()));
         if media == Media::Events {
             return sse::respond(shared.clone(), admitted).await;
         }

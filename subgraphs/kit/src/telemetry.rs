@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
 use opentelemetry::propagation::TextMapPropagator;
-use opentelemetry::trace::TracerProvider;
+use opentelemetry::trace::{TraceContextExt, TracerProvider};
 use opentelemetry_http::{HeaderExtractor, HeaderInjector, HttpClient, HttpError};
 use opentelemetry_otlp::{SpanExporter, WithHttpConfig};
 use opentelemetry_sdk::Resource;
@@ -180,6 +180,11 @@ pub fn continue_from(span: &Span, traceparent: Option<&str>) {
         let carrier = HashMap::from([(TRACE_HEADER.to_owned(), value.to_owned())]);
         let _ = span.set_parent(TraceContextPropagator::new().extract(&carrier));
     }
+}
+
+/// Names the current span by what is known only after it began.
+pub fn name_span(name: String) {
+    Span::current().context().span().update_name(name);
 }
 
 /// Adds the current span's trace context to a request's headers; without
