@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::process::{Process, Spec, find, free_port, tail, wait_until};
 
+const PASSWORD: &str = "secret";
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const PROGRAMS: [&str; 6] = [
     "postgres",
@@ -29,6 +30,7 @@ pub struct Servers {
     redis: String,
     nats: String,
     databases: String,
+    ca_file: Option<PathBuf>,
 }
 
 /// Which servers can be neither found nor reached; `None` if all can.
@@ -64,8 +66,17 @@ impl Servers {
         Self::start_some(folder, &ALL)
     }
 
+    /// Starts all three with TLS, and with a password each.
+    pub fn start_secure(folder: &Path) -> Self {
+        Self::launch(folder, &ALL, Some(Tls::make(folder)))
+    }
+
     /// Starts some of them.
     pub fn start_some(folder: &Path, which: &[&str]) -> Self {
+        Self::launch(folder, which, None)
+    }
+
+    fn launch(folder: &Path, which: &[&str], tls: Option<Tls>) -> Self {
         let named = |name: &str| std::env::var(name).ok().filter(|url| !url.is_empty());
         let databases = format!("stoa_{}", uuid::Uuid::now_v7().simple());
         if let Some(postgres) = named("STOA_TEST_POSTGRES_URL") {
@@ -75,6 +86,7 @@ impl Servers {
                 postgres: postgres.trim_end_matches('/').to_owned(),
                 redis: named("STOA_TEST_REDIS_URL").expect("STOA_TEST_REDIS_URL is set too"),
                 nats: named("STOA_TEST_NATS_URL").expect("STOA_TEST_NATS_URL is set too"),
+                ca_file: None,
                 databases,
             };
             servers.create_databases();
@@ -86,9 +98,9 @@ impl Servers {
             .iter()
             .map(|name| {
                 let spec = match *name {
-                    "postgres" => postgres(folder, ports[0]),
-                    "redis" => redis(folder, ports[1]),
-                    _ => nats(folder, ports[2]),
+                    "postgres" => postgres(folder, ports[0], tls.as_ref()),
+                    "redis" => redis(folder, ports[1], tls.as_ref()),
+                    _ => nats(folder, ports[2], tls.as_ref()),
                 };
                 let process = spec.start();
                 (spec, Some(process))
@@ -97,9 +109,16 @@ impl Servers {
         let servers = Self {
             folder: folder.to_owned(),
             running: Mutex::new(running),
-            postgres: format!("postgres://stoa@127.0.0.1:{}", ports[0]),
-            redis: format!("redis://127.0.0.1:{}", ports[1]),
-            nats: format!("nats://127.0.0.1:{}", ports[2]),
+            postgres: format!("postgres://stoa:{PASSWORD}@127.0.0.1:{}", ports[0]),
+            redis: match tls {
+                Some(_) => format!("rediss://:{PASSWORD}@127.0.0.1:{}", ports[1]),
+                None => format!("redis://127.0.0.1:{}", ports[1]),
+            },
+            nats: match tls {
+                Some(_) => format!("tls://stoa:{PASSWORD}@127.0.0.1:{}", ports[2]),
+                None => format!("nats://127.0.0.1:{}", ports[2]),
+            },
+            ca_file: tls.map(|tls| tls.ca),
             databases,
         };
         for name in which {
@@ -131,6 +150,11 @@ impl Servers {
 
     pub fn database(&self, name: &str) -> String {
         format!("{}/{}_{name}", self.postgres, self.databases)
+    }
+
+    /// The authority of servers that speak TLS.
+    pub fn ca_file(&self) -> Option<&Path> {
+        self.ca_file.as_deref()
     }
 
     pub fn nats(&self) -> &str {
@@ -236,8 +260,8 @@ impl Drop for Servers {
 }
 
 fn connects(url: &str) -> bool {
-    let address = url.rsplit("//").next().unwrap_or_default();
-    std::net::TcpStream::connect(address.trim_end_matches('/')).is_ok()
+    let address = url.rsplit(['/', '@']).next().unwrap_or_default();
+    std::net::TcpStream::connect(address).is_ok()
 }
 
 fn spec(folder: &Path, name: &str, program: &str, arguments: Vec<String>) -> Spec {
@@ -251,23 +275,26 @@ fn spec(folder: &Path, name: &str, program: &str, arguments: Vec<String>) -> Spe
     }
 }
 
-fn postgres(folder: &Path, port: u16) -> Spec {
+fn postgres(folder: &Path, port: u16, tls: Option<&Tls>) -> Spec {
     let data = folder.join("postgres");
     let display = data.display().to_string();
+    std::fs::create_dir_all(&data).expect("a data folder");
+    let password_file = folder.join("password");
+    std::fs::write(&password_file, PASSWORD).expect("a password file");
     let initdb = find("initdb").expect("initdb comes with PostgreSQL");
     let initdb = [
         initdb.display().to_string(),
         "--pgdata".to_owned(),
         display.clone(),
         "--username=stoa".to_owned(),
-        "--auth=trust".to_owned(),
+        "--auth=scram-sha-256".to_owned(),
+        format!("--pwfile={}", password_file.display()),
         "--encoding=UTF8".to_owned(),
         "--locale=C.UTF-8".to_owned(),
         "--no-sync".to_owned(),
     ];
-    std::fs::create_dir_all(&data).expect("a data folder");
     let server = find("postgres").expect("postgres is installed");
-    let serve = vec![
+    let mut serve = vec![
         server.display().to_string(),
         "-D".to_owned(),
         display.clone(),
@@ -278,11 +305,22 @@ fn postgres(folder: &Path, port: u16) -> Spec {
         "-c".to_owned(),
         "listen_addresses=127.0.0.1".to_owned(),
     ];
+    if let Some(tls) = tls {
+        let owned = tls.copy_for(&data.with_extension("key"));
+        for setting in [
+            "ssl=on".to_owned(),
+            format!("ssl_cert_file={}", tls.certificate.display()),
+            format!("ssl_key_file={}", owned.display()),
+        ] {
+            serve.extend(["-c".to_owned(), setting]);
+        }
+    }
     // PostgreSQL does not run as root.
     let as_user: Vec<String> = if is_root() {
         let own = Command::new("chown")
             .args(["-R", "postgres"])
             .arg(&data)
+            .args(tls.map(|_| data.with_extension("key")))
             .status();
         assert!(own.is_ok_and(|status| status.success()), "chown postgres");
         open_to_all(folder);
@@ -319,9 +357,13 @@ fn postgres(folder: &Path, port: u16) -> Spec {
     }
 }
 
-fn redis(folder: &Path, port: u16) -> Spec {
+fn redis(folder: &Path, port: u16, tls: Option<&Tls>) -> Spec {
     let arguments = [
-        "--port",
+        if tls.is_some() {
+            "--tls-port"
+        } else {
+            "--port"
+        },
         &port.to_string(),
         "--bind",
         "127.0.0.1",
@@ -330,15 +372,22 @@ fn redis(folder: &Path, port: u16) -> Spec {
         "--dir",
         &folder.display().to_string(),
     ];
-    spec(
-        folder,
-        "redis",
-        "redis-server",
-        arguments.map(str::to_owned).into(),
-    )
+    let mut arguments: Vec<String> = arguments.map(str::to_owned).into();
+    if let Some(tls) = tls {
+        arguments.extend(["--port", "0", "--tls-auth-clients", "no"].map(str::to_owned));
+        arguments.extend(["--requirepass".to_owned(), PASSWORD.to_owned()]);
+        for (name, path) in [
+            ("--tls-cert-file", &tls.certificate),
+            ("--tls-key-file", &tls.key),
+            ("--tls-ca-cert-file", &tls.ca),
+        ] {
+            arguments.extend([name.to_owned(), path.display().to_string()]);
+        }
+    }
+    spec(folder, "redis", "redis-server", arguments)
 }
 
-fn nats(folder: &Path, port: u16) -> Spec {
+fn nats(folder: &Path, port: u16, tls: Option<&Tls>) -> Spec {
     let arguments = [
         "-a",
         "127.0.0.1",
@@ -348,12 +397,84 @@ fn nats(folder: &Path, port: u16) -> Spec {
         "-sd",
         &folder.join("nats").display().to_string(),
     ];
-    spec(
-        folder,
-        "nats",
-        "nats-server",
-        arguments.map(str::to_owned).into(),
-    )
+    let mut arguments: Vec<String> = arguments.map(str::to_owned).into();
+    if let Some(tls) = tls {
+        arguments.extend(["--user", "stoa", "--pass", PASSWORD, "--tls"].map(str::to_owned));
+        arguments.push(format!("--tlscert={}", tls.certificate.display()));
+        arguments.push(format!("--tlskey={}", tls.key.display()));
+    }
+    spec(folder, "nats", "nats-server", arguments)
+}
+
+/// An authority of our own and a server's certificate.
+struct Tls {
+    ca: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl Tls {
+    fn make(folder: &Path) -> Self {
+        let folder = folder.join("tls");
+        std::fs::create_dir_all(&folder).expect("a folder for certificates");
+        let openssl = |arguments: &[&str]| {
+            let done = Command::new("openssl")
+                .args(arguments)
+                .current_dir(&folder)
+                .output()
+                .expect("openssl is installed");
+            assert!(
+                done.status.success(),
+                "{}",
+                String::from_utf8_lossy(&done.stderr)
+            );
+        };
+        let new = [
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+        ];
+        let mut authority = vec!["req", "-x509", "-days", "2", "-subj", "/CN=Test authority"];
+        authority.extend(new);
+        authority.extend(["-keyout", "ca.key", "-out", "ca.pem"]);
+        openssl(&authority);
+        let mut request = vec!["req", "-subj", "/CN=localhost", "-addext"];
+        request.push("subjectAltName=IP:127.0.0.1,DNS:localhost");
+        request.extend(new);
+        request.extend(["-keyout", "server.key", "-out", "server.csr"]);
+        openssl(&request);
+        openssl(&[
+            "x509",
+            "-req",
+            "-in",
+            "server.csr",
+            "-CA",
+            "ca.pem",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-days",
+            "2",
+            "-copy_extensions",
+            "copy",
+            "-out",
+            "server.pem",
+        ]);
+        Self {
+            ca: folder.join("ca.pem"),
+            certificate: folder.join("server.pem"),
+            key: folder.join("server.key"),
+        }
+    }
+
+    /// PostgreSQL takes only a key of its own user's, closed to others.
+    fn copy_for(&self, path: &Path) -> PathBuf {
+        std::fs::copy(&self.key, path).expect("the key is copied");
+        let _ = Command::new("chmod").arg("600").arg(path).status();
+        path.to_owned()
+    }
 }
 
 fn is_root() -> bool {
@@ -363,7 +484,20 @@ fn is_root() -> bool {
 
 /// Lets another user pass through our temporary folders.
 fn open_to_all(folder: &Path) {
-    for folder in [Some(folder), folder.parent()].into_iter().flatten() {
-        let _ = Command::new("chmod").arg("a+x").arg(folder).status();
+    let tls = folder.join("tls");
+    for folder in [Some(folder), folder.parent(), Some(&*tls)]
+        .into_iter()
+        .flatten()
+    {
+        let _ = Command::new("chmod")
+            .arg("a+x")
+            .arg(folder)
+            .stderr(Stdio::null())
+            .status();
     }
+    // Its own password is no secret to it.
+    let _ = Command::new("chmod")
+        .arg("a+r")
+        .arg(folder.join("password"))
+        .status();
 }

@@ -6,7 +6,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use async_nats::ConnectOptions;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer as NatsConsumer, DeliverPolicy, pull};
 use async_nats::jetstream::context::{GetStreamErrorKind, PublishErrorKind};
 use async_nats::jetstream::message::{AckKind, PublishMessage, StreamMessage};
@@ -14,8 +13,10 @@ use async_nats::jetstream::stream::{
     Config, DiscardPolicy, LastRawMessageErrorKind, RetentionPolicy, StorageType, Stream,
 };
 use async_nats::jetstream::{self, Context, ErrorCode};
+use async_nats::{ConnectErrorKind, ConnectOptions, ServerAddr};
 use async_trait::async_trait;
 use futures_util::stream::{BoxStream, StreamExt};
+use percent_encoding::percent_decode_str;
 
 use crate::bus::{
     ACKNOWLEDGE_WITHIN, Bus, BusError, Consumer, DEDUPLICATION_WINDOW, DeadLetter, Delivery,
@@ -61,8 +62,9 @@ pub struct NatsBus {
 }
 
 impl NatsBus {
-    /// Connects to `nats://[USER:PASSWORD@]HOST:PORT` or `tls://...`, several
-    /// separated by commas, and makes or checks the streams.
+    /// Connects to `nats://[USER:PASSWORD@]HOST:PORT` (or `TOKEN@`), or
+    /// `tls://...`, several separated by commas, and makes or checks the
+    /// streams. The first one's user is that of all.
     ///
     /// # Errors
     /// If no server answers, or a stream exists that does not keep the contract.
@@ -79,8 +81,28 @@ impl NatsBus {
                 .add_root_certificates(path.clone())
                 .require_tls(true);
         }
-        let servers: Vec<&str> = url.split(',').map(str::trim).collect();
-        let client = connect.connect(servers).await.map_err(unavailable)?;
+        let servers = url
+            .split(',')
+            .map(|server| server.trim().parse::<ServerAddr>())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| BusError::Misconfigured(error.to_string()))?;
+        // The client leaves what a URL says of its user aside.
+        let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        if let Some(user) = servers.first().and_then(ServerAddr::username) {
+            connect = match servers.first().and_then(ServerAddr::password) {
+                Some(password) => connect.user_and_password(decoded(user), decoded(password)),
+                None => connect.token(decoded(user)),
+            };
+        }
+        let client = connect
+            .connect(servers)
+            .await
+            .map_err(|error| match error.kind() {
+                ConnectErrorKind::Authentication
+                | ConnectErrorKind::AuthorizationViolation
+                | ConnectErrorKind::ServerParse => BusError::Misconfigured(error.to_string()),
+                _ => unavailable(error),
+            })?;
         let mut context = jetstream::new(client);
         context.set_timeout(TIMEOUT);
         let bus = Self {

@@ -1,0 +1,450 @@
+//! The contracts of cache, rate limits and database: each test runs on the
+//! embedded and on the real backend. The bus has a file of its own.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait, Statement};
+use stoa_kit::bus::{Bus, BusError};
+use stoa_kit::cache::{Cache, Region};
+use stoa_kit::database::{Database, PoolOptions, is_unavailable};
+use stoa_kit::nats_bus::{NatsBus, NatsOptions};
+use stoa_kit::redis::Redis;
+use stoa_migrations::OrdersMigrator;
+use stoa_router::rate_limit::Limiter;
+use stoa_router::{Config, RateLimits};
+use stoa_tests::{Servers, servers};
+
+/// A folder, and the servers in it if the backend is real.
+struct Place {
+    folder: PathBuf,
+    servers: Option<Servers>,
+}
+
+impl Place {
+    fn embedded() -> Option<Self> {
+        let folder = std::env::temp_dir().join(format!("stoa-backends-{}", uuid::Uuid::now_v7()));
+        std::fs::create_dir_all(&folder).unwrap();
+        Some(Self {
+            folder,
+            servers: None,
+        })
+    }
+
+    fn real(which: &[&str]) -> Option<Self> {
+        if !servers::available() {
+            return None;
+        }
+        let mut place = Self::embedded()?;
+        place.servers = Some(Servers::start_some(&place.folder.join("servers"), which));
+        Some(place)
+    }
+
+    fn redis(&self) -> Option<Redis> {
+        let url = self.servers.as_ref()?.redis();
+        Some(Redis::open("STOA_CACHE_URL", url, None).unwrap())
+    }
+
+    /// As one more process would have it.
+    fn cache(&self) -> Cache {
+        self.redis().map_or_else(Cache::memory, Cache::Redis)
+    }
+
+    fn database_url(&self) -> String {
+        match &self.servers {
+            Some(servers) => servers.database("orders"),
+            None => format!("sqlite://{}", self.folder.join("orders.db").display()),
+        }
+    }
+
+    async fn database(&self) -> Database {
+        let database = Database::connect(&self.database_url(), &PoolOptions::default())
+            .await
+            .unwrap();
+        database.migrate::<OrdersMigrator>().await.unwrap();
+        database
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.servers = None;
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+macro_rules! contract {
+    ($($which:literal: $($name:ident),+;)+) => {
+        mod embedded {
+            $($(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                if let Some(place) = super::Place::embedded() { super::$name(place).await }
+            })+)+
+        }
+        mod real {
+            $($(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                if let Some(place) = super::Place::real(&[$which]) { super::$name(place).await }
+            })+)+
+        }
+    };
+}
+
+contract! {
+    "redis": a_value_is_loaded_once_and_expires, a_change_hides_what_was_read_before_it,
+        an_allowance_is_a_burst_that_refills;
+    "postgres": sixty_four_take_what_ten_can_have, a_transaction_is_all_or_nothing;
+}
+
+/// Reads through a region, counting how often that had to load.
+async fn read(region: &Region, key: &str, loads: &AtomicU32) -> u32 {
+    region
+        .fetch(key, async || {
+            Ok::<u32, ()>(loads.fetch_add(1, Ordering::SeqCst) + 1)
+        })
+        .await
+        .unwrap()
+}
+
+async fn a_value_is_loaded_once_and_expires(place: Place) {
+    let loads = AtomicU32::new(0);
+    let region = place.cache().region("test", Duration::from_secs(1));
+    assert_eq!(read(&region, "a", &loads).await, 1);
+    assert_eq!(read(&region, "a", &loads).await, 1);
+    assert_eq!(read(&region, "b", &loads).await, 2);
+    if place.servers.is_some() {
+        // Another replica finds it.
+        let other = place.cache().region("test", Duration::from_secs(1));
+        assert_eq!(read(&other, "a", &loads).await, 1);
+    }
+    // Of many, only what is missing is loaded.
+    let keys = ["a", "b", "c"].map(str::to_owned);
+    let found = region
+        .fetch_many(&keys, async |missing: &[String]| {
+            assert_eq!(missing, ["c"]);
+            Ok::<_, ()>(HashMap::from([("c".to_owned(), 9_u32)]))
+        })
+        .await
+        .unwrap();
+    assert_eq!((found["a"], found["b"], found["c"]), (1, 2, 9));
+    tokio::time::sleep(Duration::from_millis(1_300)).await;
+    assert_eq!(read(&region, "a", &loads).await, 3);
+}
+
+async fn a_change_hides_what_was_read_before_it(place: Place) {
+    let loads = AtomicU32::new(0);
+    let cache = place.cache();
+    let region = cache.region("test", Duration::from_secs(60));
+    assert_eq!(read(&region, "a", &loads).await, 1);
+    region.invalidate().await;
+    assert_eq!(read(&region, "a", &loads).await, 2);
+    // The forced interleaving: somebody changes it while we read the old one.
+    let writer = region.clone();
+    let old: u32 = region
+        .fetch("b", async || {
+            writer.invalidate().await;
+            Ok::<_, ()>(100)
+        })
+        .await
+        .unwrap();
+    assert_eq!(old, 100);
+    assert_eq!(
+        read(&region, "b", &loads).await,
+        3,
+        "the old one is not kept"
+    );
+    // Another kind of value is not touched.
+    let other = cache.region("other", Duration::from_secs(60));
+    assert_eq!(read(&other, "a", &loads).await, 4);
+    region.invalidate().await;
+    assert_eq!(read(&other, "a", &loads).await, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_there_is_no_cache_and_no_error() {
+    let Some(place) = Place::real(&["redis"]) else {
+        return;
+    };
+    let servers = place.servers.as_ref().unwrap();
+    let loads = AtomicU32::new(0);
+    let region = place.cache().region("test", Duration::from_secs(60));
+    assert_eq!(read(&region, "a", &loads).await, 1);
+    assert_eq!(read(&region, "a", &loads).await, 1);
+    servers.kill("redis");
+    let started = std::time::Instant::now();
+    for expected in 2..52 {
+        assert_eq!(read(&region, "a", &loads).await, expected);
+    }
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "nobody waits for it"
+    );
+    servers.restart("redis");
+    // It is used again without anybody's doing.
+    let mut tries = 0;
+    loop {
+        let (one, two) = (
+            read(&region, "a", &loads).await,
+            read(&region, "a", &loads).await,
+        );
+        if one == two {
+            break;
+        }
+        tries += 1;
+        assert!(tries < 100, "redis is never used again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // A change that Redis does not hear of is told it later: what it kept is
+    // not believed until then.
+    let redis = place.redis().unwrap();
+    let paused = redis
+        .run(async |mut connection| {
+            redis::cmd("CLIENT")
+                .arg("PAUSE")
+                .arg(700)
+                .query_async::<()>(&mut connection)
+                .await
+        })
+        .await;
+    assert!(paused.is_some());
+    region.invalidate().await;
+    let before = loads.load(Ordering::SeqCst);
+    assert_eq!(read(&region, "a", &loads).await, before + 1);
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(
+        read(&region, "a", &loads).await,
+        before + 2,
+        "not what it kept"
+    );
+}
+
+fn limiter(redis: Option<Redis>) -> Limiter {
+    Limiter::new(&Config {
+        rate_limits: Some(RateLimits {
+            window: Duration::from_secs(10),
+            requests: 20,
+            shared: redis,
+            ..RateLimits::default()
+        }),
+        ..Config::default()
+    })
+}
+
+async fn an_allowance_is_a_burst_that_refills(place: Place) {
+    // Two replicas where they can share, one where they cannot.
+    let one = limiter(place.redis());
+    let two = place.servers.as_ref().map(|_| limiter(place.redis()));
+    let limiters = [Some(&one), two.as_ref()];
+    let (ada, lin): (IpAddr, IpAddr) =
+        ("192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap());
+    let mut allowed = 0;
+    let mut wait = Duration::ZERO;
+    for turn in 0..40 {
+        let limiter = limiters[turn % 2].unwrap_or(&one);
+        match limiter.request(ada).await {
+            Ok(()) => allowed += 1,
+            Err(limited) => wait = limited.0,
+        }
+    }
+    assert!((20..=21).contains(&allowed), "{allowed} of 40");
+    assert!(
+        wait > Duration::ZERO && wait <= Duration::from_millis(500),
+        "{wait:?}"
+    );
+    assert!(one.request(lin).await.is_ok(), "everybody has their own");
+    tokio::time::sleep(wait + Duration::from_millis(50)).await;
+    assert!(one.request(ada).await.is_ok(), "it refills");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_limits_are_each_processes_own() {
+    let Some(place) = Place::real(&["redis"]) else {
+        return;
+    };
+    let one = limiter(place.redis());
+    let ada: IpAddr = "192.0.2.1".parse().unwrap();
+    assert!(one.request(ada).await.is_ok());
+    place.servers.as_ref().unwrap().kill("redis");
+    let mut allowed = 0;
+    for _ in 0..40 {
+        allowed += u32::from(one.request(ada).await.is_ok());
+    }
+    assert!(
+        (20..=21).contains(&allowed),
+        "limited, and not refused: {allowed}"
+    );
+}
+
+async fn sixty_four_take_what_ten_can_have(place: Place) {
+    let database = place.database().await;
+    for round in 0..5 {
+        let name = format!("units-{round}");
+        let txn = database.begin().await.unwrap();
+        txn.execute_unprepared(&format!(
+            "INSERT INTO counter (name, value) VALUES ('{name}', 10)"
+        ))
+        .await
+        .unwrap();
+        txn.commit().await.unwrap();
+        let taken = Arc::new(AtomicU32::new(0));
+        let tasks: Vec<_> = (0..64)
+            .map(|_| {
+                let (database, taken, name) = (database.clone(), taken.clone(), name.clone());
+                tokio::spawn(async move {
+                    let txn = database.begin().await.unwrap();
+                    let done = txn
+                        .execute_raw(Statement::from_sql_and_values(
+                            txn.get_database_backend(),
+                            "UPDATE counter SET value = value - 1 WHERE name = $1 AND value > 0",
+                            [name.into()],
+                        ))
+                        .await
+                        .unwrap();
+                    txn.commit().await.unwrap();
+                    taken.fetch_add(
+                        u32::try_from(done.rows_affected()).unwrap(),
+                        Ordering::SeqCst,
+                    );
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(taken.load(Ordering::SeqCst), 10);
+    }
+}
+
+async fn a_transaction_is_all_or_nothing(place: Place) {
+    let database = place.database().await;
+    let count = async |name: &str| -> i64 {
+        let reader = database.read();
+        let row = reader
+            .query_one_raw(Statement::from_sql_and_values(
+                reader.get_database_backend(),
+                "SELECT count(*) AS found FROM counter WHERE name = $1",
+                [name.into()],
+            ))
+            .await
+            .unwrap()
+            .unwrap();
+        row.try_get("", "found").unwrap()
+    };
+    let insert = |name: &str| format!("INSERT INTO counter (name, value) VALUES ('{name}', 1)");
+    // One that is dropped in the middle, as a request is that nobody waits for.
+    let txn = database.begin().await.unwrap();
+    txn.execute_unprepared(&insert("dropped")).await.unwrap();
+    assert_eq!(
+        count("dropped").await,
+        0,
+        "nobody sees what is not committed"
+    );
+    drop(txn);
+    assert_eq!(count("dropped").await, 0);
+    let txn = database.begin().await.unwrap();
+    txn.execute_unprepared(&insert("kept")).await.unwrap();
+    txn.commit().await.unwrap();
+    assert_eq!(count("kept").await, 1);
+    // A broken rule is the request's fault, not the database's absence.
+    let txn = database.begin().await.unwrap();
+    let twice = txn.execute_unprepared(&insert("kept")).await.unwrap_err();
+    assert!(!is_unavailable(&twice), "{twice}");
+    assert!(matches!(
+        twice.sql_err(),
+        Some(sea_orm::SqlErr::UniqueConstraintViolation(_))
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_returns_is_picked_up_again() {
+    let Some(place) = Place::real(&["postgres"]) else {
+        return;
+    };
+    let database = place.database().await;
+    let servers = place.servers.as_ref().unwrap();
+    assert!(database.is_ready().await);
+    servers.kill("postgres");
+    let away = database.begin().await.err();
+    assert!(away.is_some_and(|error| is_unavailable(&error)));
+    assert!(!database.is_ready().await);
+    servers.restart("postgres");
+    let txn = database.begin().await.unwrap();
+    txn.commit().await.unwrap();
+    assert!(database.is_ready().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_speaks_tls_and_wants_a_password() {
+    if !servers::available() {
+        return;
+    }
+    let place = Place::embedded().unwrap();
+    let servers = Servers::start_secure(&place.folder.join("servers"));
+    if !servers.are_private() {
+        eprintln!("SKIPPED: TLS, for the servers are not ours");
+        return;
+    }
+    let ca = servers.ca_file().unwrap().to_owned();
+
+    let url = format!(
+        "{}?sslmode=verify-full&sslrootcert={}",
+        servers.database("orders"),
+        ca.display()
+    );
+    let pool = PoolOptions { connections: 1 };
+    let database = Database::connect(&url, &pool).await.unwrap();
+    let reader = database.read();
+    let row = reader
+        .query_one_raw(Statement::from_string(
+            reader.get_database_backend(),
+            "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
+        ))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(row.try_get::<bool>("", "ssl").unwrap());
+    let wrong = url.replace(":secret@", ":wrong@");
+    let refused = Database::connect(&wrong, &pool).await.unwrap_err();
+    assert!(
+        !is_unavailable(&refused),
+        "waiting would not help: {refused}"
+    );
+
+    let options = NatsOptions {
+        ca_file: Some(ca.clone()),
+        ..NatsOptions::default()
+    };
+    let bus = NatsBus::connect(servers.nats(), &options).await.unwrap();
+    bus.info().await.unwrap();
+    let stranger = NatsBus::connect(servers.nats(), &NatsOptions::default()).await;
+    assert!(
+        stranger.is_err(),
+        "the authority is not one that machines know"
+    );
+    let wrong = servers.nats().replace(":secret@", ":wrong@");
+    let refused = NatsBus::connect(&wrong, &options).await.err();
+    assert!(
+        matches!(refused, Some(BusError::Misconfigured(_))),
+        "waiting would not help: {refused:?}"
+    );
+
+    let redis = Redis::open("STOA_CACHE_URL", servers.redis(), Some(&ca)).unwrap();
+    let mut ready = false;
+    for _ in 0..20 {
+        ready = ready || redis.is_ready().await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(ready);
+    let stranger = Redis::open("STOA_CACHE_URL", servers.redis(), None).unwrap();
+    assert!(!stranger.is_ready().await);
+}
