@@ -4,7 +4,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use stoa_tests::client::text;
-use stoa_tests::{Mode, Shop, shop};
+use stoa_tests::process::{Spec, free_port};
+use stoa_tests::{Mode, Servers, Shop, servers, shop};
 
 use crate::support::*;
 
@@ -128,6 +129,103 @@ pub fn a_killed_shop_forgets_nothing() {
     });
 }
 
+/// A role that starts before its database and its bus says what it waits for,
+/// starts when they come, and follows them as they go and return.
+pub fn a_role_waits_for_what_it_needs() {
+    if !servers::available() {
+        return;
+    }
+    let folder = std::env::temp_dir().join(format!("stoa-test-{}", key()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let servers = Servers::start(&folder.join("servers"));
+    if !servers.are_private() {
+        eprintln!("SKIPPED: waiting, for the servers are not ours to kill");
+        return;
+    }
+    servers.kill("postgres");
+    servers.kill("nats");
+    let url = format!("http://127.0.0.1:{}", free_port());
+    let mut environment = servers.settings();
+    environment.push(("STOA_DATA_DIR".into(), folder.display().to_string()));
+    let orders = Spec {
+        name: "orders".into(),
+        program: shop::binary().to_owned(),
+        arguments: ["subgraph", "orders", "--listen", &url[7..]]
+            .map(str::to_owned)
+            .into(),
+        environment,
+        folder: folder.clone(),
+        signal: "KILL",
+    }
+    .start();
+    block_on(async {
+        let ready = async |what: &str| {
+            let answer = reqwest::get(format!("{url}/health/{what}")).await;
+            let Ok(answer) = answer else {
+                return (0, Value::Null);
+            };
+            let status = answer.status().as_u16();
+            let text = answer.text().await.unwrap_or_default();
+            (
+                status,
+                serde_json::from_str(&text).unwrap_or(Value::from(text)),
+            )
+        };
+        let until = async |what: &str, is_so: &dyn Fn(u16, &Value) -> bool| {
+            for _ in 0..600 {
+                let (status, body) = ready("ready").await;
+                if is_so(status, &body) {
+                    return;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+            panic!("{what}: never; {:?}", ready("ready").await);
+        };
+        until("it waits for the bus", &|status, body| {
+            status == 503 && body["waitingFor"] == "the event bus (NATS)"
+        })
+        .await;
+        assert_eq!(ready("live").await, (200, Value::from("ok")));
+        servers.restart("nats");
+        until("it waits for the database", &|status, body| {
+            status == 503 && body["waitingFor"] == "the database of orders"
+        })
+        .await;
+        servers.restart("postgres");
+        until("it is ready", &|status, body| {
+            status == 200 && body["status"] == "ok"
+        })
+        .await;
+        for (name, dependency) in [("nats", "bus"), ("postgres", "database")] {
+            servers.kill(name);
+            until("it is not ready", &|status, body| {
+                status == 503 && body["dependencies"][dependency] == "unavailable"
+            })
+            .await;
+            servers.restart(name);
+            until("it is ready again", &|status, _| status == 200).await;
+        }
+        // Without a cache it goes on.
+        servers.kill("redis");
+        until("it is degraded", &|status, body| {
+            status == 200 && body["status"] == "degraded"
+        })
+        .await;
+        servers.restart("redis");
+        until("it is whole", &|_, body| body["status"] == "ok").await;
+        // And it can be told to end while it waits.
+        servers.kill("nats");
+    });
+    orders.signal("TERM");
+    orders.wait(std::time::Duration::from_secs(10));
+    let log = std::fs::read_to_string(orders.spec.log()).unwrap();
+    assert!(log.contains("waiting for the event bus (NATS)"));
+    assert!(!log.contains("secret"), "no password is logged");
+    drop(orders);
+    drop(servers);
+    let _ = std::fs::remove_dir_all(folder);
+}
+
 pub fn rate_limits() {
     let shop = Shop::start_with(Mode::One, &[]);
     block_on(async {
@@ -178,7 +276,16 @@ pub fn production_refuses_development() {
     let production = ("STOA_ENV", "production");
     assert!(run(&[production]).contains("STOA_SIGNING_KEY_FILE"));
     assert!(run(&[("STOA_ENV", "staging")]).contains("neither"));
-    assert!(run(&[("STOA_BUS_URL", "nats://x")]).contains("STOA_BUS_URL"));
+    for (name, value) in [
+        ("STOA_BUS_URL", "amqp://x"),
+        ("STOA_CACHE_URL", "memcached://x"),
+        ("STOA_DATABASE_POOL", "0"),
+        ("STOA_TRUSTED_PROXIES", "everybody"),
+    ] {
+        assert!(run(&[(name, value)]).contains(name), "{name}");
+    }
+    let orders = "STOA_ORDERS_DATABASE_URL";
+    assert!(run(&[(orders, "mysql://x/y")]).contains("postgres://"));
     assert!(run(&[("STOA_RATE_LIMIT", "maybe")]).contains("STOA_RATE_LIMIT"));
     // A secret that development made is not good enough.
     let key_file = folder.join("key.pem");

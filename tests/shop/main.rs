@@ -7,6 +7,7 @@
 mod accounts;
 mod catalogue;
 mod chaos;
+mod events;
 mod faults;
 mod http;
 mod live;
@@ -82,6 +83,7 @@ fn main() {
         catalogue::administrators_keep_it,
         catalogue::bad_input_changes_nothing,
         catalogue::pictures_are_drawn,
+        events::a_poison_event_is_laid_aside,
         http::media_types_and_methods,
         http::malformed_and_oversized_requests,
         http::tokens,
@@ -106,6 +108,7 @@ fn main() {
     trials.extend(own![
         faults::an_unreachable_subgraph_takes_down_nothing_else,
         faults::a_killed_shop_forgets_nothing,
+        faults::a_role_waits_for_what_it_needs,
         faults::rate_limits,
         faults::production_refuses_development,
         traces::an_order_is_one_trace,

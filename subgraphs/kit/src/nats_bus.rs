@@ -74,7 +74,10 @@ impl NatsBus {
             .connection_timeout(TIMEOUT)
             .request_timeout(Some(TIMEOUT));
         if let Some(path) = &options.credentials_file {
-            connect = connect.credentials_file(path).await.map_err(unavailable)?;
+            connect = connect
+                .credentials_file(path)
+                .await
+                .map_err(|error| BusError::Misconfigured(format!("{}: {error}", path.display())))?;
         }
         if let Some(path) = &options.ca_file {
             connect = connect

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use stoa_kit::clock::Clock;
-use stoa_kit::database::Database;
+use stoa_kit::database::{Database, PoolOptions};
 use stoa_kit::graphql::Coded;
 use stoa_migrations::UsersMigrator;
 use stoa_users::app::{REFRESH_TTL, Registration};
@@ -31,9 +31,12 @@ impl Fixture {
     async fn new() -> Self {
         let path =
             std::env::temp_dir().join(format!("stoa-users-{}.db", stoa_schema::ids::new_id()));
-        let database = Database::connect(&format!("sqlite://{}", path.display()))
-            .await
-            .unwrap();
+        let database = Database::connect(
+            &format!("sqlite://{}", path.display()),
+            &PoolOptions::default(),
+        )
+        .await
+        .unwrap();
         database.migrate::<UsersMigrator>().await.unwrap();
         let clock = Clock::manual(1_800_000_000_000_000);
         let key = SigningKey::from_pem(&generate()).unwrap();

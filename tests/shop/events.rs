@@ -1,0 +1,86 @@
+//! Events that cannot be handled.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use stoa_kit::bus::{Bus, Publish};
+use stoa_kit::clock::Clock;
+use stoa_kit::database::{Database, PoolOptions};
+use stoa_kit::embedded_bus::EmbeddedBus;
+use stoa_kit::nats_bus::{NatsBus, NatsOptions};
+use stoa_tests::Shop;
+
+use crate::support::*;
+
+/// The shop's own bus, as one more process.
+async fn bus(shop: &Shop) -> Arc<dyn Bus> {
+    match shop.servers() {
+        Some(servers) => Arc::new(
+            NatsBus::connect(servers.nats(), &NatsOptions::default())
+                .await
+                .unwrap(),
+        ),
+        None => {
+            let url = format!("sqlite://{}", shop.folder().join("data/bus.db").display());
+            let database = Database::connect(&url, &PoolOptions::default())
+                .await
+                .unwrap();
+            Arc::new(EmbeddedBus::open(database, Clock::system()).await.unwrap())
+        }
+    }
+}
+
+pub async fn a_poison_event_is_laid_aside(shop: &Shop) {
+    let admin = shop.sign_in("admin").await;
+    let buyer = new_customer(&shop.client()).await;
+    let product = new_product(&admin, 5).await;
+    let mut live = buyer
+        .subscribe("subscription { myOrderUpdates { status } }", json!({}))
+        .await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let bus = bus(shop).await;
+    let subject = format!("stoa.orders.{}.{}", buyer.user_id, key());
+    bus.publish(Publish {
+        subject: subject.clone(),
+        message_id: key(),
+        expected_last: None,
+        payload: "not an event".into(),
+    })
+    .await
+    .unwrap();
+    // What comes after it is not held up, neither here nor live.
+    let order = place(&buyer, &product, 1, "sandbox_approve").await;
+    assert_eq!(settled(&buyer, &order).await, "CONFIRMED");
+    for status in ["PENDING", "CONFIRMED"] {
+        assert_eq!(live.next_text("/data/myOrderUpdates/status").await, status);
+    }
+    eventually("the inbox has both", || async {
+        let inbox = buyer
+            .ok("{ me { notifications { totalCount } } }", json!({}))
+            .await;
+        inbox["me"]["notifications"]["totalCount"] == 2
+    })
+    .await;
+    let listed = shop.command(&["events", "dead"]);
+    assert!(listed.contains(&subject), "{listed}");
+    assert!(listed.contains("notifications-inbox") && listed.contains("cannot be read"));
+    let line = listed.lines().find(|line| line.contains(&subject)).unwrap();
+    let id = line.split_whitespace().next().unwrap();
+    // Nobody has mended it: it is laid aside again, under a new number.
+    assert!(
+        shop.command(&["events", "replay", id])
+            .contains("given to notifications-inbox")
+    );
+    eventually("it is laid aside again", || async {
+        let listed = shop.command(&["events", "dead"]);
+        listed.contains(&subject)
+            && !listed
+                .lines()
+                .any(|l| l.trim_start().starts_with(&format!("{id} ")))
+    })
+    .await;
+    for (id, _) in bus.dead_letters(10).await.unwrap() {
+        bus.dead_letter_remove(id).await.unwrap();
+    }
+}
