@@ -69,7 +69,7 @@ fn main() {
         (Mode::One, Shared::default()),
         (Mode::Separate, Shared::default()),
     ];
-    if servers::available() {
+    if servers::replicas_available() {
         shops.push((Mode::Real, Shared::default()));
     }
     let mut trials = shared!(

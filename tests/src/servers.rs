@@ -1,31 +1,23 @@
-//! Private copies of PostgreSQL, Redis and NATS on free ports, or those that
-//! the environment names.
+//! Private copies of PostgreSQL, Redis and NATS on free ports: native ones
+//! where they are installed, else containers where a Docker engine runs.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::process::{Process, Spec, find, free_port, tail, wait_until};
 
 const PASSWORD: &str = "secret";
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-const PROGRAMS: [&str; 6] = [
-    "postgres",
-    "initdb",
-    "psql",
-    "redis-server",
-    "nats-server",
-    "nginx",
-];
+const PROGRAMS: [&str; 5] = ["postgres", "initdb", "psql", "redis-server", "nats-server"];
 const ALL: [&str; 3] = ["postgres", "redis", "nats"];
 const SERVICES: [&str; 4] = ["users", "products", "orders", "notifications"];
 
 /// The servers of one shop; they end and their data goes when this is dropped.
 pub struct Servers {
     folder: PathBuf,
-    /// Empty where the environment names servers: those are not ours to kill.
-    running: Mutex<Vec<(Spec, Option<Process>)>>,
+    way: Way,
     postgres: String,
     redis: String,
     nats: String,
@@ -33,31 +25,91 @@ pub struct Servers {
     ca_file: Option<PathBuf>,
 }
 
-/// Which servers can be neither found nor reached; `None` if all can.
-pub fn missing() -> Option<String> {
-    if std::env::var_os("STOA_TEST_POSTGRES_URL").is_some() {
-        return None;
+enum Way {
+    Native(Mutex<Vec<(Spec, Option<Process>)>>),
+    Compose(Compose),
+}
+
+/// The servers of `docker-compose.yml`, in a project of their own.
+struct Compose {
+    project: String,
+    ports: [u16; 3],
+}
+
+impl Compose {
+    fn command(&self, arguments: &[&str]) -> Command {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut command = Command::new("docker");
+        command
+            .args(["compose", "--project-name", &self.project])
+            .args(["-f", "docker-compose.yml", "-f", "deploy/compose.test.yml"])
+            .args(arguments)
+            .current_dir(root)
+            .env("POSTGRES_PASSWORD", PASSWORD)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        for (name, port) in ALL.into_iter().zip(self.ports) {
+            let name = format!("STOA_TEST_{}_PORT", name.to_uppercase());
+            command.env(name, port.to_string());
+        }
+        command
     }
-    let missing: Vec<_> = PROGRAMS
-        .into_iter()
-        .filter(|program| find(program).is_none())
-        .collect();
-    (!missing.is_empty()).then(|| format!("{} not found", missing.join(", ")))
+
+    fn run(&self, arguments: &[&str]) -> bool {
+        self.command(arguments)
+            .status()
+            .is_ok_and(|status| status.success())
+    }
+}
+
+impl Drop for Compose {
+    fn drop(&mut self) {
+        self.run(&["down", "--volumes", "--timeout", "0"]);
+    }
+}
+
+fn is_native() -> bool {
+    PROGRAMS.into_iter().all(|program| find(program).is_some())
+}
+
+fn has_engine() -> bool {
+    let answers = |arguments: &[&str]| {
+        let asked = Command::new("docker")
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        asked.is_ok_and(|status| status.success())
+    };
+    answers(&["info"]) && answers(&["compose", "version"])
 }
 
 /// Whether tests against real servers run: not where there are none, and that
 /// is said; under `CI=true` it is a failure.
 pub fn available() -> bool {
-    match missing() {
-        None => true,
-        Some(missing) if std::env::var("CI").is_ok_and(|ci| ci == "true") => {
-            panic!("the tests against real servers cannot run: {missing}")
-        }
-        Some(missing) => {
-            eprintln!("SKIPPED: tests against PostgreSQL, Redis and NATS: {missing}");
-            false
-        }
-    }
+    is_native()
+        || has_engine()
+        || skip(
+            "PostgreSQL, Redis and NATS",
+            "install postgresql, redis-server and nats-server, or start Docker",
+        )
+}
+
+/// Whether there can be a shop with replicas, which need a proxy too.
+pub fn replicas_available() -> bool {
+    available() && (find("nginx").is_some() || skip("replicas behind nginx", "install nginx"))
+}
+
+/// Whether TLS can be tested: with native servers alone.
+pub fn secure_available() -> bool {
+    is_native() || skip("TLS", "install postgresql, redis-server and nats-server")
+}
+
+fn skip(what: &str, advice: &str) -> bool {
+    let must = std::env::var("CI").is_ok_and(|ci| ci == "true");
+    assert!(!must, "the tests of {what} cannot run: {advice}");
+    eprintln!("SKIPPED: the tests of {what}: {advice}");
+    false
 }
 
 impl Servers {
@@ -77,26 +129,11 @@ impl Servers {
     }
 
     fn launch(folder: &Path, which: &[&str], tls: Option<Tls>) -> Self {
-        let named = |name: &str| std::env::var(name).ok().filter(|url| !url.is_empty());
-        let databases = format!("stoa_{}", uuid::Uuid::now_v7().simple());
-        if let Some(postgres) = named("STOA_TEST_POSTGRES_URL") {
-            let servers = Self {
-                folder: folder.to_owned(),
-                running: Mutex::default(),
-                postgres: postgres.trim_end_matches('/').to_owned(),
-                redis: named("STOA_TEST_REDIS_URL").expect("STOA_TEST_REDIS_URL is set too"),
-                nats: named("STOA_TEST_NATS_URL").expect("STOA_TEST_NATS_URL is set too"),
-                ca_file: None,
-                databases,
-            };
-            servers.create_databases();
-            return servers;
-        }
         std::fs::create_dir_all(folder).expect("a folder for the servers");
         let ports = [free_port(), free_port(), free_port()];
-        let running = which
-            .iter()
-            .map(|name| {
+        let databases = format!("stoa_{}", uuid::Uuid::now_v7().simple());
+        let way = if is_native() {
+            let start = |name: &&str| {
                 let spec = match *name {
                     "postgres" => postgres(folder, ports[0], tls.as_ref()),
                     "redis" => redis(folder, ports[1], tls.as_ref()),
@@ -104,11 +141,20 @@ impl Servers {
                 };
                 let process = spec.start();
                 (spec, Some(process))
-            })
-            .collect();
+            };
+            Way::Native(Mutex::new(which.iter().map(start).collect()))
+        } else {
+            let compose = Compose {
+                project: databases.replace('_', "-"),
+                ports,
+            };
+            let up = [&["up", "--detach", "--wait"], which].concat();
+            assert!(compose.run(&up), "docker compose up");
+            Way::Compose(compose)
+        };
         let servers = Self {
             folder: folder.to_owned(),
-            running: Mutex::new(running),
+            way,
             postgres: format!("postgres://stoa:{PASSWORD}@127.0.0.1:{}", ports[0]),
             redis: match tls {
                 Some(_) => format!("rediss://:{PASSWORD}@127.0.0.1:{}", ports[1]),
@@ -118,8 +164,8 @@ impl Servers {
                 Some(_) => format!("tls://stoa:{PASSWORD}@127.0.0.1:{}", ports[2]),
                 None => format!("nats://127.0.0.1:{}", ports[2]),
             },
-            ca_file: tls.map(|tls| tls.ca),
             databases,
+            ca_file: tls.map(|tls| tls.ca),
         };
         for name in which {
             servers.wait(name);
@@ -128,11 +174,6 @@ impl Servers {
             servers.create_databases();
         }
         servers
-    }
-
-    /// Whether the servers are ours to kill.
-    pub fn are_private(&self) -> bool {
-        !self.running.lock().unwrap().is_empty()
     }
 
     fn create_databases(&self) {
@@ -166,14 +207,20 @@ impl Servers {
     }
 
     fn psql(&self, statement: &str) -> bool {
-        let psql = find("psql").expect("psql comes with PostgreSQL");
-        let done = Command::new(psql)
-            .args(["--quiet", "--no-psqlrc", "--command", statement])
-            .arg(format!("{}/postgres", self.postgres))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        done.is_ok_and(|status| status.success())
+        let query = ["--quiet", "--no-psqlrc", "--command", statement];
+        let mut psql = match &self.way {
+            Way::Compose(compose) => {
+                let inside = ["exec", "--no-TTY", "postgres", "psql", "--username=stoa"];
+                compose.command(&[&inside[..], &query].concat())
+            }
+            Way::Native(_) => {
+                let mut psql = Command::new(find("psql").expect("psql comes with PostgreSQL"));
+                psql.args(query).arg(format!("{}/postgres", self.postgres));
+                psql.stdout(Stdio::null()).stderr(Stdio::null());
+                psql
+            }
+        };
+        psql.status().is_ok_and(|status| status.success())
     }
 
     /// What a shop must be told to use these servers.
@@ -194,36 +241,48 @@ impl Servers {
 
     /// Kills one at once, as `kill -9` does: `postgres`, `redis` or `nats`.
     pub fn kill(&self, name: &str) {
-        let mut running = self.running.lock().unwrap();
-        for (spec, process) in running.iter_mut().filter(|(spec, _)| spec.name == name) {
-            if let Some(process) = process.take() {
-                process.signal("KILL");
-                process.wait(START_TIMEOUT);
+        match &self.way {
+            Way::Compose(compose) => {
+                compose.run(&["kill", "--signal", "KILL", name]);
             }
-            let _ = spec;
+            Way::Native(running) => {
+                let mut running = running.lock().unwrap();
+                for (_, process) in running.iter_mut().filter(|(spec, _)| spec.name == name) {
+                    if let Some(process) = process.take() {
+                        process.signal("KILL");
+                        process.wait(START_TIMEOUT);
+                    }
+                }
+            }
         }
     }
 
     /// Starts one again on its port and its data.
     pub fn restart(&self, name: &str) {
-        let mut running = self.running.lock().unwrap();
-        for (spec, process) in running.iter_mut().filter(|(spec, _)| spec.name == name) {
-            // A postmaster does not start while the killed one's backends live.
-            wait_until(name, START_TIMEOUT, || {
-                let started = spec.start();
-                std::thread::sleep(Duration::from_millis(300));
-                let lives = started.is_running();
-                *process = Some(started);
-                lives
-            });
+        match &self.way {
+            Way::Compose(compose) => {
+                assert!(compose.run(&["up", "--detach", "--wait", name]), "{name}");
+            }
+            Way::Native(running) => {
+                let mut running = running.lock().unwrap();
+                for (spec, process) in running.iter_mut().filter(|(spec, _)| spec.name == name) {
+                    // A postmaster does not start while the killed one's backends live.
+                    wait_until(name, START_TIMEOUT, || {
+                        let started = spec.start();
+                        std::thread::sleep(Duration::from_millis(300));
+                        let lives = started.is_running();
+                        *process = Some(started);
+                        lives
+                    });
+                }
+            }
         }
-        drop(running);
         self.wait(name);
     }
 
     fn wait(&self, name: &str) {
         let log = self.folder.join(format!("{name}.log"));
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         loop {
             let is_there = match name {
                 "postgres" => self.psql("SELECT 1"),
@@ -245,14 +304,9 @@ impl Servers {
 
 impl Drop for Servers {
     fn drop(&mut self) {
-        let running = std::mem::take(&mut *self.running.lock().unwrap());
-        if running.is_empty() {
-            for service in SERVICES {
-                let name = format!("{}_{service}", self.databases);
-                self.psql(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
-            }
+        if let Way::Native(running) = &self.way {
+            running.lock().unwrap().clear();
         }
-        drop(running);
         if std::env::var_os("STOA_TEST_KEEP").is_none() {
             let _ = std::fs::remove_dir_all(&self.folder);
         }

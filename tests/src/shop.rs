@@ -288,6 +288,11 @@ impl Shop {
             .collect()
     }
 
+    /// What its processes find in their environment.
+    pub fn settings(&self) -> &[(String, String)] {
+        &self.settings
+    }
+
     pub fn servers(&self) -> Option<&Servers> {
         self.servers.as_ref()
     }

@@ -11,6 +11,8 @@ Usage: cargo xtask COMMAND
             page in a real browser; installs what it needs where it has the rights
   lint      formatting, and clippy with warnings as errors
   schema    writes schema/*.graphql anew from the code
+  cluster   two replicas of each role behind nginx, over private PostgreSQL, Redis
+            and NATS; gone on Ctrl-C
   measure   the figures of docs/measurements.md, on this machine
 ";
 
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
         "lint" => lint(),
         "schema" => schema(),
         "measure" => measure(),
+        "cluster" => cluster(),
         "" | "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())
@@ -47,9 +50,19 @@ fn root() -> PathBuf {
 
 /// Runs a program in a folder of the project, showing what it prints.
 fn run(folder: &str, program: &str, arguments: &[&str]) -> Done {
+    run_with(folder, program, arguments, &[])
+}
+
+fn run_with(
+    folder: &str,
+    program: &str,
+    arguments: &[&str],
+    environment: &[(&str, String)],
+) -> Done {
     println!("\n== {program} {}", arguments.join(" "));
     let status = Command::new(program)
         .args(arguments)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .current_dir(root().join(folder))
         .status()
         .map_err(|error| format!("cannot run {program}: {error}"))?;
@@ -74,8 +87,11 @@ fn test() -> Done {
         &["--no-install", "tsc", "--noEmit"],
     )?;
     run("web-playground", "npx", &["--no-install", "vitest", "run"])?;
+    install_servers();
     run(".", "cargo", &["build", "--workspace", "--all-targets"])?;
-    run(".", "cargo", &["test", "--workspace"])?;
+    // The shop that was just built, with the tests' own set of features.
+    let with = [("STOA_BINARY", binary("debug"))];
+    run_with(".", "cargo", &["test", "--workspace"], &with)?;
     browser()
 }
 
@@ -118,24 +134,39 @@ fn chromium() -> Option<String> {
 }
 
 fn install_chromium() {
+    install(&["chromium", "fonts-dejavu-core"]);
+}
+
+/// PostgreSQL, Redis, NATS and nginx, where they are missing and can be
+/// installed. The tests say what they skip where they are missing still.
+fn install_servers() {
+    let missing: Vec<&str> = [
+        ("postgresql", "/usr/lib/postgresql"),
+        ("redis-server", "/usr/bin/redis-server"),
+        ("nats-server", "/usr/sbin/nats-server"),
+        ("nginx-light", "/usr/sbin/nginx"),
+        ("openssl", "/usr/bin/openssl"),
+    ]
+    .into_iter()
+    .filter(|(_, path)| !Path::new(path).exists())
+    .map(|(package, _)| package)
+    .collect();
+    if !missing.is_empty() {
+        install(&missing);
+    }
+}
+
+/// Distribution packages, where we have the rights.
+fn install(packages: &[&str]) {
     let is_root = Command::new("id")
         .arg("-u")
         .output()
         .is_ok_and(|output| output.stdout == b"0\n");
     if is_root && Path::new("/usr/bin/apt-get").exists() {
-        let _ = run("/", "apt-get", &["update", "-qq"]);
-        let _ = run(
-            "/",
-            "apt-get",
-            &[
-                "install",
-                "-y",
-                "-qq",
-                "--no-install-recommends",
-                "chromium",
-                "fonts-dejavu-core",
-            ],
-        );
+        let quiet = [("DEBIAN_FRONTEND", "noninteractive".to_owned())];
+        let _ = run_with("/", "apt-get", &["update", "-qq"], &quiet);
+        let options = ["install", "-y", "-qq", "--no-install-recommends"];
+        let _ = run_with("/", "apt-get", &[&options, packages].concat(), &quiet);
     }
 }
 
@@ -183,11 +214,26 @@ fn schema() -> Done {
     Ok(())
 }
 
-fn measure() -> Done {
+/// Everything that a cluster needs; answers the program that runs one.
+fn cluster_program() -> Result<String, String> {
+    install_servers();
     run(".", "cargo", &["build", "--release"])?;
+    let tests = ["build", "--package", "stoa-tests", "--bin", "cluster"];
+    run(".", "cargo", &tests)?;
+    let stoa = PathBuf::from(binary("debug"));
+    Ok(stoa.with_file_name("cluster").display().to_string())
+}
+
+fn cluster() -> Done {
+    let program = cluster_program()?;
+    run_with(".", &program, &[], &[("STOA_BINARY", binary("release"))])
+}
+
+fn measure() -> Done {
+    let program = cluster_program()?;
     run(
         "tests/clients",
         "node",
-        &["measure.mjs", &binary("release")],
+        &["measure.mjs", &binary("release"), &program],
     )
 }
