@@ -266,12 +266,11 @@ async fn run_up(args: UpArgs) -> Result<(), Error> {
     let running = async {
         let building = up::Shop::build(&shared, &opened, address.ip().is_loopback());
         let Some(shop) = ending.run_until_cancelled(building).await else {
-            return Ok(());
+            return Ok(Vec::new());
         };
         let shop = shop?;
         shop.greet(address);
-        shop.run(&opened, ending).await;
-        Ok(())
+        shop.run(&opened, ending).await
     };
     roles::serve(&front, listener, stop, Box::pin(running)).await
 }

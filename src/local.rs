@@ -13,6 +13,7 @@ use stoa_engine::transport::{Events, TransportError};
 use stoa_engine::{GraphQLError, SubgraphRequest, SubgraphResponse, Transport};
 use stoa_kit::identity::IdentityKey;
 use stoa_kit::service::{CallContext, GraphqlService};
+use stoa_kit::telemetry::in_span;
 use tracing::Instrument;
 
 const DOCUMENTS: u64 = 2_000;
@@ -97,9 +98,11 @@ impl Transport for LocalTransport {
     }
 
     async fn subscribe(&self, request: SubgraphRequest) -> Result<Events, TransportError> {
-        let (service, call, _) = self.prepare(request)?;
-        Ok(service
-            .subscribe(call)
+        let name = request.subgraph.clone();
+        let (service, call, correlation) = self.prepare(request)?;
+        let span = tracing::info_span!("subgraph", service = %name, correlation_id = %correlation);
+        let events = span.in_scope(|| service.subscribe(call));
+        Ok(in_span(span, events)
             .map(|response| Ok(answer(response)))
             .boxed())
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use stoa_engine::HttpTransport;
 use stoa_federation::Supergraph;
+use stoa_kit::database::Database;
 use stoa_kit::front::Front;
 use stoa_kit::health::Check;
 use stoa_kit::peer::Peers;
@@ -13,6 +14,7 @@ use stoa_kit::service::{Service, spawn_tasks};
 use stoa_kit::settings::read;
 use stoa_router::{Config, Server, Verifier};
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::services::{OpenBus, ServiceName};
@@ -71,7 +73,7 @@ pub async fn router(
     let front = Front::default();
     front.open(stoa_router::app(server, stop.clone()));
     tracing::info!(address = ?listener.local_addr().ok(), "router is ready");
-    serve(&front, listener, stop, async { Ok(()) }).await
+    serve(&front, listener, stop, async { Ok(Vec::new()) }).await
 }
 
 /// Takes `NAME=URL`.
@@ -133,26 +135,37 @@ pub async fn subgraph(
     let running = async move {
         let building = build(shared, &opened, name, image_base, on_loopback);
         let Some(service) = ending.run_until_cancelled(building).await else {
-            return Ok(());
+            return Ok(Vec::new());
         };
         let mut service = service?;
         service.checks.extend(shared.cache_check());
         opened.open(service.router(shared.identity_key()?, ending.clone()));
         tracing::info!(service = name.as_str(), ?address, "service is ready");
         let tasks = spawn_tasks(std::mem::take(&mut service.tasks), &ending);
-        let _ = tasks.await;
-        service.database.close().await;
-        Ok(())
+        all_well(tasks).await?;
+        Ok(vec![service.database])
     };
     serve(&front, listener, stop, Box::pin(running)).await
 }
 
+/// Fails if a background task did: then a supervisor starts us again.
+pub(crate) async fn all_well(tasks: JoinHandle<bool>) -> Result<(), Error> {
+    match tasks.await {
+        Ok(true) => Ok(()),
+        _ => Err(Error::failed(
+            "stopped",
+            "a background task has ended; see the log",
+        )),
+    }
+}
+
 /// Listens at once, and does the rest beside that; whichever fails ends both.
+/// The databases that are left over are closed when the last request is done.
 pub(crate) async fn serve(
     front: &Front,
     listener: TcpListener,
     stop: CancellationToken,
-    running: impl Future<Output = Result<(), Error>>,
+    running: impl Future<Output = Result<Vec<Database>, Error>>,
 ) -> Result<(), Error> {
     let serving = front.serve(listener, stop.clone());
     let serving = async {
@@ -168,7 +181,9 @@ pub(crate) async fn serve(
         done
     };
     let (served, done) = tokio::join!(serving, running);
-    done?;
+    for database in done? {
+        database.close().await;
+    }
     served.map_err(|error| Error::failed("cannot serve", error))
 }
 

@@ -10,7 +10,8 @@ use stoa_kit::nats_bus::NatsBus;
 use stoa_kit::peer::Peers;
 use stoa_kit::service::{Service, Task};
 use stoa_migrations::{
-    BusMigrator, NotificationsMigrator, OrdersMigrator, ProductsMigrator, UsersMigrator,
+    BusMigrator, MigratorTrait, NotificationsMigrator, OrdersMigrator, ProductsMigrator,
+    UsersMigrator,
 };
 
 use crate::Error;
@@ -52,7 +53,8 @@ impl ServiceName {
     }
 }
 
-/// Opens a service's database, waiting for one that is not there yet.
+/// Opens a service's database and brings it up to date, waiting for one that
+/// is not there yet.
 ///
 /// # Errors
 /// If it cannot be opened, and waiting would not help.
@@ -61,16 +63,23 @@ pub async fn database(
     front: &Front,
     service: ServiceName,
 ) -> Result<Database, Error> {
-    open(
-        shared,
-        front,
-        &shared.database_url(service),
-        service.as_str(),
-    )
-    .await
+    let (url, name) = (shared.database_url(service), service.as_str());
+    match service {
+        ServiceName::Users => open::<UsersMigrator>(shared, front, &url, name).await,
+        ServiceName::Products => open::<ProductsMigrator>(shared, front, &url, name).await,
+        ServiceName::Orders => open::<OrdersMigrator>(shared, front, &url, name).await,
+        ServiceName::Notifications => {
+            open::<NotificationsMigrator>(shared, front, &url, name).await
+        }
+    }
 }
 
-async fn open(shared: &Shared, front: &Front, url: &str, name: &str) -> Result<Database, Error> {
+async fn open<M: MigratorTrait>(
+    shared: &Shared,
+    front: &Front,
+    url: &str,
+    name: &str,
+) -> Result<Database, Error> {
     if url.starts_with("sqlite:") {
         std::fs::create_dir_all(&shared.data_dir).map_err(|error| {
             Error::failed(
@@ -82,7 +91,9 @@ async fn open(shared: &Shared, front: &Front, url: &str, name: &str) -> Result<D
     let what = format!("the database of {name}");
     front
         .until_there(&what, may_come, async || {
-            Database::connect(url, &shared.pool).await
+            let database = Database::connect(url, &shared.pool).await?;
+            database.migrate::<M>().await?;
+            Ok(database)
         })
         .await
         .map_err(|error| Error::failed(format!("cannot open {what}"), error))
@@ -103,11 +114,7 @@ pub async fn bus(shared: &Shared, front: &Front) -> Result<OpenBus, Error> {
     match &shared.bus {
         BusUrl::Embedded => {
             let url = shared.bus_database_url();
-            let database = open(shared, front, &url, "the event bus").await?;
-            database
-                .migrate::<BusMigrator>()
-                .await
-                .map_err(|error| failed(&error))?;
+            let database = open::<BusMigrator>(shared, front, &url, "the event bus").await?;
             let bus = EmbeddedBus::open(database, shared.clock.clone())
                 .await
                 .map_err(|error| failed(&error))?;
@@ -185,6 +192,12 @@ pub async fn notifications(
     bus: Arc<dyn Bus>,
     peers: Peers,
 ) -> Result<(Service, stoa_notifications::App), Error> {
+    // The live feed begins at the end of the stream.
+    let away = |error: &BusError| matches!(error, BusError::Unavailable(_));
+    front
+        .until_there("the event bus", away, async || bus.info().await)
+        .await
+        .map_err(|error| Error::failed("cannot read the event bus", error))?;
     let config = stoa_notifications::Config {
         database: database(shared, front, ServiceName::Notifications).await?,
         bus,
@@ -205,13 +218,6 @@ pub async fn migrate(shared: &Shared) -> Result<(), Error> {
     let front = Front::default();
     for service in ServiceName::ALL {
         let database = database(shared, &front, service).await?;
-        let done = match service {
-            ServiceName::Users => database.migrate::<UsersMigrator>().await,
-            ServiceName::Products => database.migrate::<ProductsMigrator>().await,
-            ServiceName::Orders => database.migrate::<OrdersMigrator>().await,
-            ServiceName::Notifications => database.migrate::<NotificationsMigrator>().await,
-        };
-        done.map_err(|error| Error::failed(format!("cannot migrate {}", service.as_str()), error))?;
         println!("{}: up to date", service.as_str());
         database.close().await;
     }

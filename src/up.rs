@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::Router;
 use stoa_federation::{Subgraph, Supergraph};
 use stoa_kit::bus::Bus;
+use stoa_kit::database::Database;
 use stoa_kit::front::Front;
 use stoa_kit::health::Check;
 use stoa_kit::peer::{LocalPeers, Peers};
@@ -16,6 +17,7 @@ use stoa_router::{Server, Verifier};
 use tokio_util::sync::CancellationToken;
 
 use crate::local::LocalTransport;
+use crate::roles::all_well;
 use crate::services::OpenBus;
 use crate::settings::Shared;
 use crate::{Error, seed, services};
@@ -115,13 +117,19 @@ impl Shop {
         println!("\n  Stop with Ctrl-C.\n");
     }
 
-    /// Answers from now on, and runs until `stop` is cancelled.
-    pub async fn run(self, front: &Front, stop: CancellationToken) {
+    /// Answers from now on, and runs until `stop` is cancelled; leaves the
+    /// databases open for the requests that are still under way.
+    ///
+    /// # Errors
+    /// If a background task fails.
+    pub async fn run(self, front: &Front, stop: CancellationToken) -> Result<Vec<Database>, Error> {
         front.open(stoa_router::app(self.server, stop.clone()));
-        let _ = spawn_tasks(self.tasks, &stop).await;
-        for service in &self.services {
-            service.database.close().await;
-        }
+        all_well(spawn_tasks(self.tasks, &stop)).await?;
+        Ok(self
+            .services
+            .into_iter()
+            .map(|service| service.database)
+            .collect())
     }
 }
 

@@ -178,8 +178,10 @@ impl MigrationTrait for SameSearch {
             "ALTER TABLE product DROP COLUMN search",
             "ALTER TABLE product ALTER COLUMN name TYPE varchar(200) COLLATE \"C\"",
             // Left to itself the parser takes COF-001 for a word and a number
-            // below zero, and an address or a path for one word.
-            "ALTER TABLE product ADD COLUMN search tsvector GENERATED ALWAYS AS (to_tsvector('simple', regexp_replace(name || ' ' || description || ' ' || sku, '[^[:alnum:]]+', ' ', 'g'))) STORED",
+            // below zero, and an address or a path for one word. Marks on
+            // Latin letters do not count, as for SQLite. No class of letters is named: what one
+            // holds depends on the collation.
+            r"ALTER TABLE product ADD COLUMN search tsvector GENERATED ALWAYS AS (to_tsvector('simple', regexp_replace(normalize(regexp_replace(normalize(name || ' ' || description || ' ' || sku, NFD), '([A-Za-z])[\u0300-\u036F]+', '\1', 'g'), NFC), '[\u0001-\u002F\u003A-\u0040\u005B-\u0060\u007B-\u007F]+', ' ', 'g'))) STORED",
             "CREATE INDEX product_search ON product USING gin (search)",
         ] {
             manager

@@ -21,8 +21,9 @@ use stoa_federation::plan::{PlanError, plan};
 use stoa_federation::{QueryPlan, Supergraph, apollo_compiler};
 use stoa_kit::clock::Clock;
 use stoa_kit::identity::{IDENTITY_HEADER, IdentityKey};
-use stoa_kit::telemetry::{CORRELATION_HEADER, TRACE_HEADER, inject_trace};
+use stoa_kit::telemetry::{CORRELATION_HEADER, TRACE_HEADER, in_span, inject_trace};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::Span;
 
 use crate::auth::Principal;
 use crate::config::Config;
@@ -234,9 +235,8 @@ impl Pipeline {
         let over = || futures_util::stream::once(async { None });
         let events = events.map(Some).chain(over());
         let both = futures_util::stream::select(events, ending.chain(over()));
-        Ok(both
-            .scan(active, |_active, item| std::future::ready(item))
-            .boxed())
+        let both = both.scan(active, |_active, item| std::future::ready(item));
+        Ok(in_span(Span::current(), both.boxed()).boxed())
     }
 
     fn execution(

@@ -3,7 +3,7 @@
 //! shared by all replicas where Redis is configured; while it is away each
 //! process counts for itself.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -92,7 +92,18 @@ impl Limiter {
 
     /// Whose request it is: the peer's, or, where that is a proxy that we
     /// trust, the last one in `X-Forwarded-For` that is not.
+    /// Of an IPv6 address the network counts: whoever has one address has
+    /// 2^64 of them.
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        match self.sender(peer, headers).to_canonical() {
+            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(
+                address.to_bits() & !u128::from(u64::MAX),
+            )),
+            address => address,
+        }
+    }
+
+    fn sender(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let trusted = |address: IpAddr| {
             let address = address.to_canonical();
             self.trusted_proxies
@@ -111,7 +122,10 @@ impl Limiter {
             .collect();
         let mut client = peer;
         for hop in forwarded.into_iter().rev() {
-            let Ok(address) = hop.parse() else { break };
+            // Some proxies add the port.
+            let address = hop.parse::<IpAddr>();
+            let address = address.or_else(|_| hop.parse::<SocketAddr>().map(|hop| hop.ip()));
+            let Ok(address) = address else { break };
             client = address;
             if !trusted(address) {
                 break;
@@ -233,6 +247,9 @@ mod tests {
             ip("198.51.100.7")
         );
         assert_eq!(client("10.0.0.1", "nonsense"), ip("10.0.0.1"));
+        assert_eq!(client("10.0.0.1", "198.51.100.7:4711"), ip("198.51.100.7"));
+        assert_eq!(client("10.0.0.1", "[2001:db8::7]:4711"), ip("2001:db8::"));
+        assert_eq!(client("2001:db8::1", "x"), client("2001:db8::2", "x"));
         assert_eq!(
             client("::ffff:10.0.0.1", "198.51.100.7"),
             ip("198.51.100.7")

@@ -1,9 +1,10 @@
-// The figures of docs/measurements.md: node measure.mjs STOA
-// Everything runs on this machine, the load beside the shop, so figures are
-// what two cores do for both. Each is printed as a table row.
+// The figures of docs/measurements.md: node measure.mjs STOA [CLUSTER]
+// The embedded set in one process, and the real set as CLUSTER starts it. All
+// of it runs on this machine, the load beside the shop, so figures are what two
+// cores do for both. They are printed as a table in the end.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs'
 import http from 'node:http'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -11,14 +12,17 @@ import { fileURLToPath } from 'node:url'
 import { createClient } from 'graphql-ws'
 import WebSocket from 'ws'
 
-const [stoa] = process.argv.slice(2)
+const [stoa, cluster] = process.argv.slice(2)
 const folder = mkdtempSync(join(tmpdir(), 'stoa-measure-'))
 const here = dirname(fileURLToPath(import.meta.url))
 const agent = new http.Agent({ keepAlive: true, maxSockets: 64 })
-const rows = []
+/** What was measured, by set. */
+const table = new Map()
+let set = 'embedded, one process'
 const row = (what, figure) => {
-  rows.push([what, figure])
-  console.log(`| ${what} | ${figure} |`)
+  if (!table.has(what)) table.set(what, new Map())
+  table.get(what).set(set, figure)
+  console.log(`${set}: ${what}: ${figure}`)
 }
 
 /** Starts a shop; resolves when it has answered a first query. */
@@ -95,7 +99,29 @@ async function timed(count, work) {
   return times
 }
 
-try {
+/** Two replicas of each role behind nginx, over PostgreSQL, Redis and NATS. */
+async function startCluster() {
+  const shop = spawn(cluster, {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, STOA_BINARY: stoa, STOA_RATE_LIMIT: 'off' },
+  })
+  return new Promise(resolve => {
+    let text = ''
+    shop.stdout.on('data', data => {
+      text += data
+      if (!text.includes('Ctrl-C')) return
+      const url = /Playground\s+(\S+)\//.exec(text)[1]
+      resolve({ shop, url, folder: dirname(/Logs\s+(\S+)/.exec(text)[1]) })
+    })
+  })
+}
+
+const resident = pid => {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+  return Number(/VmRSS:\s+(\d+)/.exec(status)[1]) / 1024
+}
+
+async function embedded() {
   const first = await start()
   await stop(first.shop)
   const starts = []
@@ -106,12 +132,26 @@ try {
   }
   starts.sort((a, b) => a - b)
   row('start to first answered query, existing database', `${ms(starts[2])} (median of 5)`)
-
   const { shop, url } = await start()
   await new Promise(resolve => setTimeout(resolve, 5_000))
-  const status = readFileSync(`/proc/${shop.pid}/status`, 'utf8')
-  row('resident memory, idle', `${(Number(/VmRSS:\s+(\d+)/.exec(status)[1]) / 1024).toFixed(1)} MiB`)
+  row('resident memory, idle', `${resident(shop.pid).toFixed(1)} MiB`)
+  await measure(url)
+  await stop(shop)
+}
 
+async function real() {
+  set = 'real, two replicas of each role'
+  const { shop, url, folder } = await startCluster()
+  await new Promise(resolve => setTimeout(resolve, 5_000))
+  const roles = readdirSync(folder).filter(name => /-\d\.pid$/.test(name))
+  const all = roles.map(name => resident(readFileSync(join(folder, name), 'utf8').trim()))
+  const sum = all.reduce((a, b) => a + b)
+  row('resident memory, idle', `${sum.toFixed(1)} MiB in ${all.length} processes of ours`)
+  await measure(url)
+  await stop(shop)
+}
+
+async function measure(url) {
   const signIn = async who =>
     (
       await call(url, 'mutation ($input: LoginInput!) { login(input: $input) { session { accessToken } } }', {
@@ -188,7 +228,14 @@ try {
     }),
   )
   row(`product page query, ${clients} connections for ${seconds} s`, `${Math.round(times.length / seconds)} requests a second, ${percentiles(times)}`)
-  await stop(shop)
+}
+
+try {
+  await embedded()
+  if (cluster) await real()
+  const sets = [...new Set([...table.values()].flatMap(figures => [...figures.keys()]))]
+  console.log(`\n| what | ${sets.join(' | ')} |\n|---|${sets.map(() => '---|').join('')}`)
+  for (const [what, figures] of table) console.log(`| ${what} | ${sets.map(name => figures.get(name) ?? '').join(' | ')} |`)
 } finally {
   agent.destroy()
   rmSync(folder, { recursive: true, force: true })

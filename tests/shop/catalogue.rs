@@ -48,6 +48,33 @@ pub async fn lists_search_and_pages(shop: &Shop) {
             .any(|n| n["sku"] == "COF-001")
     );
     assert!(search("zzzz").await.is_empty());
+    // Marks on Latin letters do not count, on either database.
+    let admin = shop.sign_in("admin").await;
+    let unique = key().replace('-', "");
+    let input = json!({
+        "name": format!("Café Крем й{unique}"), "sku": format!("T-{}", key()), "description": "a/b x@y.test",
+        "price": { "amountMinor": 1250, "currencyCode": "EUR" }, "stock": 1,
+    });
+    admin
+        .ok(
+            "mutation ($input: CreateProductInput!) { createProduct(input: $input) { product { id } userErrors { code message } } }",
+            json!({ "input": input }),
+        )
+        .await;
+    for words in ["café", "CAFE", "крем", "test b", "cafe крем y"] {
+        let words = format!("{words} й{unique}");
+        let data = client
+            .ok(
+                "query ($q: String) { products(query: $q) { nodes { name } } }",
+                json!({ "q": words }),
+            )
+            .await;
+        assert_eq!(
+            data["products"]["nodes"].as_array().unwrap().len(),
+            1,
+            "{words}"
+        );
+    }
 
     let kitchen = client.ok("{ categories { id name children { id name products(first: 2, sort: PRICE_DESC) { totalCount nodes { price { amountMinor } } } } products { totalCount } } }", json!({})).await;
     let kitchen = kitchen["categories"]

@@ -98,8 +98,11 @@ impl Process {
     }
 
     pub fn is_running(&self) -> bool {
-        // A zombie has no command line.
-        std::fs::read(format!("/proc/{}/cmdline", self.id)).is_ok_and(|line| !line.is_empty())
+        // ID (NAME) STATE ...: a zombie is there, but does not run.
+        let status = std::fs::read_to_string(format!("/proc/{}/stat", self.id));
+        let status = status.unwrap_or_default();
+        let state = status.rsplit_once(')').map(|(_, rest)| rest.trim_start());
+        state.is_some_and(|state| !state.starts_with(['Z', 'X']))
     }
 
     pub fn wait(&self, at_most: Duration) {

@@ -92,6 +92,7 @@ fn test() -> Done {
     // The shop that was just built, with the tests' own set of features.
     let with = [("STOA_BINARY", binary("debug"))];
     run_with(".", "cargo", &["test", "--workspace"], &with)?;
+    run("tests/clients", "node", &["compose.mjs", &binary("debug")])?;
     browser()
 }
 

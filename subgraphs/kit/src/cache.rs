@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::AsyncCommands;
@@ -17,7 +17,10 @@ use serde::de::DeserializeOwned;
 
 use crate::redis::Redis;
 
-const CAPACITY: u64 = 10_000;
+/// The most bytes that are kept in memory.
+const CAPACITY: u64 = 64 * 1024 * 1024;
+/// No region keeps values for longer.
+const LONGEST_TTL: Duration = Duration::from_secs(10 * 60);
 
 /// Where values are kept. Shared by all clones.
 #[derive(Clone)]
@@ -35,7 +38,16 @@ pub struct Entry {
 
 impl Cache {
     pub fn memory() -> Self {
-        Self::Memory(moka::sync::Cache::new(CAPACITY))
+        let bytes = |key: &String, entry: &Entry| {
+            u32::try_from(key.len() + entry.value.len()).unwrap_or(u32::MAX)
+        };
+        Self::Memory(
+            moka::sync::Cache::builder()
+                .weigher(bytes)
+                .max_capacity(CAPACITY)
+                .time_to_live(LONGEST_TTL)
+                .build(),
+        )
     }
 
     /// Values of one kind, with one time to live.
@@ -45,7 +57,8 @@ impl Cache {
             name,
             ttl,
             generation: Arc::default(),
-            unsaid: Arc::default(),
+            changes: Arc::default(),
+            told: Arc::default(),
         }
     }
 }
@@ -58,8 +71,9 @@ pub struct Region {
     ttl: Duration,
     /// In memory; in Redis it is a key.
     generation: Arc<AtomicU64>,
-    /// A change that Redis has not been told of.
-    unsaid: Arc<AtomicBool>,
+    /// How many changes there were, and how many of them Redis was told of.
+    changes: Arc<AtomicU64>,
+    told: Arc<AtomicU64>,
 }
 
 impl Region {
@@ -140,14 +154,18 @@ impl Region {
 
     /// Forgets everything, after a change that was committed.
     pub async fn invalidate(&self) {
-        match &self.cache {
-            Cache::Memory(_) => {
-                self.generation.fetch_add(1, Ordering::SeqCst);
-            }
-            Cache::Redis(_) => {
-                self.unsaid.store(true, Ordering::SeqCst);
-                self.generation().await;
-            }
+        Self::invalidate_all(&[self]).await;
+    }
+
+    /// As [`Region::invalidate`], for several: each is marked before the first
+    /// is told, so that none is forgotten if we are cut off.
+    pub async fn invalidate_all(regions: &[&Self]) {
+        for region in regions {
+            region.changes.fetch_add(1, Ordering::SeqCst);
+            region.generation.fetch_add(1, Ordering::SeqCst);
+        }
+        for region in regions {
+            region.generation().await;
         }
     }
 
@@ -162,14 +180,13 @@ impl Region {
         };
         let key = self.generation_key();
         // What Redis did not hear of a change before it hears now.
-        if self.unsaid.swap(false, Ordering::SeqCst) {
-            let told = redis
+        let changes = self.changes.load(Ordering::SeqCst);
+        if changes > self.told.load(Ordering::SeqCst) {
+            let generation = redis
                 .run(async |mut connection| connection.incr(&key, 1_u64).await)
-                .await;
-            if told.is_none() {
-                self.unsaid.store(true, Ordering::SeqCst);
-            }
-            return told;
+                .await?;
+            self.told.fetch_max(changes, Ordering::SeqCst);
+            return Some(generation);
         }
         redis
             .run(async |mut connection| connection.get::<_, Option<u64>>(&key).await)

@@ -90,8 +90,12 @@ impl Database {
     pub async fn migrate<M: MigratorTrait>(&self) -> Result<(), DbErr> {
         let txn = self.begin().await?;
         if txn.get_database_backend() == sea_orm::DbBackend::Postgres {
-            txn.execute_unprepared("SELECT pg_advisory_xact_lock(7824101)")
-                .await?;
+            // The others wait for as long as it takes, and so does a table that
+            // is written anew.
+            txn.execute_unprepared(
+                "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock(7824101)",
+            )
+            .await?;
         }
         M::up(&txn, None).await?;
         txn.commit().await
@@ -143,11 +147,12 @@ pub fn is_unavailable(error: &DbErr) -> bool {
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed
         | sqlx::Error::Protocol(_) => true,
-        // SQLSTATE: 08 connection, 53 resources, 57P operator intervention (a
-        // server that starts or stops), 25P03 an idle transaction was ended,
-        // 40 serialisation and deadlock, 55P03 a lock was not to be had.
+        // SQLSTATE: 08 connection, 53 resources, 57 operator intervention (a
+        // server that starts or stops, a time-out), 58 the system, 25P03 an
+        // idle transaction was ended, 25006 a standby, 40 serialisation and
+        // deadlock, 55P03 a lock was not to be had.
         sqlx::Error::Database(refusal) => refusal.code().is_some_and(|code| {
-            ["08", "53", "57P", "25P03", "40", "55P03"]
+            ["08", "53", "57", "58", "25P03", "25006", "40", "55P03"]
                 .iter()
                 .any(|class| code.starts_with(class))
         }),

@@ -101,12 +101,15 @@ impl EmbeddedBus {
             [before.into()],
         ))
         .await
+        .map(drop)
     }
 
-    async fn write(&self, statement: Statement) -> Result<(), BusError> {
+    /// Answers how many rows were written.
+    async fn write(&self, statement: Statement) -> Result<u64, BusError> {
         let txn = self.database.begin().await.map_err(unavailable)?;
-        txn.execute_raw(statement).await.map_err(unavailable)?;
-        txn.commit().await.map_err(unavailable)
+        let done = txn.execute_raw(statement).await.map_err(unavailable)?;
+        txn.commit().await.map_err(unavailable)?;
+        Ok(done.rows_affected())
     }
 
     async fn refresh(&self) -> Result<(), BusError> {
@@ -344,6 +347,7 @@ impl Bus for EmbeddedBus {
             [signed(id).into()],
         ))
         .await
+        .map(drop)
     }
 }
 
@@ -437,7 +441,7 @@ impl EmbeddedConsumer {
             "UPDATE bus_consumer SET attempts = 0, held_until = 0 WHERE name = $1 AND holder = $2",
             [self.name.clone().into(), self.holder.clone().into()],
         );
-        self.tail.bus.write(statement).await
+        self.tail.bus.write(statement).await.map(drop)
     }
 }
 
@@ -478,7 +482,7 @@ impl Consumer for EmbeddedConsumer {
                 until.into(),
             ],
         );
-        self.tail.bus.write(statement).await
+        held(self.tail.bus.write(statement).await?)
     }
 
     async fn acknowledge(&mut self) -> Result<(), BusError> {
@@ -500,8 +504,18 @@ impl Consumer for EmbeddedConsumer {
                 until.into(),
             ],
         );
-        self.tail.bus.write(statement).await
+        held(self.tail.bus.write(statement).await?)
     }
+}
+
+/// We were silent for so long that another process has taken the consumer.
+fn held(rows: u64) -> Result<(), BusError> {
+    if rows == 0 {
+        return Err(BusError::Unavailable(
+            "the consumer is with another process by now".to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 fn signed(value: u64) -> i64 {

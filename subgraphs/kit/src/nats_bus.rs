@@ -29,6 +29,9 @@ const DEAD_SUBJECT: &str = "stoa-dead";
 /// The most bytes of one event.
 const MAX_MESSAGE: i32 = 1024 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a reader that nobody reads stays on the server.
+const READER_IDLE: Duration = Duration::from_secs(30);
+const FOLLOW_BATCH: usize = 256;
 /// A server that keeps quiet for longer than twice this is gone.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 const PULL_EXPIRES: Duration = Duration::from_secs(20);
@@ -215,14 +218,34 @@ impl NatsBus {
         }
     }
 
+    /// Stores a message, making the streams anew if the server has lost them.
     async fn store(
         &self,
-        subject: String,
+        subject: &str,
+        message: &PublishMessage,
+    ) -> Result<Published, PublishErrorKind> {
+        let mut retried = false;
+        loop {
+            match self.send(subject, message.clone()).await {
+                Err(PublishErrorKind::StreamNotFound) if !retried => {
+                    retried = true;
+                    if self.ensure().await.is_err() {
+                        return Err(PublishErrorKind::StreamNotFound);
+                    }
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        subject: &str,
         message: PublishMessage,
     ) -> Result<Published, PublishErrorKind> {
         let sent = self
             .context
-            .send_publish(subject, message)
+            .send_publish(subject.to_owned(), message)
             .await
             .map_err(|error| error.kind())?;
         let stored = sent.await.map_err(|error| error.kind())?;
@@ -255,6 +278,10 @@ impl NatsBus {
                 .next_by_subject(filter)
                 .send();
             match asked.await {
+                Err(error) if is_lost(&error.kind()) => {
+                    self.ensure().await?;
+                    break;
+                }
                 Ok(message) => {
                     next = message.sequence + 1;
                     found.push(stored(&message)?);
@@ -270,21 +297,13 @@ impl NatsBus {
 #[async_trait]
 impl Bus for NatsBus {
     async fn publish(&self, message: Publish) -> Result<Published, BusError> {
-        let build = || {
-            let mut built = PublishMessage::build()
-                .payload(message.payload.clone().into())
-                .message_id(&message.message_id);
-            if let Some(expected) = message.expected_last {
-                built = built.expected_last_subject_sequence(expected);
-            }
-            built
-        };
-        let mut stored = self.store(message.subject.clone(), build()).await;
-        if matches!(stored, Err(PublishErrorKind::StreamNotFound)) {
-            self.ensure().await?;
-            stored = self.store(message.subject.clone(), build()).await;
+        let mut built = PublishMessage::build()
+            .payload(message.payload.into())
+            .message_id(&message.message_id);
+        if let Some(expected) = message.expected_last {
+            built = built.expected_last_subject_sequence(expected);
         }
-        match stored {
+        match self.store(&message.subject, &built).await {
             Ok(stored) => Ok(stored),
             Err(PublishErrorKind::WrongLastSequence) => Err(BusError::Conflict {
                 last: self
@@ -305,6 +324,8 @@ impl Bus for NatsBus {
         match stream.get_last_raw_message_by_subject(subject).await {
             Ok(message) => stored(&message).map(Some),
             Err(error) if is_no_message(&error.kind()) => Ok(None),
+            // A stream that is made anew holds nothing.
+            Err(error) if is_lost(&error.kind()) => self.ensure().await.map(|()| None),
             Err(error) => Err(unavailable(error)),
         }
     }
@@ -319,19 +340,39 @@ impl Bus for NatsBus {
         after: u64,
     ) -> Result<BoxStream<'static, Message>, BusError> {
         let stream = self.stream(STREAM).await?;
-        let config = pull::OrderedConfig {
+        // Not the client's ordered consumer: that one makes itself anew by
+        // itself, even on another stream of this name. Ours ends instead.
+        let config = pull::Config {
             deliver_policy: DeliverPolicy::ByStartSequence {
                 start_sequence: after + 1,
             },
+            ack_policy: AckPolicy::None,
             filter_subject: filter.to_owned(),
-            ..pull::OrderedConfig::default()
+            memory_storage: true,
+            num_replicas: 1,
+            inactive_threshold: READER_IDLE,
+            ..pull::Config::default()
         };
-        let reader: NatsConsumer<pull::OrderedConfig> =
+        let reader: NatsConsumer<pull::Config> =
             stream.create_consumer(config).await.map_err(unavailable)?;
-        let messages = reader.messages().await.map_err(unavailable)?;
+        let messages = reader
+            .stream()
+            .max_messages_per_batch(FOLLOW_BATCH)
+            .expires(PULL_EXPIRES)
+            .heartbeat(HEARTBEAT)
+            .messages()
+            .await
+            .map_err(unavailable)?;
         Ok(messages
-            .scan((), |(), next| {
-                let read = next.map_err(unavailable).and_then(|next| message(&next));
+            .scan(0_u64, |delivered, next| {
+                let read = next.map_err(unavailable).and_then(|next| {
+                    let count = next.info().map_err(unavailable)?.consumer_sequence;
+                    if count != *delivered + 1 {
+                        return Err(unavailable("a message was lost on the way"));
+                    }
+                    *delivered = count;
+                    message(&next)
+                });
                 std::future::ready(match read {
                     Ok((message, _)) => Some(message),
                     Err(error) => {
@@ -405,7 +446,7 @@ impl Bus for NatsBus {
         let message = PublishMessage::build()
             .payload(letter.into())
             .message_id(format!("{}-{}", dead.consumer, dead.sequence));
-        self.store(subject, message)
+        self.store(&subject, &message)
             .await
             .map(|_| ())
             .map_err(|kind| BusError::Unavailable(kind.to_string()))
@@ -479,7 +520,7 @@ fn stored(message: &StreamMessage) -> Result<Message, BusError> {
     Ok(Message {
         sequence: message.sequence,
         subject: message.subject.as_str().into(),
-        payload: text(&message.payload)?.into(),
+        payload: text(&message.payload),
     })
 }
 
@@ -493,19 +534,24 @@ fn is_no_message(kind: &LastRawMessageErrorKind) -> bool {
     }
 }
 
+fn is_lost(kind: &LastRawMessageErrorKind) -> bool {
+    matches!(kind, LastRawMessageErrorKind::JetStream(cause) if cause.error_code() == ErrorCode::STREAM_NOT_FOUND)
+}
+
 /// A message, and how often it was delivered.
 fn message(message: &jetstream::Message) -> Result<(Message, u64), BusError> {
     let info = message.info().map_err(unavailable)?;
     let read = Message {
         sequence: info.stream_sequence,
         subject: message.subject.as_str().into(),
-        payload: text(&message.payload)?.into(),
+        payload: text(&message.payload),
     };
     Ok((read, info.delivered.unsigned_abs()))
 }
 
-fn text(payload: &[u8]) -> Result<&str, BusError> {
-    std::str::from_utf8(payload).map_err(unavailable)
+/// What is not UTF-8 is no event of ours; it fails where it is read.
+fn text(payload: &[u8]) -> std::sync::Arc<str> {
+    String::from_utf8_lossy(payload).into()
 }
 
 fn is_no_stream(kind: &GetStreamErrorKind) -> bool {

@@ -5,8 +5,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_graphql::parser::types::{ExecutableDocument, Selection};
-use async_graphql::{ObjectType, Request, Response, Schema, SubscriptionType};
+use async_graphql::parser::types::{ExecutableDocument, OperationType, Selection};
+use async_graphql::{ObjectType, Request, Response, Schema, ServerError, SubscriptionType};
 use async_trait::async_trait;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
@@ -26,7 +26,7 @@ use crate::database::Database;
 use crate::health::{Check, readiness};
 use crate::identity::{Caller, IdentityKey, InvalidIdentity};
 use crate::peer::{PeerError, PeerHandler};
-use crate::telemetry::{CORRELATION_HEADER, continue_trace, correlation_id};
+use crate::telemetry::{CORRELATION_HEADER, continue_trace, correlation_id, in_span};
 
 /// The most bytes that a request to a subgraph may have.
 const MAX_BODY: usize = 16 * 1024 * 1024;
@@ -102,7 +102,23 @@ where
                     .unwrap_or_default(),
             );
         }
-        self.schema.execute(request).await
+        let mutates = request.parsed_query().is_ok_and(|document| {
+            let mut operations = document.operations.iter();
+            operations.any(|(_, operation)| operation.node.ty == OperationType::Mutation)
+        });
+        if !mutates {
+            return self.schema.execute(request).await;
+        }
+        // A client that goes away ends a query, but leaves no change half told:
+        // what follows a commit is done all the same.
+        let schema = self.schema.clone();
+        let work = async move { schema.execute(request).await };
+        tokio::spawn(work.in_current_span())
+            .await
+            .unwrap_or_else(|error| {
+                tracing::error!(%error, "a mutation ended in the middle");
+                Response::from_errors(vec![ServerError::new("the operation failed", None)])
+            })
     }
 
     fn subscribe(&self, request: Request) -> BoxStream<'static, Response> {
@@ -202,20 +218,24 @@ impl Service {
 }
 
 /// Runs tasks until `stop` is cancelled. One that ends before that has failed:
-/// the process stops too, rather than go on without it.
-pub fn spawn_tasks(tasks: Vec<Task>, stop: &CancellationToken) -> tokio::task::JoinHandle<()> {
+/// the process stops too, rather than go on without it. Answers whether all
+/// went well.
+pub fn spawn_tasks(tasks: Vec<Task>, stop: &CancellationToken) -> tokio::task::JoinHandle<bool> {
     let mut running = tokio::task::JoinSet::new();
     for task in tasks {
         running.spawn(stop.clone().run_until_cancelled_owned(task));
     }
     let stop = stop.clone();
     tokio::spawn(async move {
+        let mut all_well = true;
         while let Some(ended) = running.join_next().await {
-            if !stop.is_cancelled() {
+            if !stop.is_cancelled() || ended.is_err() {
                 tracing::error!(?ended, "a background task has ended; stopping");
+                all_well = false;
                 stop.cancel();
             }
         }
+        all_well
     })
 }
 
@@ -262,6 +282,7 @@ async fn graphql(
         .is_some_and(|accept| accept.contains("text/event-stream"));
     if wants_events {
         let events = span.in_scope(|| shared.graphql.subscribe(request.data(context)));
+        let events = in_span(span, events);
         let stop = shared.stop.clone().cancelled_owned();
         return Sse::new(server_sent(events.take_until(stop).boxed()))
             .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::stream::{Stream, StreamExt};
 use http::HeaderMap;
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{TraceContextExt, TracerProvider};
@@ -180,6 +181,18 @@ pub fn continue_from(span: &Span, traceparent: Option<&str>) {
         let carrier = HashMap::from([(TRACE_HEADER.to_owned(), value.to_owned())]);
         let _ = span.set_parent(TraceContextPropagator::new().extract(&carrier));
     }
+}
+
+/// A stream each of whose items is made within a span.
+pub fn in_span<S>(span: Span, stream: S) -> impl Stream<Item = S::Item> + Send
+where
+    S: Stream + Send + Unpin,
+{
+    let mut stream = stream;
+    futures_util::stream::poll_fn(move |context| {
+        let _entered = span.enter();
+        stream.poll_next_unpin(context)
+    })
 }
 
 /// Names the current span by what is known only after it began.

@@ -71,8 +71,11 @@ impl Hub {
             match self.follow().await {
                 Ok(mut messages) => {
                     while let Some(message) = messages.next().await {
+                        if !self.hand_out(&message) {
+                            tracing::error!("the event stream has gone back; reading it anew");
+                            break;
+                        }
                         pause = Backoff::up_to(LONGEST_PAUSE);
-                        self.hand_out(&message);
                     }
                 }
                 Err(error) => tracing::warn!(%error, "live updates wait for the event bus"),
@@ -99,9 +102,13 @@ impl Hub {
         self.bus.follow(ALL_SUBJECTS, after).await
     }
 
-    fn hand_out(&self, message: &Message) {
+    /// False for a message that does not come after the last one.
+    fn hand_out(&self, message: &Message) -> bool {
         let mut state = self.state();
-        state.position = state.position.max(message.sequence);
+        if message.sequence <= state.position {
+            return false;
+        }
+        state.position = message.sequence;
         let subject = message.subject.to_string();
         let owner = subject
             .rsplit_once('.')
@@ -120,6 +127,7 @@ impl Hub {
             }
             state.count -= dropped;
         }
+        true
     }
 
     /// Subscribes to one subject, or to all of one owner (`stoa.orders.ID.*`),

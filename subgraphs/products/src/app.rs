@@ -80,6 +80,15 @@ impl App {
         &self,
         skus: &[String],
     ) -> Result<HashMap<String, Product>, Error> {
+        // PostgreSQL takes no such text; no product has such a SKU.
+        if skus.iter().any(|sku| sku.contains('\0')) {
+            let sane: Vec<_> = skus
+                .iter()
+                .filter(|sku| !sku.contains('\0'))
+                .cloned()
+                .collect();
+            return store::product_fetch_by_sku(self.database.read(), &sane).await;
+        }
         store::product_fetch_by_sku(self.database.read(), skus).await
     }
 
@@ -171,13 +180,11 @@ impl App {
 
     /// What was cached of products is old.
     async fn catalogue_changed(&self) {
-        self.products.invalidate().await;
-        self.searches.invalidate().await;
+        Region::invalidate_all(&[&self.products, &self.searches]).await;
     }
 
     async fn categories_changed(&self) {
-        self.categories.invalidate().await;
-        self.searches.invalidate().await;
+        Region::invalidate_all(&[&self.categories, &self.searches]).await;
     }
 
     pub async fn product_update(
@@ -370,14 +377,15 @@ impl App {
             .iter()
             .any(|c| c.parent_id.as_ref() == Some(&category.id));
         if has_children || store::category_has_products(&txn, &category.id).await? {
-            return Err(Problem::new(
-                &["id"],
-                ProblemCode::CategoryInUse,
-                "still holds products or categories",
-            )
-            .into());
+            return Err(category_in_use().into());
         }
-        store::category_delete_in_txn(&txn, &category.id).await?;
+        store::category_delete_in_txn(&txn, &category.id)
+            .await
+            .map_err(|error| match error.sql_err() {
+                // A product came in since we looked.
+                Some(SqlErr::ForeignKeyConstraintViolation(_)) => category_in_use().into(),
+                _ => Error::from(error),
+            })?;
         txn.commit().await?;
         self.categories_changed().await;
         Ok(category.clone())
@@ -445,6 +453,14 @@ fn no_product(field: &str) -> Problem {
     )
 }
 
+fn category_in_use() -> Problem {
+    Problem::new(
+        &["id"],
+        ProblemCode::CategoryInUse,
+        "still holds products or categories",
+    )
+}
+
 fn no_category() -> Problem {
     Problem::new(&["id"], ProblemCode::NotFound, "there is no such category")
 }
@@ -472,6 +488,13 @@ fn sku_taken(error: sea_orm::DbErr) -> Error {
             &["input", "sku"],
             ProblemCode::SkuTaken,
             "another product has this SKU",
+        )
+        .into(),
+        // The category went since we looked.
+        Some(SqlErr::ForeignKeyConstraintViolation(_)) => Problem::new(
+            &["input", "categoryId"],
+            ProblemCode::NotFound,
+            "there is no such category",
         )
         .into(),
         _ => error.into(),

@@ -35,12 +35,7 @@ impl App {
         let lines = summed(&request.lines);
         let txn = self.database.begin().await?;
         if let Some(known) = stock::reservation_fetch_in_txn(&txn, &request.order_id).await? {
-            return Ok(match known.state {
-                ReservationState::Released => Reserved::Released,
-                _ => Reserved::Ok {
-                    products: known.products,
-                },
-            });
+            return Ok(known.into_answer());
         }
         let ids: Vec<_> = lines.iter().map(|line| line.product_id.clone()).collect();
         let products = store::product_fetch_many(&txn, &ids).await?;
@@ -72,6 +67,11 @@ impl App {
             }
         }
         if !problems.is_empty() {
+            // On PostgreSQL the same order may have taken these very units while
+            // we waited for their rows.
+            if let Some(known) = stock::reservation_fetch_in_txn(&txn, &request.order_id).await? {
+                return Ok(known.into_answer());
+            }
             txn.rollback().await?;
             return Ok(Reserved::Refused { problems });
         }
@@ -171,6 +171,18 @@ impl App {
             tracing::info!(order_id = %order, "a reservation ran out of time");
         }
         Ok(())
+    }
+}
+
+impl Reservation {
+    /// What its order is told, every time.
+    fn into_answer(self) -> Reserved {
+        match self.state {
+            ReservationState::Released => Reserved::Released,
+            ReservationState::Reserved | ReservationState::Committed => Reserved::Ok {
+                products: self.products,
+            },
+        }
     }
 }
 

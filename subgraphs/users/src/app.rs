@@ -132,7 +132,8 @@ impl App {
                 "no account has this e-mail address and password",
             ))
         };
-        if password.chars().count() > MAX_PASSWORD {
+        // PostgreSQL takes no text with a NUL; no address holds one.
+        if password.chars().count() > MAX_PASSWORD || email.contains('\0') {
             return Err(refused());
         }
         let account = store::account_fetch_by_email(self.database.read(), &email)

@@ -232,7 +232,10 @@ fn filtered(backend: DbBackend, filter: &ProductFilter) -> Select<product::Entit
 fn matching(backend: DbBackend, words: &[String]) -> SimpleExpr {
     if backend == DbBackend::Postgres {
         let query: Vec<_> = words.iter().map(|word| format!("'{word}':*")).collect();
-        Expr::cust_with_values("search @@ to_tsquery('simple', $1)", [query.join(" & ")])
+        Expr::cust_with_values(
+            r"search @@ to_tsquery('simple', normalize(regexp_replace(normalize($1, NFD), '([A-Za-z])[\u0300-\u036F]+', '\1', 'g'), NFC))",
+            [query.join(" & ")],
+        )
     } else {
         let query: Vec<_> = words.iter().map(|word| format!("\"{word}\"*")).collect();
         Expr::cust_with_values(
