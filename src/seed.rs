@@ -5,6 +5,7 @@ use std::io::Write;
 use stoa_kit::graphql::Coded;
 use stoa_kit::identity::Caller;
 use stoa_kit::page::PageRequest;
+use stoa_products::app::{Freshness, ProductList};
 
 use crate::Error;
 
@@ -31,20 +32,15 @@ pub async fn seed(
     let [admin, customers @ ..] = people.as_slice() else {
         return Ok(());
     };
-    let page = PageRequest {
-        first: Some(100),
-        after: None,
+    let list = ProductList {
+        page: PageRequest {
+            first: Some(100),
+            after: None,
+        },
+        ..ProductList::default()
     };
     let (slice, _) = products
-        .product_list(
-            &Caller::Anonymous,
-            None,
-            Default::default(),
-            None,
-            Default::default(),
-            &page,
-            stoa_products::app::Freshness::Fresh,
-        )
+        .product_list(&Caller::Anonymous, list, Freshness::Fresh)
         .await
         .map_err(|error| failed(&error))?;
     let ids: Vec<_> = slice

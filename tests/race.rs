@@ -91,7 +91,7 @@ type Handled = Arc<Mutex<HashMap<String, Vec<u64>>>>;
 fn handle(handled: &Handled, payload: &str, chance: u64) -> Result<(), Failure> {
     let event: Event<OrderStatusChanged> =
         serde_json::from_str(payload).map_err(|error| Failure::Poison(error.to_string()))?;
-    if chance % 50 == 0 {
+    if chance.is_multiple_of(50) {
         return Err(Failure::Unavailable("a bad moment".to_owned()));
     }
     let mut handled = handled.lock().unwrap();
@@ -168,18 +168,18 @@ async fn race(set: Set) {
         txn.commit().await.unwrap();
         // One hears of it at once, the other in its own time, or both.
         for (relay, _) in &relays {
-            if dice.roll() % 3 > 0 {
+            if !dice.roll().is_multiple_of(3) {
                 relay.wake();
             }
         }
-        if dice.roll() % 100 == 0 {
+        if dice.roll().is_multiple_of(100) {
             // A relay dies at any line and another takes its place.
             let which = usize::try_from(dice.roll() % 2).unwrap();
             relays[which].1.abort();
             let relay = Relay::new(set.database().await, set.bus(&clock).await, clock.clone());
             relays[which] = (relay.clone(), tokio::spawn(relay.run()));
         }
-        if dice.roll() % 300 == 0 {
+        if dice.roll().is_multiple_of(300) {
             let which = usize::try_from(dice.roll() % 2).unwrap();
             consumers[which].abort();
             let bus = set.bus(&clock).await;

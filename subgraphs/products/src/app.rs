@@ -43,6 +43,17 @@ pub enum Freshness {
     Cached,
 }
 
+/// A list of products as somebody asks for it.
+#[derive(Debug, Clone, Default)]
+pub struct ProductList {
+    pub query: Option<String>,
+    pub filter: ProductFilter,
+    /// With all below it.
+    pub category: Option<CategoryId>,
+    pub sort: ProductSort,
+    pub page: PageRequest,
+}
+
 /// A change of stock by hand.
 #[derive(Debug, Clone, Serialize)]
 pub struct Adjustment {
@@ -96,13 +107,16 @@ impl App {
     pub async fn product_list(
         &self,
         caller: &Caller,
-        query: Option<&str>,
-        mut filter: ProductFilter,
-        category: Option<&CategoryId>,
-        sort: ProductSort,
-        request: &PageRequest,
+        list: ProductList,
         freshness: Freshness,
     ) -> Result<(Slice<Product>, ProductFilter), Error> {
+        let ProductList {
+            query,
+            mut filter,
+            category,
+            sort,
+            page: request,
+        } = list;
         let page = request.check::<ProductKey>()?;
         if page.after.as_ref().is_some_and(|key| !sort.owns(key)) {
             return Err(PageError::Cursor.into());
@@ -110,11 +124,11 @@ impl App {
         if !caller.is_admin() {
             filter.is_active = Some(true);
         }
-        if let Some(category) = category {
+        if let Some(category) = &category {
             let all = self.category_list().await?;
             filter.categories = Some(domain::descendants(&all, category));
         }
-        filter.words = domain::search_words(query.unwrap_or_default())
+        filter.words = domain::search_words(&query.unwrap_or_default())
             .map_err(|max| Error::TooManyWords { max })?;
         let load = async || -> Result<_, Error> {
             store::product_list(self.database.read(), &filter, sort, &page).await
@@ -123,7 +137,7 @@ impl App {
         let may_be_old =
             freshness == Freshness::Cached && filter.in_stock.is_none() && !caller.is_admin();
         let rows = if may_be_old {
-            let key = serde_json::to_string(&(&filter, sort, request))
+            let key = serde_json::to_string(&(&filter, sort, &request))
                 .map_err(|error| Error::Corrupt(error.to_string()))?;
             self.searches.fetch(&key, load).await?
         } else {

@@ -6,9 +6,9 @@ use stoa_kit::page::PageRequest;
 use stoa_schema::{CategoryId, ProductId};
 
 use super::loader::{Fresh, Sku};
-use super::types::{Category, List, Product, ProductFilterInput, wanted};
+use super::types::{Category, Product, ProductFilterInput, fetch, wanted};
 use super::{app, loader};
-use crate::app::Freshness;
+use crate::app::{Freshness, ProductList};
 use crate::store::{ProductFilter, ProductSort};
 
 pub struct Query;
@@ -37,7 +37,7 @@ impl Query {
         sort: Option<ProductSort>,
     ) -> Result<Connection<Product>> {
         let filter = filter.unwrap_or_default();
-        let list = List {
+        let list = ProductList {
             query,
             // A category that cannot exist holds nothing.
             category: filter
@@ -53,7 +53,7 @@ impl Query {
             sort: sort.unwrap_or_default(),
             page: PageRequest { first, after },
         };
-        list.fetch(ctx).await
+        fetch(ctx, list).await
     }
 
     async fn category(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Category>> {

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
 use stoa_kit::graphql::{BigInt, Connection, DateTime, MoneyObject, fault};
 use stoa_kit::page::PageRequest;
-use stoa_schema::CategoryId;
 
 use super::loader::Fresh;
 use super::{Shared, app, call, loader};
-use crate::app::Freshness;
+use crate::app::{Freshness, ProductList};
 use crate::domain::{self, ProblemCode};
 use crate::store::{ProductFilter, ProductSort};
 
@@ -135,14 +134,14 @@ impl Category {
         #[graphql(desc = "The cursor after which to go on.")] after: Option<String>,
         sort: Option<ProductSort>,
     ) -> Result<Connection<Product>> {
-        let list = List {
+        let list = ProductList {
             query: None,
             filter: ProductFilter::default(),
             category: Some(self.0.id.clone()),
             sort: sort.unwrap_or_default(),
             page: PageRequest { first, after },
         };
-        list.fetch(ctx).await
+        fetch(ctx, list).await
     }
 }
 
@@ -160,44 +159,26 @@ pub struct ProductFilterInput {
     pub is_active: Option<bool>,
 }
 
-/// A list of products as a client asks for it.
-pub struct List {
-    pub query: Option<String>,
-    pub filter: ProductFilter,
-    pub category: Option<CategoryId>,
-    pub sort: ProductSort,
-    pub page: PageRequest,
-}
-
-impl List {
-    pub async fn fetch(self, ctx: &Context<'_>) -> Result<Connection<Product>> {
-        let app = app(ctx)?;
-        let (slice, filter) = app
-            .product_list(
-                &call(ctx)?.caller,
-                self.query.as_deref(),
-                self.filter,
-                self.category.as_ref(),
-                self.sort,
-                &self.page,
-                wanted(ctx),
-            )
-            .await
-            .map_err(fault)?;
-        let counter = app.clone();
-        let filter = Arc::new(filter);
-        let count = move || {
-            let (app, filter) = (counter.clone(), filter.clone());
-            Box::pin(async move { app.product_count(&filter).await.map_err(fault) }) as _
-        };
-        let sort = self.sort;
-        Ok(Connection::new(
-            slice,
-            |product| sort.key(product),
-            Product,
-            Arc::new(count),
-        ))
-    }
+/// Answers a list of products.
+pub async fn fetch(ctx: &Context<'_>, list: ProductList) -> Result<Connection<Product>> {
+    let app = app(ctx)?;
+    let sort = list.sort;
+    let (slice, filter) = app
+        .product_list(&call(ctx)?.caller, list, wanted(ctx))
+        .await
+        .map_err(fault)?;
+    let counter = app.clone();
+    let filter = Arc::new(filter);
+    let count = move || {
+        let (app, filter) = (counter.clone(), filter.clone());
+        Box::pin(async move { app.product_count(&filter).await.map_err(fault) }) as _
+    };
+    Ok(Connection::new(
+        slice,
+        |product| sort.key(product),
+        Product,
+        Arc::new(count),
+    ))
 }
 
 /// Why the catalogue refused a change.
