@@ -8,7 +8,7 @@ use stoa_engine::HttpTransport;
 use stoa_federation::Supergraph;
 use stoa_kit::database::Database;
 use stoa_kit::front::Front;
-use stoa_kit::health::Check;
+use stoa_kit::health::{Check, watch};
 use stoa_kit::peer::Peers;
 use stoa_kit::service::{Service, spawn_tasks};
 use stoa_kit::settings::read;
@@ -60,6 +60,10 @@ pub async fn router(
     };
     let mut checks = subgraph_checks(&graph).map_err(client)?;
     checks.extend(shared.cache_check());
+    tokio::spawn(
+        stop.clone()
+            .run_until_cancelled_owned(watch(checks.clone())),
+    );
     let server = Server {
         graph,
         transport: Arc::new(HttpTransport::new().map_err(client)?),
@@ -139,6 +143,8 @@ pub async fn subgraph(
         };
         let mut service = service?;
         service.checks.extend(shared.cache_check());
+        service.checks.extend(peer_checks(name)?);
+        service.tasks.push(Box::pin(watch(service.checks.clone())));
         opened.open(service.router(shared.identity_key()?, ending.clone()));
         tracing::info!(service = name.as_str(), ?address, "service is ready");
         let tasks = spawn_tasks(std::mem::take(&mut service.tasks), &ending);
@@ -215,6 +221,27 @@ async fn build(
             Ok(service)
         }
     }
+}
+
+/// A service answers without its peers, but for what they must do.
+fn peer_checks(name: ServiceName) -> Result<Vec<Check>, Error> {
+    let peer = match name {
+        ServiceName::Orders => ServiceName::Products,
+        ServiceName::Notifications => ServiceName::Orders,
+        ServiceName::Users | ServiceName::Products => return Ok(Vec::new()),
+    };
+    let client = reqwest::Client::builder()
+        .timeout(CHECK_TIMEOUT)
+        .build()
+        .map_err(|error| Error::failed("cannot make an HTTP client", error))?;
+    let url = format!("{}/health/live", peer_url(peer));
+    Ok(vec![Check::optional(peer.as_str(), move || {
+        let request = client.get(&url);
+        async move {
+            let answer = request.send().await;
+            answer.is_ok_and(|answer| answer.status().is_success())
+        }
+    })])
 }
 
 fn peers(shared: &Shared, name: ServiceName) -> Result<Peers, Error> {

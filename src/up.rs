@@ -10,7 +10,7 @@ use stoa_federation::{Subgraph, Supergraph};
 use stoa_kit::bus::Bus;
 use stoa_kit::database::Database;
 use stoa_kit::front::Front;
-use stoa_kit::health::Check;
+use stoa_kit::health::{Check, watch};
 use stoa_kit::peer::{LocalPeers, Peers};
 use stoa_kit::service::{Service, Task, spawn_tasks};
 use stoa_router::{Server, Verifier};
@@ -74,6 +74,10 @@ impl Shop {
         for service in &mut services {
             tasks.append(&mut service.tasks);
         }
+        let checks: Vec<Check> = checks(&services, &bus)
+            .chain(shared.cache_check())
+            .collect();
+        tasks.push(Box::pin(watch(checks.clone())));
         let server = Server {
             graph,
             transport: Arc::new(transport),
@@ -81,9 +85,7 @@ impl Shop {
             identity: Some(key),
             config: shared.router_config()?,
             clock: shared.clock.clone(),
-            checks: checks(&services, &bus)
-                .chain(shared.cache_check())
-                .collect(),
+            checks,
             routes: services.iter().fold(Router::new(), |all, service| {
                 all.merge(service.routes.clone())
             }),

@@ -14,8 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use sea_orm::{ConnectionTrait, Statement};
-use stoa_kit::bus::{Bus, BusError};
+use stoa_kit::bus::{Bus, BusError, Publish};
 use stoa_kit::cache::{Cache, Region};
 use stoa_kit::database::{Database, PoolOptions, is_unavailable};
 use stoa_kit::nats_bus::{NatsBus, NatsOptions};
@@ -381,6 +382,47 @@ async fn a_database_that_returns_is_picked_up_again() {
     let txn = database.begin().await.unwrap();
     txn.commit().await.unwrap();
     assert!(database.is_ready().await);
+}
+
+/// A server that comes back without its data: everybody learns that the stream
+/// is another one, and the new one works.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_lost_is_made_anew() {
+    if !servers::secure_available() {
+        return;
+    }
+    let place = Place::real(&["nats"]).unwrap();
+    let servers = place.servers.as_ref().unwrap();
+    let bus = NatsBus::connect(servers.nats(), &NatsOptions::default())
+        .await
+        .unwrap();
+    let event = |id: &str| Publish {
+        subject: "stoa.a.1".to_owned(),
+        message_id: id.to_owned(),
+        expected_last: Some(0),
+        payload: id.to_owned(),
+    };
+    bus.publish(event("before")).await.unwrap();
+    let old = bus.info().await.unwrap();
+    let mut following = bus.follow("stoa.>", 0).await.unwrap();
+    assert_eq!(&*following.next().await.unwrap().payload, "before");
+    servers.kill("nats");
+    std::fs::remove_dir_all(place.folder.join("servers/nats")).unwrap();
+    servers.restart("nats");
+    let ended = tokio::time::timeout(Duration::from_secs(30), following.next()).await;
+    assert_eq!(ended.expect("a follower is told"), None);
+    let mut fresh = bus.info().await;
+    for _ in 0..100 {
+        if fresh.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        fresh = bus.info().await;
+    }
+    assert_ne!(fresh.unwrap().identity, old.identity);
+    bus.publish(event("after")).await.unwrap();
+    let mut consumer = bus.consumer("c", "stoa.>").await.unwrap();
+    assert_eq!(&*consumer.next().await.unwrap().message.payload, "after");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -109,12 +109,20 @@ fn main() {
         faults::an_unreachable_subgraph_takes_down_nothing_else,
         faults::a_killed_shop_forgets_nothing,
         faults::a_role_waits_for_what_it_needs,
+        faults::the_commands_of_an_operator,
         faults::rate_limits,
         faults::production_refuses_development,
         traces::an_order_is_one_trace,
         chaos::kill_everything_while_customers_order_and_watch,
     ]);
+    let of = |set: &str| {
+        let prefix = format!("{set}::");
+        let names = trials.iter().map(Trial::name);
+        names.filter(|name| name.starts_with(&prefix)).count()
+    };
+    let counts = ["one", "separate", "real", "own"].map(|set| format!("{set} {}", of(set)));
     let conclusion = libtest_mimic::run(&arguments, trials);
+    println!("scenarios by set: {}", counts.join(", "));
     // `exit` runs no destructors: the shops' processes end first.
     for (_, shop) in shops {
         drop(Arc::try_unwrap(shop).ok().and_then(OnceLock::into_inner));

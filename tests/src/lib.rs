@@ -4,11 +4,13 @@
 //! |---|---|
 //! | [`shop`] | starting, killing and restarting a shop, in one process or in many |
 //! | [`servers`] | private PostgreSQL, Redis and NATS |
+//! | `native` | how those are started natively |
 //! | [`nginx`] | the proxy before replicas |
 //! | [`process`] | processes that cannot outlive us |
 //! | [`client`] | a GraphQL client over HTTP and server-sent events |
 
 pub mod client;
+mod native;
 pub mod nginx;
 pub mod process;
 pub mod servers;

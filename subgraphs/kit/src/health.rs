@@ -11,6 +11,7 @@ use futures_util::future::{BoxFuture, join_all};
 use serde_json::{Map, Value, json};
 
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+const WATCH_EVERY: Duration = Duration::from_secs(5);
 
 /// Something that a process depends on.
 #[derive(Clone)]
@@ -46,13 +47,39 @@ impl Check {
     }
 }
 
+impl Check {
+    async fn passes(&self) -> bool {
+        tokio::time::timeout(CHECK_TIMEOUT, (self.is_ready)())
+            .await
+            .unwrap_or(false)
+    }
+}
+
+/// Says in the log which dependency is away, and when it is back; runs until
+/// it is dropped.
+pub async fn watch(checks: Vec<Check>) {
+    let mut away = vec![false; checks.len()];
+    loop {
+        let results = join_all(checks.iter().map(Check::passes)).await;
+        for ((check, was_away), ready) in checks.iter().zip(&mut away).zip(results) {
+            match (*was_away, ready) {
+                (false, false) => {
+                    tracing::warn!(dependency = check.name, "waiting for {}", check.name)
+                }
+                (true, true) => tracing::info!(dependency = check.name, "{} is back", check.name),
+                _ => {}
+            }
+            *was_away = !ready;
+        }
+        tokio::time::sleep(WATCH_EVERY).await;
+    }
+}
+
 /// 200 when everything that is needed is there, 503 otherwise; each dependency
 /// is named either way.
 pub async fn readiness(checks: &[Check]) -> Response {
     let results = join_all(checks.iter().map(|check| async move {
-        let ready = tokio::time::timeout(CHECK_TIMEOUT, (check.is_ready)())
-            .await
-            .unwrap_or(false);
+        let ready = check.passes().await;
         (check, ready)
     }))
     .await;

@@ -21,6 +21,8 @@ use crate::telemetry;
 const BATCH: i64 = 100;
 /// How long a row may wait if the wake-up for it was lost.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How long we leave the way to a relay that was faster.
+const AFTER_CONFLICT: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Appends an event in the caller's transaction.
@@ -158,8 +160,11 @@ impl Relay {
             telemetry::continue_from(&span, trace);
             match self.publish_one(&row).instrument(span).await {
                 Ok(()) => done.push(row.position),
-                // Another relay was faster, and has or will have noted it.
-                Err(RelayError::Bus(BusError::Conflict { .. })) => break,
+                // Another relay was faster, and has noted it or soon will.
+                Err(RelayError::Bus(BusError::Conflict { .. })) => {
+                    tokio::time::sleep(AFTER_CONFLICT).await;
+                    break;
+                }
                 Err(error) => {
                     outcome = Err(error);
                     break;

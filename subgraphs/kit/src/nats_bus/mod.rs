@@ -3,15 +3,15 @@
 //! Reads that decide something go to the stream's leader: a direct get may be
 //! answered by a replica that lags behind.
 
+mod streams;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, Consumer as NatsConsumer, DeliverPolicy, pull};
 use async_nats::jetstream::context::{GetStreamErrorKind, PublishErrorKind};
 use async_nats::jetstream::message::{AckKind, PublishMessage, StreamMessage};
-use async_nats::jetstream::stream::{
-    Config, DiscardPolicy, LastRawMessageErrorKind, RetentionPolicy, StorageType, Stream,
-};
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use async_nats::jetstream::{self, Context, ErrorCode};
 use async_nats::{ConnectErrorKind, ConnectOptions, ServerAddr};
 use async_trait::async_trait;
@@ -19,15 +19,13 @@ use futures_util::stream::{BoxStream, StreamExt};
 use percent_encoding::percent_decode_str;
 
 use crate::bus::{
-    ACKNOWLEDGE_WITHIN, Bus, BusError, Consumer, DEDUPLICATION_WINDOW, DeadLetter, Delivery,
-    MAX_DEAD_LETTERS, Message, Publish, Published, REPLAY_PREFIX, RETENTION, StreamInfo,
+    ACKNOWLEDGE_WITHIN, Bus, BusError, Consumer, DeadLetter, Delivery, Message, Publish, Published,
+    StreamInfo,
 };
 
 const STREAM: &str = "STOA";
 const DEAD: &str = "STOA_DEAD";
 const DEAD_SUBJECT: &str = "stoa-dead";
-/// The most bytes of one event.
-const MAX_MESSAGE: i32 = 1024 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a reader that nobody reads stays on the server.
 const READER_IDLE: Duration = Duration::from_secs(30);
@@ -117,92 +115,6 @@ impl NatsBus {
         };
         bus.ensure().await?;
         Ok(bus)
-    }
-
-    /// Makes the streams if they are not there, and brings their limits up to
-    /// date if they are.
-    async fn ensure(&self) -> Result<(), BusError> {
-        let common = Config {
-            retention: RetentionPolicy::Limits,
-            storage: StorageType::File,
-            num_replicas: self.replicas,
-            max_message_size: MAX_MESSAGE,
-            duplicate_window: DEDUPLICATION_WINDOW,
-            max_messages: -1,
-            max_bytes: -1,
-            ..Config::default()
-        };
-        let events = Config {
-            name: STREAM.to_owned(),
-            subjects: vec!["stoa.>".to_owned(), format!("{REPLAY_PREFIX}.>")],
-            max_age: RETENTION,
-            // Events are never deleted by hand: a gap would be a silent one.
-            deny_delete: true,
-            ..common.clone()
-        };
-        let dead = Config {
-            name: DEAD.to_owned(),
-            subjects: vec![format!("{DEAD_SUBJECT}.*")],
-            max_messages: i64::try_from(MAX_DEAD_LETTERS).unwrap_or(i64::MAX),
-            discard: DiscardPolicy::Old,
-            max_message_size: MAX_MESSAGE * 2,
-            ..common
-        };
-        for wanted in [events, dead] {
-            self.ensure_stream(wanted).await?;
-        }
-        Ok(())
-    }
-
-    async fn ensure_stream(&self, wanted: Config) -> Result<(), BusError> {
-        let found = match self.context.get_stream(&wanted.name).await {
-            Ok(stream) => stream.cached_info().config.clone(),
-            Err(error) if is_no_stream(&error.kind()) => {
-                self.context
-                    .create_stream(wanted)
-                    .await
-                    .map_err(unavailable)?;
-                return Ok(());
-            }
-            Err(error) => return Err(unavailable(error)),
-        };
-        let differs = |what: &str| {
-            BusError::Misconfigured(format!(
-                "the stream {} exists with another {what}; delete it, or give Stoa an account of its own",
-                wanted.name
-            ))
-        };
-        if found.retention != wanted.retention {
-            return Err(differs("retention policy"));
-        }
-        if found.storage != wanted.storage {
-            return Err(differs("storage"));
-        }
-        let same = found.subjects == wanted.subjects
-            && found.max_age == wanted.max_age
-            && found.duplicate_window == wanted.duplicate_window
-            && found.num_replicas == wanted.num_replicas
-            && found.max_messages == wanted.max_messages
-            && found.max_message_size == wanted.max_message_size;
-        if !same {
-            tracing::warn!(
-                stream = wanted.name,
-                "the stream's settings are brought up to date"
-            );
-            let changed = Config {
-                subjects: wanted.subjects.clone(),
-                max_age: wanted.max_age,
-                duplicate_window: wanted.duplicate_window,
-                num_replicas: wanted.num_replicas,
-                max_messages: wanted.max_messages,
-                max_message_size: wanted.max_message_size,
-                ..found
-            };
-            self.context.update_stream(changed).await.map_err(|error| {
-                differs(&format!("configuration that cannot be changed ({error})"))
-            })?;
-        }
-        Ok(())
     }
 
     /// The stream, made anew if its server has lost it.
