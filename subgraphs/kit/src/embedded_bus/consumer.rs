@@ -37,19 +37,21 @@ impl EmbeddedConsumer {
     }
 
     /// Takes hold of the consumer; `None` while another process has it. A hold
-    /// that ends later than any could was made before the clock went back.
+    /// that ends much later than one could was made before the clock went back.
     async fn hold(&mut self) -> Result<Option<u64>, BusError> {
         let bus = &self.tail.bus;
-        let now = bus.clock.now();
         let txn = bus.database.begin().await.map_err(unavailable)?;
+        // Read while we have the write lock: holds are made in its order.
+        let now = bus.clock.now();
         let row = txn
             .query_one_raw(sql(
-                "UPDATE bus_consumer SET holder = $2, held_until = $3, attempts = attempts + 1 WHERE name = $1 AND (holder = $2 OR held_until < $4 OR held_until > $3) RETURNING acknowledged, attempts",
+                "UPDATE bus_consumer SET holder = $2, held_until = $3, attempts = attempts + 1 WHERE name = $1 AND (holder = $2 OR held_until < $4 OR held_until > $5) RETURNING acknowledged, attempts",
                 [
                     self.name.clone().into(),
                     self.holder.clone().into(),
                     (now + micros(ACKNOWLEDGE_WITHIN)).into(),
                     now.into(),
+                    (now + micros(2 * ACKNOWLEDGE_WITHIN)).into(),
                 ],
             ))
             .await
