@@ -43,6 +43,15 @@ impl Fixture {
         Some(fixture)
     }
 
+    async fn open_embedded(&self, clock: Clock) -> EmbeddedBus {
+        let url = format!("sqlite://{}", self.folder.join("bus.db").display());
+        let database = Database::connect(&url, &PoolOptions::default())
+            .await
+            .unwrap();
+        database.migrate::<BusMigrator>().await.unwrap();
+        EmbeddedBus::open(database, clock).await.unwrap()
+    }
+
     /// As one more process would.
     async fn open(&self) -> Arc<dyn Bus> {
         match &self.servers {
@@ -52,12 +61,7 @@ impl Fixture {
                     .unwrap(),
             ),
             None => {
-                let url = format!("sqlite://{}", self.folder.join("bus.db").display());
-                let database = Database::connect(&url, &PoolOptions::default())
-                    .await
-                    .unwrap();
-                database.migrate::<BusMigrator>().await.unwrap();
-                let bus = EmbeddedBus::open(database, Clock::system()).await.unwrap();
+                let bus = self.open_embedded(Clock::system()).await;
                 let running = bus.clone();
                 tokio::spawn(async move { running.run().await });
                 Arc::new(bus)
@@ -431,12 +435,7 @@ async fn dead_letters_are_kept_once(fixture: Fixture) {
 async fn a_message_that_ends_processes_is_laid_aside() {
     let fixture = Fixture::embedded().unwrap();
     let clock = Clock::manual(1_800_000_000_000_000);
-    let url = format!("sqlite://{}", fixture.folder.join("bus.db").display());
-    let database = Database::connect(&url, &PoolOptions::default())
-        .await
-        .unwrap();
-    database.migrate::<BusMigrator>().await.unwrap();
-    let bus = EmbeddedBus::open(database, clock.clone()).await.unwrap();
+    let bus = fixture.open_embedded(clock.clone()).await;
     bus.publish(message("a.1", "m1", 0)).await.unwrap();
     bus.publish(message("a.2", "m2", 0)).await.unwrap();
     for attempt in 1..=MAX_ATTEMPTS {
@@ -472,12 +471,7 @@ async fn a_message_that_ends_processes_is_laid_aside() {
 async fn the_embedded_bus_forgets_what_is_old() {
     let fixture = Fixture::embedded().unwrap();
     let clock = Clock::manual(1_800_000_000_000_000);
-    let url = format!("sqlite://{}", fixture.folder.join("bus.db").display());
-    let database = Database::connect(&url, &PoolOptions::default())
-        .await
-        .unwrap();
-    database.migrate::<BusMigrator>().await.unwrap();
-    let bus = EmbeddedBus::open(database, clock.clone()).await.unwrap();
+    let bus = fixture.open_embedded(clock.clone()).await;
     bus.publish(message("a.1", "m1", 0)).await.unwrap();
     clock.advance(bus::RETENTION / 2);
     bus.publish(message("a.2", "m2", 0)).await.unwrap();
