@@ -16,8 +16,8 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use futures_util::stream::{BoxStream, StreamExt};
 use serde_json::{Map, Value};
 use stoa_engine::{Execution, GraphQLError, Response, Transport};
-use stoa_federation::operation::{Conditions, condition_variables};
-use stoa_federation::plan::{PlanError, plan};
+use stoa_federation::operation::condition_variables;
+use stoa_federation::plan::{Decisions, PlanError, plan};
 use stoa_federation::{QueryPlan, Supergraph, apollo_compiler};
 use stoa_kit::clock::Clock;
 use stoa_kit::identity::{IDENTITY_HEADER, IdentityKey};
@@ -61,7 +61,7 @@ pub struct Prepared {
     document: Valid<ExecutableDocument>,
     operation: Node<Operation>,
     conditions: Vec<apollo_compiler::Name>,
-    plans: Mutex<HashMap<Conditions, Arc<QueryPlan>>>,
+    plans: Mutex<HashMap<Decisions, Arc<QueryPlan>>>,
 }
 
 impl Prepared {
@@ -292,18 +292,21 @@ impl Pipeline {
         prepared: &Prepared,
         variables: &JsonMap,
     ) -> Result<Arc<QueryPlan>, Box<GraphQLError>> {
-        let conditions: Conditions = prepared
-            .conditions
-            .iter()
-            .filter_map(|name| Some((name.clone(), variables.get(name.as_str())?.as_bool()?)))
-            .collect();
+        let decisions = Decisions {
+            conditions: prepared
+                .conditions
+                .iter()
+                .filter_map(|name| Some((name.clone(), variables.get(name.as_str())?.as_bool()?)))
+                .collect(),
+            labels: Default::default(),
+        };
         let plans = || {
             prepared
                 .plans
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
         };
-        if let Some(known) = plans().get(&conditions) {
+        if let Some(known) = plans().get(&decisions) {
             return Ok(known.clone());
         }
         let started = Instant::now();
@@ -311,7 +314,7 @@ impl Pipeline {
             &self.graph,
             &prepared.document,
             &prepared.operation,
-            &conditions,
+            &decisions,
         )
         .map_err(|error| {
             let code = match error {
@@ -329,7 +332,7 @@ impl Pipeline {
         if plans.len() >= PLANS_PER_DOCUMENT {
             plans.clear();
         }
-        plans.insert(conditions, made.clone());
+        plans.insert(decisions, made.clone());
         Ok(made)
     }
 

@@ -91,11 +91,20 @@ impl Completer<'_> {
     fn object(&mut self, shape: &ObjectShape, object: &Map<String, Value>) -> Result<(), Bubble> {
         let (typename, fields): (&str, &[FieldShape]) = match shape {
             ObjectShape::One(name, fields) => (name, fields),
-            ObjectShape::ByType(by_type) => {
+            ObjectShape::ByType {
+                known,
+                untyped,
+                hidden,
+            } => {
                 let name = object.get("__typename").and_then(Value::as_str);
-                match name.and_then(|name| by_type.get_key_value(name)) {
-                    Some((name, fields)) => (name, fields),
-                    None => {
+                match (name.map(|name| (name, known.get_key_value(name))), untyped) {
+                    (Some((_, Some((name, fields)))), _) => (name, fields),
+                    (None, Some(fields)) => ("", fields),
+                    (Some((name, None)), _) if hidden.iter().any(|ty| ty == name) => {
+                        self.known.add(&self.path);
+                        return Err(Bubble);
+                    }
+                    _ => {
                         self.error("a service answered with an object of an unexpected type");
                         return Err(Bubble);
                     }
@@ -117,7 +126,7 @@ impl Completer<'_> {
                 }
                 FieldSource::Data => {
                     self.path.push(PathSegment::Key(field.key.as_str().into()));
-                    let done = self.value(&field.value, object.get(field.key.as_str()));
+                    let done = self.value(&field.value, object.get(field.slot.as_str()));
                     self.path.pop();
                     done?;
                 }
@@ -190,7 +199,14 @@ impl Completer<'_> {
                 self.string(&number.to_string());
                 return Ok(());
             }
-            (Leaf::Enum(values), Value::String(text)) => values.contains(text.as_str()),
+            (Leaf::Enum(values), Value::String(text)) => match values.get(text.as_str()) {
+                // What clients may not see is nothing to them.
+                Some(false) => {
+                    self.known.add(&self.path);
+                    return Err(Bubble);
+                }
+                public => public.is_some(),
+            },
             _ => false,
         };
         if fits {

@@ -10,6 +10,7 @@ use stoa_federation::Supergraph;
 use stoa_federation::plan::{Fetch, FetchKind, PathStep, QueryPlan, REPRESENTATIONS};
 
 use crate::complete::complete;
+use crate::paths;
 use crate::representation::{self, Batch};
 use crate::response::{GraphQLError, PathSegment, Response};
 use crate::transport::{SubgraphRequest, SubgraphResponse, Transport, TransportError};
@@ -100,7 +101,7 @@ pub async fn subscribe(execution: Execution) -> Result<BoxStream<'static, Respon
                 match event {
                     Ok(event) => {
                         let cursor = cursor_of(&execution.plan, &event.data);
-                        state.settle_root(event, &execution, 0);
+                        state.settle_root(event, &execution, 0, &[Vec::new()]);
                         let mut response = run(&execution, state).await;
                         response.cursor = cursor;
                         response
@@ -150,10 +151,19 @@ async fn run(execution: &Execution, mut state: State) -> Response {
             let fetch = &execution.plan.fetches[index];
             let (batch, request) = match &fetch.kind {
                 FetchKind::Root { .. } => {
-                    (Batch::default(), execution.request(fetch, None, &headers))
+                    let found = representation::find(&state.data, &fetch.path);
+                    if found.is_empty() {
+                        state.done[index] = true;
+                        continue;
+                    }
+                    let batch = Batch {
+                        targets: vec![found],
+                        ..Batch::default()
+                    };
+                    (batch, execution.request(fetch, None, &headers))
                 }
-                FetchKind::Entities { path, inputs } => {
-                    let mut batch = representation::collect(&state.data, path, inputs);
+                FetchKind::Entities { inputs } => {
+                    let mut batch = representation::collect(&state.data, &fetch.path, inputs);
                     if batch.representations.is_empty() {
                         state.done[index] = true;
                         continue;
@@ -171,13 +181,27 @@ async fn run(execution: &Execution, mut state: State) -> Response {
         };
         state.settle(settled, execution);
     }
-    let mut errors = state.errors;
+    let shape = &execution.plan.shape;
+    let mut errors: Vec<GraphQLError> = Vec::with_capacity(state.errors.len());
+    for error in state.errors {
+        let path = paths::to_client(shape, &error.path);
+        let placed = GraphQLError { path, ..error };
+        // Fetches that ask for the same objects may fail for the same reason.
+        if !errors.contains(&placed) {
+            errors.push(placed);
+        }
+    }
+    let explained = state
+        .explained
+        .iter()
+        .map(|path| paths::to_client(shape, path))
+        .collect();
     let data = complete(
-        &execution.plan.shape,
+        shape,
         &state.data,
         &execution.introspection,
         &mut errors,
-        state.explained,
+        explained,
     );
     Response {
         data: Some(data),
@@ -219,24 +243,50 @@ impl State {
             }
         };
         match &fetch.kind {
-            FetchKind::Root { .. } => self.settle_root(response, execution, index),
-            FetchKind::Entities { path, .. } => {
-                let path = path.clone();
+            FetchKind::Root { .. } => {
+                let targets = batch.targets.first().map_or(&[][..], Vec::as_slice);
+                self.settle_root(response, execution, index, targets);
+            }
+            FetchKind::Entities { .. } => {
                 self.keep_headers(response.headers, execution, fetch);
-                self.settle_entities(response.data, response.errors, &batch, &path);
+                self.settle_entities(response.data, response.errors, &batch, &fetch.path);
             }
         }
     }
 
-    fn settle_root(&mut self, response: SubgraphResponse, execution: &Execution, index: usize) {
+    /// Merges an answer from a root type into the objects that it belongs to.
+    fn settle_root(
+        &mut self,
+        response: SubgraphResponse,
+        execution: &Execution,
+        index: usize,
+        targets: &[Vec<PathSegment>],
+    ) {
         if let Some(fetch) = execution.plan.fetches.get(index) {
             self.keep_headers(response.headers, execution, fetch);
         }
-        representation::merge(&mut self.data, response.data);
-        for mut error in response.errors {
-            error.locations.clear();
-            truncate_internal(&mut error.path);
-            self.errors.push(error);
+        for target in targets {
+            for error in &response.errors {
+                let mut error = error.clone();
+                error.locations.clear();
+                error.path.splice(0..0, target.iter().cloned());
+                self.errors.push(error);
+            }
+        }
+        self.merge_all(targets, response.data);
+    }
+
+    fn merge_all(&mut self, targets: &[Vec<PathSegment>], from: Value) {
+        let Some((last, others)) = targets.split_last() else {
+            return;
+        };
+        for target in others {
+            if let Some(value) = representation::at(&mut self.data, target) {
+                representation::merge(value, from.clone());
+            }
+        }
+        if let Some(value) = representation::at(&mut self.data, last) {
+            representation::merge(value, from);
         }
     }
 
@@ -265,17 +315,7 @@ impl State {
             self.place(error, &entities, batch, path);
         }
         for (entity, targets) in entities.into_iter().zip(&batch.targets) {
-            let Some((last, others)) = targets.split_last() else {
-                continue;
-            };
-            for target in others {
-                if let Some(value) = representation::at(&mut self.data, target) {
-                    representation::merge(value, entity.clone());
-                }
-            }
-            if let Some(value) = representation::at(&mut self.data, last) {
-                representation::merge(value, entity);
-            }
+            self.merge_all(targets, entity);
         }
     }
 
@@ -310,7 +350,6 @@ impl State {
         {
             let mut path = target.clone();
             path.extend(rest.iter().cloned());
-            truncate_internal(&mut path);
             self.errors.push(GraphQLError {
                 path,
                 ..error.clone()
@@ -328,14 +367,17 @@ impl State {
         let error = error.to_graphql();
         match &fetch.kind {
             FetchKind::Root { keys } => {
-                for key in keys {
-                    let path = vec![PathSegment::Key(key.as_str().into())];
-                    self.errors.push(error.clone().at(path));
+                for target in batch.targets.iter().flatten() {
+                    for key in keys {
+                        let mut path = target.clone();
+                        path.push(PathSegment::Key(key.as_str().into()));
+                        self.errors.push(error.clone().at(path));
+                    }
                 }
             }
-            FetchKind::Entities { path, .. } => {
+            FetchKind::Entities { .. } => {
                 let first = batch.targets.first().and_then(|targets| targets.first());
-                let path = first.cloned().unwrap_or_else(|| static_path(path));
+                let path = first.cloned().unwrap_or_else(|| static_path(&fetch.path));
                 self.errors.push(error.at(path));
                 self.explained
                     .extend(batch.targets.iter().flatten().cloned());
@@ -360,16 +402,6 @@ fn static_path(path: &[PathStep]) -> Vec<PathSegment> {
             PathStep::Types(_) => None,
         })
         .collect()
-}
-
-/// A path that runs into a field which only the plan added ends before it.
-fn truncate_internal(path: &mut Vec<PathSegment>) {
-    if let Some(at) = path
-        .iter()
-        .position(|segment| matches!(segment, PathSegment::Key(key) if key.starts_with("_stoa_")))
-    {
-        path.truncate(at);
-    }
 }
 
 fn log_failure(error: &TransportError) {

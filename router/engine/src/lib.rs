@@ -6,12 +6,14 @@
 //! | [`http`] | that trait over HTTP: JSON for answers, server-sent events for subscriptions |
 //! | [`execute`] | runs a plan: each fetch as soon as what it needs is there |
 //! | [`representation`] | finds entities in what has been fetched and asks for each once |
+//! | [`paths`] | from the data's slots to the client's keys |
 //! | [`complete`] | turns the data into the client's answer: order, coercion, null propagation |
 //! | [`response`] | the answer and its errors |
 
 pub mod complete;
 pub mod execute;
 pub mod http;
+pub mod paths;
 pub mod representation;
 pub mod response;
 pub mod transport;

@@ -16,64 +16,85 @@ pub struct Batch {
     pub targets: Vec<Vec<Vec<PathSegment>>>,
 }
 
+/// The paths of the objects at `path`.
+pub fn find(data: &Value, path: &[PathStep]) -> Vec<Vec<PathSegment>> {
+    let mut found = Vec::new();
+    visit(data, path, &mut Vec::new(), &mut |_, at| {
+        found.push(at.to_vec())
+    });
+    found
+}
+
 /// Collects the representations of the objects at `path`, equal ones once.
 pub fn collect(data: &Value, path: &[PathStep], inputs: &[EntityInput]) -> Batch {
     let mut collector = Collector {
         inputs,
         batch: Batch::default(),
         seen: HashMap::new(),
-        at: Vec::new(),
     };
-    collector.walk(data, path);
+    visit(data, path, &mut Vec::new(), &mut |object, at| {
+        collector.entity(object, at);
+    });
     collector.batch
+}
+
+type Visitor<'v> = dyn FnMut(&Map<String, Value>, &[PathSegment]) + 'v;
+
+fn visit(
+    value: &Value,
+    path: &[PathStep],
+    at: &mut Vec<PathSegment>,
+    found: &mut Visitor<'_>,
+) {
+    match value {
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                at.push(PathSegment::Index(index));
+                visit(item, path, at, found);
+                at.pop();
+            }
+        }
+        Value::Object(object) => match path.split_first() {
+            None => found(object, at),
+            Some((PathStep::Key(key), rest)) => {
+                if let Some(inner) = object.get(key.as_str()) {
+                    at.push(PathSegment::Key(key.as_str().into()));
+                    visit(inner, rest, at, found);
+                    at.pop();
+                }
+            }
+            Some((PathStep::Types(types), rest)) => {
+                if has_type(object, types) {
+                    visit(value, rest, at, found);
+                }
+            }
+        },
+        _ => {}
+    }
 }
 
 struct Collector<'a> {
     inputs: &'a [EntityInput],
     batch: Batch,
     seen: HashMap<String, usize>,
-    at: Vec<PathSegment>,
 }
 
 impl Collector<'_> {
-    fn walk(&mut self, value: &Value, path: &[PathStep]) {
-        match value {
-            Value::Array(items) => {
-                for (index, item) in items.iter().enumerate() {
-                    self.at.push(PathSegment::Index(index));
-                    self.walk(item, path);
-                    self.at.pop();
-                }
-            }
-            Value::Object(object) => match path.split_first() {
-                None => self.entity(object),
-                Some((PathStep::Key(key), rest)) => {
-                    if let Some(inner) = object.get(key.as_str()) {
-                        self.at.push(PathSegment::Key(key.as_str().into()));
-                        self.walk(inner, rest);
-                        self.at.pop();
-                    }
-                }
-                Some((PathStep::Types(types), rest)) => {
-                    if has_type(object, types) {
-                        self.walk(value, rest);
-                    }
-                }
-            },
-            _ => {}
-        }
-    }
-
-    fn entity(&mut self, object: &Map<String, Value>) {
+    fn entity(&mut self, object: &Map<String, Value>, at: &[PathSegment]) {
         let typename = object.get("__typename").and_then(Value::as_str);
         let input = match (typename, self.inputs) {
-            (Some(name), inputs) => inputs.iter().find(|input| input.ty == name),
+            (Some(name), inputs) => inputs
+                .iter()
+                .find(|input| input.types.iter().any(|ty| ty == name)),
             (None, [only]) => Some(only),
             (None, _) => None,
         };
         let Some(input) = input else { return };
         let mut representation = Map::new();
-        representation.insert("__typename".to_owned(), Value::from(input.ty.as_str()));
+        representation.insert(
+            "__typename".to_owned(),
+            Value::from(input.typename.as_str()),
+        );
         if !copy(object, &input.keys, true, &mut representation)
             || !copy(object, &input.requires, false, &mut representation)
         {
@@ -90,7 +111,7 @@ impl Collector<'_> {
                 batch.representations.len() - 1
             });
         if let Some(targets) = batch.targets.get_mut(index) {
-            targets.push(self.at.clone());
+            targets.push(at.to_vec());
         }
     }
 }
@@ -117,6 +138,9 @@ fn copy(
             continue;
         }
         let Some(value) = object.get(required.key.as_str()) else {
+            if required.field == "__typename" {
+                continue;
+            }
             return false;
         };
         if strict && value.is_null() {

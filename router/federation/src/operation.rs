@@ -13,7 +13,7 @@ use apollo_compiler::{ExecutableDocument, Name, Node};
 use crate::plan::PlanError;
 use crate::supergraph::Supergraph;
 
-/// Begins the keys and variables that planning adds.
+/// Begins the slots and variables that planning adds.
 pub const RESERVED: &str = "_stoa_";
 
 /// The values of the boolean variables that conditions read.
@@ -33,6 +33,8 @@ pub(crate) enum Item {
 #[derive(Debug, Clone)]
 pub(crate) struct Field {
     pub key: Name,
+    /// Where the data has it, if that is settled.
+    pub slot: Option<Name>,
     pub name: Name,
     pub arguments: Vec<Node<Argument>>,
     /// The named type that the field answers.
@@ -153,17 +155,13 @@ impl Flatten<'_> {
 
     fn field(&mut self, field: &executable::Field, out: &mut Selections) -> Result<(), PlanError> {
         let key = field.response_key().clone();
-        // What planning adds stands under keys of its own: a client that could
-        // take one would choose what an entity is asked for by.
-        if (key.starts_with("__") && key != field.name) || key.starts_with(RESERVED) {
-            return Err(PlanError::ReservedName(key));
-        }
         let existing = out.0.iter().position(
             |item| matches!(item, Item::Field(other) if other.key == key && other.name == field.name),
         );
         let index = existing.unwrap_or_else(|| {
             out.0.push(Item::Field(Field {
                 key,
+                slot: None,
                 name: field.name.clone(),
                 arguments: field.arguments.clone(),
                 ty: field.ty().inner_named_type().clone(),

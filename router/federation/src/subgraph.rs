@@ -114,6 +114,11 @@ impl Subgraph {
         })
     }
 
+    /// The subgraph's schema, with the federation definitions it left out.
+    pub fn schema(&self) -> &Valid<Schema> {
+        &self.schema
+    }
+
     /// The applications of a federation directive, by its canonical name.
     pub(crate) fn applied<'a>(
         &'a self,

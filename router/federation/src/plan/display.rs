@@ -31,8 +31,9 @@ impl fmt::Display for Display<'_> {
                 write!(f, " after {}", after.join(", "))?;
             }
             writeln!(f)?;
-            if let FetchKind::Entities { path, inputs } = &fetch.kind {
-                let steps: Vec<_> = path
+            if let FetchKind::Entities { inputs } = &fetch.kind {
+                let steps: Vec<_> = fetch
+                    .path
                     .iter()
                     .map(|step| match step {
                         PathStep::Key(key) => key.to_string(),
@@ -50,7 +51,7 @@ impl fmt::Display for Display<'_> {
                         f,
                         "  {} of {} by {}",
                         steps.join("."),
-                        input.ty,
+                        input.typename,
                         fields.join(" ")
                     )?;
                 }

@@ -1,17 +1,20 @@
 //! Query plans: which fetches answer an operation, what each waits for, and
 //! the shape that the answer must have.
 //!
-//! [`planner`] chooses the fetches; [`selection`] holds what each of them
-//! selects and prints it; [`shape`] compiles the client's selection for result
-//! coercion; [`display`] prints a plan for people and goldens.
+//! [`planner`] chooses the fetches and [`search`] tries its other choices;
+//! [`selection`] holds what each of them selects and prints it, under the keys
+//! of [`slots`]; [`shape`] compiles the client's selection for result coercion;
+//! [`display`] prints a plan for people and goldens.
 //!
 //! A plan is a graph, not a tree of steps: a fetch names the fetches that it
 //! depends on and may start as soon as those are done.
 
 mod display;
 mod planner;
+mod search;
 mod selection;
 pub mod shape;
+mod slots;
 
 use std::sync::Arc;
 
@@ -20,8 +23,9 @@ use apollo_compiler::validation::Valid;
 use apollo_compiler::{ExecutableDocument, Name};
 
 use crate::operation::{self, Conditions};
-use crate::supergraph::{SubgraphId, Supergraph};
+use crate::supergraph::{Labels, SubgraphId, Supergraph};
 pub use shape::{FieldShape, FieldSource, Leaf, ObjectShape, ValueShape};
+use slots::Slots;
 
 /// How many selections, fetch nodes and shape nodes one plan may take.
 pub const BUDGET: usize = 50_000;
@@ -34,9 +38,7 @@ pub const REPRESENTATIONS: &str = "_stoa_representations";
 pub enum PlanError {
     #[error("the operation is too large: its fragments expand to more than {BUDGET} selections")]
     TooLarge,
-    #[error(
-        "the name \"{0}\" is reserved: aliases and variables begin neither with two underscores nor with _stoa_"
-    )]
+    #[error("the variable \"${0}\" is reserved: no variable begins with _stoa_")]
     ReservedName(Name),
     #[error("the @requires of \"{ty}.{field}\" needs the field itself")]
     RequiresCycle { ty: Name, field: Name },
@@ -62,7 +64,7 @@ pub struct QueryPlan {
 /// Where a resumable subscription answers its cursor and takes it back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resume {
-    /// The root field's response key, then the cursor's within it.
+    /// The root field's slot, then the cursor's within it.
     pub cursor: [Name; 2],
     /// The variable of the first fetch that takes a cursor when the client
     /// gave none; absent where the client wrote a literal.
@@ -75,6 +77,8 @@ pub struct Fetch {
     pub subgraph: SubgraphId,
     /// Indexes of the fetches whose answers this one needs.
     pub depends_on: Vec<usize>,
+    /// The objects that the answer merges into.
+    pub path: Vec<PathStep>,
     pub kind: FetchKind,
     /// The operation's text, fixed when the plan is made.
     pub text: Arc<str>,
@@ -85,16 +89,13 @@ pub struct Fetch {
 
 #[derive(Debug)]
 pub enum FetchKind {
-    /// Selects from a root type; the answer merges into the root.
+    /// Selects from a root type.
     Root {
-        /// The response keys that it selects.
+        /// The slots that it selects.
         keys: Vec<Name>,
     },
-    /// Asks `_entities` for the objects at `path`.
-    Entities {
-        path: Vec<PathStep>,
-        inputs: Vec<EntityInput>,
-    },
+    /// Asks `_entities` for the objects at the fetch's path.
+    Entities { inputs: Vec<EntityInput> },
 }
 
 /// A step from an object to others below it. Lists are walked through.
@@ -105,10 +106,13 @@ pub enum PathStep {
     Types(Vec<Name>),
 }
 
-/// How an object of one type becomes a representation.
-#[derive(Debug, Clone)]
+/// How an object becomes a representation.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntityInput {
-    pub ty: Name,
+    /// For objects of these types, or whose type is not known yet.
+    pub types: Vec<Name>,
+    /// What the subgraph calls them.
+    pub typename: Name,
     /// Fields of the key: without each of them there is no representation.
     pub keys: Vec<Required>,
     /// Fields that `@requires` selects: null is a value here.
@@ -119,11 +123,20 @@ pub struct EntityInput {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Required {
     pub field: Name,
-    /// The response key under which an earlier fetch asked for it.
+    /// The slot that holds it.
     pub key: Name,
     /// Only for objects of these types.
     pub only: Option<Vec<Name>>,
     pub nested: Vec<Required>,
+}
+
+/// What a plan depends on beside the operation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Decisions {
+    /// The values of the variables that `@skip` and `@include` read.
+    pub conditions: Conditions,
+    /// The override labels that are on.
+    pub labels: Labels,
 }
 
 /// Plans one operation of a valid document.
@@ -134,7 +147,7 @@ pub fn plan(
     graph: &Supergraph,
     document: &Valid<ExecutableDocument>,
     operation: &Operation,
-    conditions: &Conditions,
+    decisions: &Decisions,
 ) -> Result<QueryPlan, PlanError> {
     let mut budget = BUDGET;
     if let Some(variable) = operation
@@ -144,19 +157,30 @@ pub fn plan(
     {
         return Err(PlanError::ReservedName(variable.name.clone()));
     }
+    let conditions = &decisions.conditions;
     let selections = operation::flatten(graph, document, operation, conditions, &mut budget)?;
     let root = operation.object_type().clone();
-    let shape = shape::compile(graph, &root, &selections, &mut budget)?;
+    let effects = operation.operation_type == OperationType::Mutation;
+    let mut slots = Slots::new(effects.then(|| root.clone()));
+    let shape = shape::compile(graph, &root, &selections, &mut slots, &mut budget)?;
     let introspects = selections.0.iter().any(|item| {
         matches!(item, operation::Item::Field(field)
             if field.name == "__schema" || field.name == "__type")
     });
-    let (fetches, resume) = planner::fetches(graph, operation, &root, &selections, &mut budget)?;
+    let task = planner::Task {
+        graph,
+        labels: &decisions.labels,
+        operation,
+        root: &root,
+        selections: &selections,
+        slots: &slots,
+    };
+    let planned = search::best(&task, budget)?;
     Ok(QueryPlan {
         operation: operation.operation_type,
-        fetches,
+        fetches: planned.fetches,
         shape,
         introspects,
-        resume,
+        resume: planned.resume,
     })
 }

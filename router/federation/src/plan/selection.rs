@@ -16,9 +16,11 @@ pub(super) struct NodeId(usize);
 pub(super) struct SelectionNode {
     pub fields: IndexMap<Name, SelectedField>,
     pub fragments: IndexMap<Name, NodeId>,
+    /// Of an interface object: its subgraph cannot tell the object's type.
+    pub opaque: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct SelectedField {
     pub name: Name,
     pub arguments: Vec<Node<Argument>>,
@@ -66,6 +68,43 @@ impl Arena {
                 arguments: Vec::new(),
                 child: None,
             });
+    }
+
+    /// Moves what `from` selects into `into`.
+    pub fn merge(&mut self, into: NodeId, from: NodeId) {
+        let from = std::mem::take(self.get_mut(from));
+        for (key, field) in from.fields {
+            match self.get(into).fields.get(&key).map(|known| known.child) {
+                Some(Some(known)) => {
+                    if let Some(child) = field.child {
+                        self.merge(known, child);
+                    }
+                }
+                Some(None) => {}
+                None => {
+                    self.get_mut(into).fields.insert(key, field);
+                }
+            }
+        }
+        for (ty, child) in from.fragments {
+            match self.get(into).fragments.get(&ty).copied() {
+                Some(known) => self.merge(known, child),
+                None => {
+                    self.get_mut(into).fragments.insert(ty, child);
+                }
+            }
+        }
+    }
+
+    /// How many fields a node selects, itself and below.
+    pub fn count(&self, id: NodeId) -> usize {
+        let node = self.get(id);
+        let below = node.fields.values().filter_map(|field| field.child);
+        node.fields.len()
+            + below
+                .chain(node.fragments.values().copied())
+                .map(|child| self.count(child))
+                .sum::<usize>()
     }
 
     /// Whether a node selects anything at all, itself or below.
@@ -119,7 +158,11 @@ impl Arena {
             self.print(*child, out, variables);
         }
         if first {
-            out.push_str("__typename");
+            out.push_str(if node.opaque {
+                "_stoa_:__typename"
+            } else {
+                "__typename"
+            });
         }
         out.push('}');
     }

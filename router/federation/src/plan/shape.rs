@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use apollo_compiler::Name;
 use apollo_compiler::ast::Type;
-use apollo_compiler::collections::{HashSet, IndexMap};
+use apollo_compiler::collections::IndexMap;
 use apollo_compiler::schema::ExtendedType;
 
 use super::PlanError;
+use super::slots::Slots;
 use crate::operation::{Field, Item, Selections};
 use crate::supergraph::Supergraph;
 
@@ -21,13 +22,21 @@ pub enum ObjectShape {
     /// Of a type known in advance.
     One(Name, Vec<FieldShape>),
     /// By the object's own `__typename`.
-    ByType(HashMap<Name, Vec<FieldShape>>),
+    ByType {
+        known: HashMap<Name, Vec<FieldShape>>,
+        /// For an object whose type no fetch had to ask for: nothing in the
+        /// selection depends on it.
+        untyped: Option<Vec<FieldShape>>,
+        /// Types that no client may see: their objects are answered as null.
+        hidden: Vec<Name>,
+    },
 }
 
 #[derive(Debug)]
 pub struct FieldShape {
     pub key: Name,
-    pub name: Name,
+    /// Where the data has it.
+    pub slot: Name,
     pub source: FieldSource,
     pub value: ValueShape,
 }
@@ -58,8 +67,8 @@ pub enum Leaf {
     String,
     Boolean,
     Id,
-    /// The public values.
-    Enum(Arc<HashSet<Name>>),
+    /// The values, and whether each is public.
+    Enum(Arc<HashMap<Name, bool>>),
     /// A custom scalar: any JSON.
     Any,
 }
@@ -68,10 +77,12 @@ pub(super) fn compile(
     graph: &Supergraph,
     ty: &Name,
     selections: &Selections,
+    slots: &mut Slots,
     budget: &mut usize,
 ) -> Result<ObjectShape, PlanError> {
     Compiler {
         graph,
+        slots,
         budget,
         enums: HashMap::new(),
     }
@@ -80,8 +91,9 @@ pub(super) fn compile(
 
 struct Compiler<'a> {
     graph: &'a Supergraph,
+    slots: &'a mut Slots,
     budget: &'a mut usize,
-    enums: HashMap<Name, Arc<HashSet<Name>>>,
+    enums: HashMap<Name, Arc<HashMap<Name, bool>>>,
 }
 
 impl Compiler<'_> {
@@ -89,14 +101,29 @@ impl Compiler<'_> {
         if !self.graph.is_abstract(ty) {
             return Ok(ObjectShape::One(ty.clone(), self.fields(ty, sets)?));
         }
-        let mut by_type = HashMap::new();
+        let mut known = HashMap::new();
+        let mut hidden = Vec::new();
         for possible in self.graph.possible_types(ty) {
-            // A hidden type has no shape: an object of it is answered as null.
             if self.graph.api().types.contains_key(possible) {
-                by_type.insert(possible.clone(), self.fields(possible, sets)?);
+                known.insert(possible.clone(), self.fields(possible, sets)?);
+            } else {
+                hidden.push(possible.clone());
             }
         }
-        Ok(ObjectShape::ByType(by_type))
+        let typeless = |item: &Item| {
+            matches!(item, Item::Field(field) if field.name != "__typename"
+                && !self.graph.is_conflicted(&field.name))
+        };
+        let untyped = sets.iter().all(|set| set.0.iter().all(typeless));
+        let untyped = match untyped {
+            true => Some(self.fields(ty, sets)?),
+            false => None,
+        };
+        Ok(ObjectShape::ByType {
+            known,
+            untyped,
+            hidden,
+        })
     }
 
     fn fields(&mut self, ty: &Name, sets: &[&Selections]) -> Result<Vec<FieldShape>, PlanError> {
@@ -123,7 +150,7 @@ impl Compiler<'_> {
             };
             shapes.push(FieldShape {
                 key: key.clone(),
-                name: field.name.clone(),
+                slot: self.slots.of(self.graph, ty, field),
                 source,
                 value,
             });
@@ -181,16 +208,17 @@ impl Compiler<'_> {
         })
     }
 
-    fn values_of(&mut self, name: &Name) -> Arc<HashSet<Name>> {
-        let api = self.graph.api();
+    fn values_of(&mut self, name: &Name) -> Arc<HashMap<Name, bool>> {
+        let all = self.graph.schema.get_enum(name);
+        let public = self.graph.api().get_enum(name);
         self.enums
             .entry(name.clone())
             .or_insert_with(|| {
-                Arc::new(
-                    api.get_enum(name)
-                        .map(|definition| definition.values.keys().cloned().collect())
-                        .unwrap_or_default(),
-                )
+                let all = all
+                    .into_iter()
+                    .flat_map(|definition| definition.values.keys());
+                let shown = |value| public.is_some_and(|public| public.values.contains_key(value));
+                Arc::new(all.map(|value| (value.clone(), shown(value))).collect())
             })
             .clone()
     }

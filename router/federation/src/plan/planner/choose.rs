@@ -1,0 +1,220 @@
+//! Which subgraph resolves a field.
+
+use apollo_compiler::Name;
+
+use super::{ChoicePoint, Instance, Planner, PositionId, selected_by};
+use crate::field_set::{self, FieldSet};
+use crate::operation::Field;
+use crate::plan::PlanError;
+use crate::supergraph::SubgraphId;
+
+struct Candidate {
+    subgraph: SubgraphId,
+    way: Way,
+    /// The depth of the last fetch it leads to, the fetches it adds, and the
+    /// fields that are left to others.
+    cost: (usize, usize, usize),
+}
+
+enum Way {
+    /// An instance that is there.
+    Here(Instance),
+    /// One that can be had.
+    Obtain,
+    /// An entity fetch that brings what `@requires` selects.
+    Requires(FieldSet),
+}
+
+impl Planner<'_> {
+    /// The pick for a root field with side effects: the subgraph that leaves
+    /// the least to fetch elsewhere.
+    pub(super) fn pick_root(&self, root: &Name, field: &Field) -> Result<SubgraphId, PlanError> {
+        self.graph
+            .ids()
+            .filter(|id| self.graph.is_plain(*id, root, &field.name, self.labels))
+            .min_by_key(|id| self.lacks(*id, &field.ty, &field.selections, &[]))
+            .ok_or_else(|| PlanError::Unresolvable {
+                ty: root.clone(),
+                field: field.name.clone(),
+                from: "any root".to_owned(),
+            })
+    }
+
+    /// The instance that resolves a field of an object type, made if need be.
+    pub(super) fn choose(&mut self, at: PositionId, field: &Field) -> Result<Instance, PlanError> {
+        let ty = self.positions[at].ty.clone();
+        // What an instance resolves with all below it needs no comparison.
+        let here = self.here(at, field);
+        if let Some(candidate) = here.iter().find(|candidate| candidate.cost.2 == 0)
+            && let Way::Here(instance) = &candidate.way
+        {
+            return Ok(instance.clone());
+        }
+        let mut candidates = here;
+        self.add_elsewhere(at, &ty, field, &mut candidates);
+        candidates.sort_by_key(|candidate| (candidate.cost, candidate.subgraph));
+        if candidates.is_empty() {
+            return Err(self.unresolvable(at, &ty, &field.name));
+        }
+        let chosen = self.decide(at, field, &candidates);
+        let candidate = candidates.swap_remove(chosen);
+        match candidate.way {
+            Way::Here(instance) => Ok(instance),
+            Way::Obtain => self.obtain(at, candidate.subgraph),
+            Way::Requires(set) => self.enter_requires(at, candidate.subgraph, &field.name, &set),
+        }
+    }
+
+    /// The best, or what the search has decided; the point is noted for it.
+    fn decide(&mut self, at: PositionId, field: &Field, candidates: &[Candidate]) -> usize {
+        if candidates.len() == 1 {
+            return 0;
+        }
+        let position = &self.positions[at];
+        let key = format!("{:?} {} {}", position.path, position.ty, field.key);
+        let decided = self
+            .decided
+            .get(&key)
+            .and_then(|to| candidates.iter().position(|c| c.subgraph == *to));
+        let chosen = decided.unwrap_or(0);
+        self.choices.push(ChoicePoint {
+            key,
+            others: candidates
+                .iter()
+                .enumerate()
+                .filter(|(index, _)| *index != chosen)
+                .map(|(_, candidate)| candidate.subgraph)
+                .collect(),
+        });
+        chosen
+    }
+
+    fn here(&self, at: PositionId, field: &Field) -> Vec<Candidate> {
+        let mut found: Vec<Candidate> = Vec::new();
+        for instance in &self.positions[at].instances {
+            let Some(join) = self
+                .graph
+                .field(instance.subgraph, &instance.ty, &field.name)
+            else {
+                continue;
+            };
+            let given = selected_by(&instance.provided, &field.name);
+            let plain = join.resolves(self.labels) && join.requires.is_none();
+            if !plain && given.is_none() {
+                continue;
+            }
+            let mut provided = given.unwrap_or_default().to_vec();
+            provided.extend(join.provides.clone().unwrap_or_default());
+            let (below, lacking) =
+                self.lacks(instance.subgraph, &field.ty, &field.selections, &provided);
+            let cost = (self.groups[instance.group].depth + below, lacking, lacking);
+            found.push(Candidate {
+                subgraph: instance.subgraph,
+                way: Way::Here(instance.clone()),
+                cost,
+            });
+        }
+        found.sort_by_key(|candidate| candidate.cost);
+        let mut seen = Vec::new();
+        found.retain(|candidate| {
+            let new = !seen.contains(&candidate.subgraph);
+            seen.push(candidate.subgraph);
+            new
+        });
+        found
+    }
+
+    fn add_elsewhere(
+        &self,
+        at: PositionId,
+        ty: &Name,
+        field: &Field,
+        candidates: &mut Vec<Candidate>,
+    ) {
+        let reach = self.reach(at);
+        for id in self.graph.ids() {
+            if candidates.iter().any(|candidate| candidate.subgraph == id) {
+                continue;
+            }
+            let Some(join) = self.graph.field_of(id, ty, &field.name) else {
+                continue;
+            };
+            if !join.resolves(self.labels) {
+                continue;
+            }
+            let provides = join.provides.clone().unwrap_or_default();
+            let (below, lacking) = self.lacks(id, &field.ty, &field.selections, &provides);
+            match &join.requires {
+                None => {
+                    if let Some(reach) = reach.get(&id) {
+                        candidates.push(Candidate {
+                            subgraph: id,
+                            way: Way::Obtain,
+                            cost: (reach.depth + below, reach.fetches + lacking, lacking),
+                        });
+                    }
+                }
+                Some(set) => {
+                    let key = self
+                        .graph
+                        .keys(id, ty)
+                        .iter()
+                        .filter(|key| key.resolvable)
+                        .filter_map(|key| self.set_depth(at, ty, &key.fields, &reach))
+                        .min();
+                    let Some(key) = key else { continue };
+                    // A set whose cost cannot be told is tried last.
+                    let waits = self.set_depth(at, ty, set, &reach).unwrap_or(100);
+                    candidates.push(Candidate {
+                        subgraph: id,
+                        way: Way::Requires(set.clone()),
+                        cost: (key.max(waits) + 1 + below, 1 + lacking, lacking),
+                    });
+                }
+            }
+        }
+    }
+
+    fn enter_requires(
+        &mut self,
+        at: PositionId,
+        to: SubgraphId,
+        field: &Name,
+        set: &FieldSet,
+    ) -> Result<Instance, PlanError> {
+        let ty = self.positions[at].ty.clone();
+        let this = (ty.clone(), field.clone());
+        if self.requiring.contains(&this) {
+            let (ty, field) = this;
+            return Err(PlanError::RequiresCycle { ty, field });
+        }
+        self.requiring.push(this);
+        let mark = self.touched.len();
+        let (added, required) = self.internal(&ty, set);
+        let planned = self.plan_selections(at, &added);
+        self.requiring.pop();
+        planned?;
+        let waits = self.touched[mark..].iter().copied().collect();
+        let reach = self.reach(at);
+        let key = self
+            .graph
+            .keys(to, &ty)
+            .iter()
+            .filter(|key| key.resolvable)
+            .filter_map(|key| Some((self.set_depth(at, &ty, &key.fields, &reach)?, key)))
+            .min_by_key(|(depth, key)| (*depth, key.fields.len()))
+            .map(|(_, key)| key.fields.clone())
+            .ok_or_else(|| self.unresolvable(at, &ty, field))?;
+        let id = field_set::print(set);
+        self.enter(
+            at,
+            to,
+            &key,
+            Some(super::enter::Requires {
+                fields: required,
+                waits,
+                id,
+            }),
+        )
+    }
+}

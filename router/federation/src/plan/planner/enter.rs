@@ -1,0 +1,211 @@
+//! Entity fetches, and the field sets that feed them.
+
+use std::collections::BTreeSet;
+
+use apollo_compiler::ast;
+use apollo_compiler::collections::IndexMap;
+use apollo_compiler::executable::OperationType;
+use apollo_compiler::{Name, name};
+
+use super::{Entities, GroupId, Instance, Planner, PositionId};
+use crate::operation::{Field, Item, Selections};
+use crate::plan::{EntityInput, PathStep, PlanError, Required};
+use crate::supergraph::SubgraphId;
+
+/// What a field wants from elsewhere: how its representation gets it, the
+/// fetches that bring it, and a name for the set.
+pub(super) struct Requires {
+    pub fields: Vec<Required>,
+    pub waits: BTreeSet<GroupId>,
+    pub id: String,
+}
+
+impl Planner<'_> {
+    /// The entity fetch for a position's objects in a subgraph, new or shared
+    /// with what was entered from the same place.
+    pub(super) fn enter(
+        &mut self,
+        at: PositionId,
+        to: SubgraphId,
+        key: &[ast::Selection],
+        requires: Option<Requires>,
+    ) -> Result<Instance, PlanError> {
+        let ty = self.positions[at].ty.clone();
+        let typename = self.graph.known_as(to, &ty).unwrap_or(&ty).clone();
+        self.entering.push((at, to));
+        let mark = self.touched.len();
+        let (added, keys) = self.internal(&ty, key);
+        let planned = self.plan_selections(at, &added);
+        self.entering.pop();
+        planned?;
+        let plain = requires.is_none();
+        let (required, mut parents, id) = match requires {
+            Some(requires) => (requires.fields, requires.waits, requires.id),
+            None => Default::default(),
+        };
+        parents.extend(&self.touched[mark..]);
+        if parents.is_empty() {
+            // A key of nothing but `__typename`: the object itself must be there.
+            parents.extend(self.positions[at].instances.first().map(|i| i.group));
+        }
+        let input = EntityInput {
+            types: if self.graph.is_abstract(&ty) {
+                self.graph.possible_types(&ty).to_vec()
+            } else {
+                vec![ty.clone()]
+            },
+            typename: typename.clone(),
+            keys,
+            requires: required,
+        };
+        let group = self.entity_group(at, to, input, parents, id);
+        let node = self.arena.fragment(self.groups[group].root, &typename);
+        let instance = Instance {
+            subgraph: to,
+            group,
+            node,
+            ty: typename,
+            provided: Default::default(),
+        };
+        if plain {
+            self.positions[at].instances.push(instance.clone());
+        }
+        Ok(instance)
+    }
+
+    fn entity_group(
+        &mut self,
+        at: PositionId,
+        to: SubgraphId,
+        input: EntityInput,
+        parents: BTreeSet<GroupId>,
+        requires: String,
+    ) -> GroupId {
+        let position = &self.positions[at];
+        let ty = position.ty.clone();
+        let abstract_input = self.graph.is_abstract(&ty);
+        // Types at one place share a fetch: its inputs tell them apart.
+        let mut path = position.path.clone();
+        if let Some(PathStep::Types(_)) = path.last()
+            && !abstract_input
+        {
+            path.pop();
+        }
+        let depth = parents.iter().map(|p| self.groups[*p].depth + 1).max();
+        let found = (0..self.groups.len()).find(|index| {
+            let group = &self.groups[*index];
+            group.subgraph == to
+                && group.path == path
+                && group.entities.as_ref().is_some_and(|entities| {
+                    entities.abstract_input == abstract_input
+                        && entities.requires == requires
+                        && entities.inputs.get(&ty).is_none_or(|known| *known == input)
+                })
+                // Nothing that waits for the fetch waits longer for this.
+                && depth.is_none_or(|depth| depth <= group.depth)
+                && parents.iter().all(|parent| !self.depends(*parent, *index))
+        });
+        let group = found.unwrap_or_else(|| {
+            let root = self.arena.add();
+            let group = self.add_group(to, root, OperationType::Query, BTreeSet::new());
+            self.groups[group].path = path;
+            self.groups[group].entities = Some(Entities {
+                abstract_input,
+                requires,
+                inputs: IndexMap::default(),
+            });
+            group
+        });
+        let target = &mut self.groups[group];
+        target.parents.extend(parents);
+        target.depth = target.depth.max(depth.unwrap_or(0));
+        if let Some(entities) = &mut target.entities {
+            entities.inputs.entry(ty).or_insert(input);
+        }
+        group
+    }
+
+    /// Whether `group` waits for `other`, at any distance, or is it.
+    pub(super) fn depends(&self, group: GroupId, other: GroupId) -> bool {
+        let mut queue = vec![group];
+        let mut seen = BTreeSet::new();
+        while let Some(at) = queue.pop() {
+            if at == other {
+                return true;
+            }
+            if seen.insert(at) {
+                queue.extend(&self.groups[at].parents);
+            }
+        }
+        false
+    }
+
+    /// A field set as selections, and how a representation reads them back.
+    pub(super) fn internal(
+        &mut self,
+        ty: &Name,
+        fields: &[ast::Selection],
+    ) -> (Selections, Vec<Required>) {
+        let mut selections = Selections::default();
+        let mut required = Vec::new();
+        for selection in fields {
+            match selection {
+                ast::Selection::Field(field)
+                    if self.graph.is_abstract(ty) && self.graph.is_conflicted(&field.name) =>
+                {
+                    // Each type has a slot of its own.
+                    for possible in self.graph.possible_types(ty).to_vec() {
+                        let one = std::slice::from_ref(selection);
+                        let (inner, nested) = self.internal(&possible, one);
+                        required.extend(nested.into_iter().map(|required| Required {
+                            only: Some(vec![possible.clone()]),
+                            ..required
+                        }));
+                        selections.0.push(Item::Fragment(possible, inner));
+                    }
+                }
+                ast::Selection::Field(field) => {
+                    let inner_ty = self
+                        .graph
+                        .field_type(ty, &field.name)
+                        .cloned()
+                        .unwrap_or_else(|| name!("String"));
+                    let (inner, nested) = self.internal(&inner_ty, &field.selection_set);
+                    let mut added = Field {
+                        key: field.name.clone(),
+                        slot: None,
+                        name: field.name.clone(),
+                        arguments: field.arguments.clone(),
+                        ty: inner_ty,
+                        selections: inner,
+                    };
+                    let key = if field.name == "__typename" {
+                        field.name.clone()
+                    } else {
+                        self.slots.of(self.graph, ty, &added)
+                    };
+                    added.key = key.clone();
+                    selections.0.push(Item::Field(added));
+                    required.push(Required {
+                        field: field.name.clone(),
+                        key,
+                        only: None,
+                        nested,
+                    });
+                }
+                ast::Selection::InlineFragment(inline) => {
+                    let condition = inline.type_condition.as_ref().unwrap_or(ty);
+                    let (inner, nested) = self.internal(condition, &inline.selection_set);
+                    let only = self.graph.possible_types(condition).to_vec();
+                    required.extend(nested.into_iter().map(|mut required| {
+                        required.only.get_or_insert_with(|| only.clone());
+                        required
+                    }));
+                    selections.0.push(Item::Fragment(condition.clone(), inner));
+                }
+                ast::Selection::FragmentSpread(_) => {}
+            }
+        }
+        (selections, required)
+    }
+}

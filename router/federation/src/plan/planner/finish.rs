@@ -1,0 +1,287 @@
+//! From groups to fetches: merge what can be one, put them in order, print.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write;
+use std::sync::Arc;
+
+use apollo_compiler::Name;
+use apollo_compiler::executable::Operation;
+
+use super::{Entities, GroupId, PlanCost, Planned, Planner};
+use crate::plan::{EntityInput, Fetch, FetchKind, REPRESENTATIONS, Required};
+
+impl Planner<'_> {
+    pub(super) fn finish(mut self, operation: &Operation) -> Planned {
+        self.coalesce();
+        let order = self.order();
+        let mut position = HashMap::new();
+        for (index, group) in order.iter().enumerate() {
+            position.insert(*group, index);
+        }
+        let fetches: Vec<Fetch> = order
+            .iter()
+            .enumerate()
+            .map(|(index, id)| self.fetch(operation, index, *id, &position))
+            .collect();
+        let cost = PlanCost {
+            depth: order
+                .iter()
+                .map(|id| self.groups[*id].depth)
+                .max()
+                .unwrap_or(0),
+            fetches: fetches.len(),
+            selections: order
+                .iter()
+                .map(|id| self.arena.count(self.groups[*id].root))
+                .sum(),
+        };
+        Planned {
+            fetches,
+            resume: self.resume,
+            cost,
+            choices: self.choices,
+        }
+    }
+
+    /// Makes one fetch of two that ask one subgraph for the same objects, where
+    /// neither waits for the other and nothing ends later for it.
+    fn coalesce(&mut self) {
+        let entity: Vec<GroupId> = (0..self.groups.len())
+            .filter(|id| self.groups[*id].entities.is_some())
+            .collect();
+        let mut gone: BTreeSet<GroupId> = BTreeSet::new();
+        for (index, into) in entity.iter().enumerate() {
+            for from in &entity[index + 1..] {
+                if gone.contains(into) || gone.contains(from) || !self.mergeable(*into, *from) {
+                    continue;
+                }
+                let before = self.groups.iter().map(|group| group.depth).max();
+                let parents: Vec<BTreeSet<GroupId>> = self
+                    .groups
+                    .iter()
+                    .map(|group| group.parents.clone())
+                    .collect();
+                self.join_parents(*into, *from);
+                self.settle_depths();
+                if self.groups.iter().map(|group| group.depth).max() > before {
+                    for (group, parents) in self.groups.iter_mut().zip(parents) {
+                        group.parents = parents;
+                    }
+                    self.settle_depths();
+                    continue;
+                }
+                self.join(*into, *from);
+                gone.insert(*from);
+            }
+        }
+        for id in gone {
+            // Emptied by the merge: nothing refers to it any more.
+            self.groups[id].entities = None;
+            self.groups[id].parents.clear();
+            self.groups[id].gone = true;
+        }
+    }
+
+    fn mergeable(&self, a: GroupId, b: GroupId) -> bool {
+        let (left, right) = (&self.groups[a], &self.groups[b]);
+        let (Some(x), Some(y)) = (&left.entities, &right.entities) else {
+            return false;
+        };
+        left.subgraph == right.subgraph
+            && left.path == right.path
+            && x.abstract_input == y.abstract_input
+            && inputs_agree(x, y)
+            && !self.depends(a, b)
+            && !self.depends(b, a)
+    }
+
+    fn join_parents(&mut self, into: GroupId, from: GroupId) {
+        let parents = std::mem::take(&mut self.groups[from].parents);
+        self.groups[into].parents.extend(parents);
+        for group in &mut self.groups {
+            if group.parents.remove(&from) {
+                group.parents.insert(into);
+            }
+        }
+    }
+
+    fn join(&mut self, into: GroupId, from: GroupId) {
+        let root = self.groups[from].root;
+        self.arena.merge(self.groups[into].root, root);
+        let inputs = self.groups[from]
+            .entities
+            .take()
+            .map(|entities| entities.inputs)
+            .unwrap_or_default();
+        if let Some(entities) = &mut self.groups[into].entities {
+            for (ty, input) in inputs {
+                match entities.inputs.get_mut(&ty) {
+                    Some(known) => {
+                        for required in input.requires {
+                            if !known.requires.contains(&required) {
+                                known.requires.push(required);
+                            }
+                        }
+                    }
+                    None => {
+                        entities.inputs.insert(ty, input);
+                    }
+                }
+            }
+        }
+    }
+
+    fn settle_depths(&mut self) {
+        loop {
+            let mut changed = false;
+            for id in 0..self.groups.len() {
+                let parents = &self.groups[id].parents;
+                let depth = parents.iter().map(|p| self.groups[*p].depth + 1).max();
+                let depth = depth.unwrap_or(0);
+                if self.groups[id].depth != depth {
+                    self.groups[id].depth = depth;
+                    changed = true;
+                }
+            }
+            if !changed {
+                return;
+            }
+        }
+    }
+
+    fn order(&self) -> Vec<GroupId> {
+        let live: Vec<GroupId> = (0..self.groups.len())
+            .filter(|id| !self.groups[*id].gone)
+            .collect();
+        let mut order = Vec::with_capacity(live.len());
+        let mut done = BTreeSet::new();
+        while order.len() < live.len() {
+            let before = order.len();
+            for id in &live {
+                let parents = &self.groups[*id].parents;
+                if !done.contains(id) && parents.iter().all(|parent| done.contains(parent)) {
+                    done.insert(*id);
+                    order.push(*id);
+                }
+            }
+            if order.len() == before {
+                break;
+            }
+        }
+        order
+    }
+
+    fn fetch(
+        &self,
+        operation: &Operation,
+        index: usize,
+        id: GroupId,
+        position: &HashMap<GroupId, usize>,
+    ) -> Fetch {
+        let group = &self.groups[id];
+        let mut body = String::new();
+        let mut used = BTreeSet::new();
+        self.arena.print(group.root, &mut body, &mut used);
+        let operation_name = operation.name.as_ref().map(|name| {
+            let subgraph: String = self
+                .graph
+                .subgraph(group.subgraph)
+                .name
+                .chars()
+                .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+                .collect();
+            Arc::<str>::from(format!("{name}__{subgraph}__{index}"))
+        });
+        let mut declared = Vec::new();
+        if group.entities.is_some() {
+            declared.push(format!("${REPRESENTATIONS}:[_Any!]!"));
+        }
+        let variables = self.declare(operation, &used, &mut declared);
+        let mut text = group.operation.name().to_owned();
+        if let Some(name) = &operation_name {
+            let _ = write!(text, " {name}");
+        }
+        if !declared.is_empty() {
+            let _ = write!(text, "({})", declared.join(","));
+        }
+        match &group.entities {
+            Some(_) => {
+                let _ = write!(
+                    text,
+                    "{{_entities(representations:${REPRESENTATIONS}){body}}}"
+                );
+            }
+            None => text.push_str(&body),
+        }
+        let mut depends_on: Vec<usize> = group
+            .parents
+            .iter()
+            .filter_map(|parent| position.get(parent).copied())
+            .collect();
+        depends_on.sort_unstable();
+        Fetch {
+            subgraph: group.subgraph,
+            depends_on,
+            path: group.path.clone(),
+            kind: match &group.entities {
+                None => FetchKind::Root {
+                    keys: self.arena.get(group.root).fields.keys().cloned().collect(),
+                },
+                Some(entities) => FetchKind::Entities {
+                    inputs: entities.inputs.values().cloned().collect(),
+                },
+            },
+            text: text.into(),
+            operation_name,
+            variables,
+        }
+    }
+
+    fn declare(
+        &self,
+        operation: &Operation,
+        used: &BTreeSet<Name>,
+        declared: &mut Vec<String>,
+    ) -> Vec<Name> {
+        let mut variables = Vec::new();
+        for variable in operation
+            .variables
+            .iter()
+            .filter(|v| used.contains(&v.name))
+        {
+            let mut text = format!("${}:{}", variable.name, variable.ty);
+            if let Some(default) = &variable.default_value {
+                let _ = write!(text, "={}", default.serialize().no_indent());
+            }
+            declared.push(text);
+            variables.push(variable.name.clone());
+        }
+        if let Some((name, ty)) = self
+            .added_variable
+            .as_ref()
+            .filter(|(name, _)| used.contains(name))
+        {
+            declared.push(format!("${name}:{ty}"));
+            variables.push(name.clone());
+        }
+        variables
+    }
+}
+
+/// Whether one representation can carry what both fetches want.
+fn inputs_agree(x: &Entities, y: &Entities) -> bool {
+    x.inputs.iter().all(|(ty, a)| {
+        y.inputs.get(ty).is_none_or(|b: &EntityInput| {
+            a.keys == b.keys && a.typename == b.typename && fields_agree(&a.requires, &b.requires)
+        })
+    })
+}
+
+/// A representation has one value for each field.
+fn fields_agree(a: &[Required], b: &[Required]) -> bool {
+    a.iter().all(|left| {
+        b.iter()
+            .filter(|right| right.field == left.field)
+            .all(|right| right == left)
+    })
+}

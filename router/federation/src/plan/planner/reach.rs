@@ -1,0 +1,495 @@
+//! Which subgraphs can be had at a position, how, and after how many fetches.
+//!
+//! Exact for what exists already; for objects below that nothing selects yet,
+//! an estimate from the schema alone ([`Hops`]). Estimates only rank: what is
+//! chosen is then planned for real.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use apollo_compiler::Name;
+use apollo_compiler::ast;
+use apollo_compiler::executable::OperationType;
+
+use super::{Instance, Parent, Planner, PositionId, selected_by};
+use crate::field_set::FieldSet;
+use crate::operation::{Item, Selections};
+use crate::plan::PlanError;
+use crate::supergraph::SubgraphId;
+
+/// By type and subgraph: how many entity fetches away each other one is.
+pub(super) type Hops = RefCell<HashMap<(Name, SubgraphId), Rc<BTreeMap<SubgraphId, usize>>>>;
+
+/// How a subgraph can be had at a position.
+#[derive(Debug, Clone)]
+pub(super) struct Reach {
+    /// The depth of the fetch that has it.
+    pub depth: usize,
+    /// How many fetches would be added.
+    pub fetches: usize,
+    how: How,
+}
+
+#[derive(Debug, Clone)]
+enum How {
+    Existing(usize),
+    /// A fetch of its own from the root type.
+    Root,
+    /// Had at the parent, and selected down from there.
+    Parent,
+    Key(FieldSet),
+}
+
+type Found = BTreeMap<SubgraphId, Reach>;
+
+impl Planner<'_> {
+    pub(super) fn reach(&self, at: PositionId) -> Found {
+        let position = &self.positions[at];
+        let mut found = Found::new();
+        for (index, instance) in position.instances.iter().enumerate() {
+            let depth = self.groups[instance.group].depth;
+            let known = found.get(&instance.subgraph);
+            if known.is_none_or(|known: &Reach| depth < known.depth) {
+                let reach = Reach {
+                    depth,
+                    fetches: 0,
+                    how: How::Existing(index),
+                };
+                found.insert(instance.subgraph, reach);
+            }
+        }
+        self.reach_by_parent(at, &mut found);
+        self.reach_by_key(at, &mut found);
+        found
+    }
+
+    fn reach_by_parent(&self, at: PositionId, found: &mut Found) {
+        let position = &self.positions[at];
+        match &position.parent {
+            Parent::Root { open: true } => {
+                for id in self.graph.ids() {
+                    if self.graph.defines(id, &position.ty) {
+                        found.entry(id).or_insert(Reach {
+                            depth: 0,
+                            fetches: 1,
+                            how: How::Root,
+                        });
+                    }
+                }
+            }
+            Parent::Root { open: false } => {}
+            Parent::Field { of, field } => {
+                for (id, reach) in self.reach(*of) {
+                    if !found.contains_key(&id) && self.passes(*of, id, &field.name) {
+                        let how = How::Parent;
+                        found.insert(id, Reach { how, ..reach });
+                    }
+                }
+                // A field that answers the query root: any subgraph may be
+                // asked anew, once the field is known not to be null.
+                if let (true, Some(instance)) =
+                    (self.is_query(&position.ty), position.instances.first())
+                {
+                    for id in self
+                        .graph
+                        .ids()
+                        .filter(|id| self.graph.defines(*id, &position.ty))
+                    {
+                        found.entry(id).or_insert(Reach {
+                            depth: self.groups[instance.group].depth + 1,
+                            fetches: 1,
+                            how: How::Root,
+                        });
+                    }
+                }
+            }
+            Parent::Narrow { of } => {
+                for (id, reach) in self.reach(*of) {
+                    let wider = self.type_in(*of, id);
+                    if !found.contains_key(&id)
+                        && wider.is_some_and(|wider| self.narrowed_type(at, id, &wider).is_some())
+                    {
+                        let how = How::Parent;
+                        found.insert(id, Reach { how, ..reach });
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_query(&self, ty: &Name) -> bool {
+        let root = &self.graph.schema.schema_definition.query;
+        root.as_ref().is_some_and(|root| root.name == *ty)
+    }
+
+    /// Whether a subgraph had at a position resolves a field there.
+    fn passes(&self, at: PositionId, id: SubgraphId, field: &Name) -> bool {
+        let ty = &self.positions[at].ty;
+        if self.graph.is_abstract(ty) {
+            self.type_in(at, id)
+                .is_some_and(|name| self.is_direct(at, id, &name, field))
+        } else {
+            self.graph.is_plain(id, ty, field, self.labels)
+        }
+    }
+
+    /// The type that a position has in a subgraph, were it had there.
+    fn type_in(&self, at: PositionId, id: SubgraphId) -> Option<Name> {
+        let position = &self.positions[at];
+        if let Some(instance) = position.instances.iter().find(|i| i.subgraph == id) {
+            return Some(instance.ty.clone());
+        }
+        match &position.parent {
+            Parent::Field { of, field } => {
+                let ty = &self.positions[*of].ty;
+                let answers = self
+                    .graph
+                    .known_as(id, ty)
+                    .and_then(|name| self.graph.field_type_in(id, name, &field.name));
+                match answers {
+                    Some(ty) => Some(ty.inner_named_type().clone()),
+                    None => self.graph.known_as(id, &position.ty).cloned(),
+                }
+            }
+            _ => self.graph.known_as(id, &position.ty).cloned(),
+        }
+    }
+
+    fn reach_by_key(&self, at: PositionId, found: &mut Found) {
+        let ty = &self.positions[at].ty;
+        loop {
+            let mut better: Vec<(SubgraphId, Reach)> = Vec::new();
+            for id in self.graph.ids() {
+                if self.entering.contains(&(at, id)) {
+                    continue;
+                }
+                let cheapest = self
+                    .graph
+                    .keys(id, ty)
+                    .iter()
+                    .filter(|key| key.resolvable)
+                    .filter_map(|key| Some((self.set_depth(at, ty, &key.fields, found)? + 1, key)))
+                    .min_by_key(|(depth, key)| (*depth, key.fields.len()));
+                if let Some((depth, key)) = cheapest
+                    && found
+                        .get(&id)
+                        .is_none_or(|known| depth < known.depth && known.fetches > 0)
+                {
+                    let reach = Reach {
+                        depth,
+                        fetches: 1,
+                        how: How::Key(key.fields.clone()),
+                    };
+                    better.push((id, reach));
+                }
+            }
+            if better.is_empty() {
+                return;
+            }
+            // Only the nearest are final; the rest may come nearer through them.
+            let nearest = better.iter().map(|(_, reach)| reach.depth).min();
+            for (id, reach) in better {
+                if Some(reach.depth) == nearest {
+                    found.insert(id, reach);
+                }
+            }
+        }
+    }
+
+    /// The depth at which a field set is known at a position, given what can
+    /// be had there; `None` if it cannot be known.
+    pub(super) fn set_depth(
+        &self,
+        at: PositionId,
+        ty: &Name,
+        set: &[ast::Selection],
+        found: &Found,
+    ) -> Option<usize> {
+        let mut deepest = 0;
+        for selection in set {
+            let depth = match selection {
+                ast::Selection::Field(field) if field.name == "__typename" => Some(0),
+                ast::Selection::Field(field) => self.field_depth(at, ty, field, found),
+                ast::Selection::InlineFragment(inline) => {
+                    let ty = inline.type_condition.as_ref().unwrap_or(ty);
+                    self.set_depth(at, ty, &inline.selection_set, found)
+                }
+                ast::Selection::FragmentSpread(_) => None,
+            };
+            deepest = deepest.max(depth?);
+        }
+        Some(deepest)
+    }
+
+    fn field_depth(
+        &self,
+        at: PositionId,
+        ty: &Name,
+        field: &ast::Field,
+        found: &Found,
+    ) -> Option<usize> {
+        let inner = self.graph.field_type(ty, &field.name)?;
+        let provided = self.positions[at].instances.iter().filter_map(|instance| {
+            selected_by(&instance.provided, &field.name)
+                .filter(|given| covers(given, &field.selection_set))
+                .map(|_| self.groups[instance.group].depth)
+        });
+        let had = found.iter().filter_map(|(id, reach)| {
+            let join = self.graph.field_of(*id, ty, &field.name)?;
+            if !join.resolves(self.labels) {
+                return None;
+            }
+            // Only near enough for a ranking.
+            let waits = usize::from(join.requires.is_some());
+            Some(reach.depth + waits + self.nested_depth(*id, inner, &field.selection_set)?)
+        });
+        let slot = self
+            .slots
+            .known(self.graph, ty, &field.name, &field.arguments)
+            .and_then(|slot| self.resolution(at, &slot))
+            .filter(|resolved| resolved.child.is_none())
+            .map(|resolved| self.groups[resolved.group].depth);
+        provided.chain(had).chain(slot).min()
+    }
+
+    /// How many fetches after the one that has an object its fields are known.
+    fn nested_depth(&self, id: SubgraphId, ty: &Name, set: &[ast::Selection]) -> Option<usize> {
+        let mut deepest = 0;
+        for selection in set {
+            let depth = match selection {
+                ast::Selection::Field(field) if field.name == "__typename" => Some(0),
+                ast::Selection::Field(field) => {
+                    let inner = self.graph.field_type(ty, &field.name)?;
+                    if self.graph.is_plain(id, ty, &field.name, self.labels) {
+                        self.nested_depth(id, inner, &field.selection_set)
+                    } else {
+                        self.hops(ty, id)
+                            .iter()
+                            .filter(|(other, _)| {
+                                self.graph
+                                    .field_of(**other, ty, &field.name)
+                                    .is_some_and(|join| join.resolves(self.labels))
+                            })
+                            .filter_map(|(other, hops)| {
+                                let below = self.nested_depth(*other, inner, &field.selection_set);
+                                Some(hops + below?)
+                            })
+                            .min()
+                    }
+                }
+                ast::Selection::InlineFragment(inline) => {
+                    let ty = inline.type_condition.as_ref().unwrap_or(ty);
+                    self.nested_depth(id, ty, &inline.selection_set)
+                }
+                ast::Selection::FragmentSpread(_) => None,
+            };
+            deepest = deepest.max(depth?);
+        }
+        Some(deepest)
+    }
+
+    /// How far every other subgraph is by keys alone, from one that has an
+    /// object of `ty`.
+    fn hops(&self, ty: &Name, from: SubgraphId) -> Rc<BTreeMap<SubgraphId, usize>> {
+        let known = (ty.clone(), from);
+        if let Some(hops) = self.hops.borrow().get(&known) {
+            return hops.clone();
+        }
+        let mut hops = BTreeMap::from([(from, 0)]);
+        // Keys may nest in each other: an inner question finds this much.
+        self.hops
+            .borrow_mut()
+            .insert(known.clone(), Rc::new(hops.clone()));
+        loop {
+            let mut added = Vec::new();
+            for id in self.graph.ids() {
+                if hops.contains_key(&id) {
+                    continue;
+                }
+                let nearest = self
+                    .graph
+                    .keys(id, ty)
+                    .iter()
+                    .filter(|key| key.resolvable)
+                    .filter_map(|key| self.key_hops(ty, &key.fields, &hops))
+                    .min();
+                if let Some(depth) = nearest {
+                    added.push((id, depth + 1));
+                }
+            }
+            if added.is_empty() {
+                break;
+            }
+            let nearest = added.iter().map(|(_, depth)| *depth).min();
+            hops.extend(
+                added
+                    .into_iter()
+                    .filter(|(_, depth)| Some(*depth) == nearest),
+            );
+        }
+        let hops = Rc::new(hops);
+        self.hops.borrow_mut().insert(known, hops.clone());
+        hops
+    }
+
+    fn key_hops(
+        &self,
+        ty: &Name,
+        key: &[ast::Selection],
+        hops: &BTreeMap<SubgraphId, usize>,
+    ) -> Option<usize> {
+        let mut deepest = 0;
+        for selection in key {
+            let one = std::slice::from_ref(selection);
+            let field = selection.as_field();
+            if field.is_some_and(|field| field.name == "__typename") {
+                continue;
+            }
+            let nearest = hops
+                .iter()
+                .filter(|(id, _)| {
+                    field
+                        .is_none_or(|field| self.graph.is_plain(**id, ty, &field.name, self.labels))
+                })
+                .filter_map(|(id, depth)| Some(depth + self.nested_depth(*id, ty, one)?))
+                .min()?;
+            deepest = deepest.max(nearest);
+        }
+        Some(deepest)
+    }
+
+    /// What a subgraph that has an object of `ty` cannot answer of a selection
+    /// by itself: how many fetches more in a row, and how many fields.
+    pub(super) fn lacks(
+        &self,
+        id: SubgraphId,
+        ty: &Name,
+        selections: &Selections,
+        provided: &[ast::Selection],
+    ) -> (usize, usize) {
+        let (mut depth, mut count) = (0, 0);
+        for item in &selections.0 {
+            let (below, lacking) = match item {
+                Item::Field(field) if field.name == "__typename" => (0, 0),
+                Item::Field(field) => {
+                    let given = selected_by(provided, &field.name);
+                    let join = self.graph.field_of(id, ty, &field.name);
+                    if given.is_some()
+                        || join.is_some_and(|j| j.resolves(self.labels) && j.requires.is_none())
+                    {
+                        let mut below = given.unwrap_or_default().to_vec();
+                        below.extend(join.and_then(|j| j.provides.clone()).unwrap_or_default());
+                        self.lacks(id, &field.ty, &field.selections, &below)
+                    } else {
+                        let hops = self.hops(ty, id);
+                        let elsewhere = hops
+                            .iter()
+                            .filter_map(|(other, hops)| {
+                                let join = self.graph.field_of(*other, ty, &field.name)?;
+                                if !join.resolves(self.labels) {
+                                    return None;
+                                }
+                                let waits = usize::from(join.requires.is_some());
+                                let (below, _) =
+                                    self.lacks(*other, &field.ty, &field.selections, &[]);
+                                Some(hops + waits + below)
+                            })
+                            .min();
+                        (elsewhere.unwrap_or(0), 1)
+                    }
+                }
+                Item::Fragment(condition, inner) => {
+                    let known = self
+                        .graph
+                        .possible_types(condition)
+                        .iter()
+                        .any(|possible| self.graph.known_as(id, possible).is_some());
+                    if known {
+                        self.lacks(id, condition, inner, provided)
+                    } else {
+                        (0, 1)
+                    }
+                }
+            };
+            depth = depth.max(below);
+            count += lacking;
+        }
+        (depth, count)
+    }
+
+    /// Makes an instance at a position in a subgraph, if there is none yet.
+    pub(super) fn obtain(&mut self, at: PositionId, to: SubgraphId) -> Result<Instance, PlanError> {
+        let ty = self.positions[at].ty.clone();
+        let Some(reach) = self.reach(at).remove(&to) else {
+            return Err(self.unresolvable(at, &ty, &apollo_compiler::name!("__typename")));
+        };
+        match reach.how {
+            How::Existing(index) => Ok(self.positions[at].instances[index].clone()),
+            How::Root => {
+                let before = match self.positions[at].parent {
+                    Parent::Root { .. } => None,
+                    _ => self.positions[at].instances.first().map(|i| i.group),
+                };
+                let instance = self.add_root_group(to, &ty, before.into_iter().collect());
+                let group = &mut self.groups[instance.group];
+                group.path = self.positions[at].path.clone();
+                if !group.path.is_empty() {
+                    group.operation = OperationType::Query;
+                }
+                self.positions[at].instances.push(instance.clone());
+                Ok(instance)
+            }
+            How::Parent => match self.positions[at].parent.clone() {
+                Parent::Field { of, field } => {
+                    let above = self.obtain(of, to)?;
+                    let slot = field.slot.clone().unwrap_or_else(|| field.name.clone());
+                    self.select_alone(of, &above, &field, slot)?;
+                    self.last_instance(at, to)
+                }
+                Parent::Narrow { of } => {
+                    let above = self.obtain(of, to)?;
+                    match self.positions[at]
+                        .instances
+                        .iter()
+                        .find(|i| i.node == above.node || i.subgraph == to)
+                    {
+                        Some(instance) => Ok(instance.clone()),
+                        None => self.narrow_instance(at, &above).ok_or_else(|| {
+                            self.unresolvable(at, &ty, &apollo_compiler::name!("__typename"))
+                        }),
+                    }
+                }
+                Parent::Root { .. } => Err(self.unresolvable(at, &ty, &ty)),
+            },
+            How::Key(key) => self.enter(at, to, &key, None),
+        }
+    }
+
+    fn last_instance(&self, at: PositionId, to: SubgraphId) -> Result<Instance, PlanError> {
+        self.positions[at]
+            .instances
+            .iter()
+            .rev()
+            .find(|instance| instance.subgraph == to)
+            .cloned()
+            .ok_or_else(|| {
+                self.unresolvable(
+                    at,
+                    &self.positions[at].ty,
+                    &apollo_compiler::name!("__typename"),
+                )
+            })
+    }
+}
+
+/// Whether one field set selects all that another does.
+fn covers(given: &[ast::Selection], wanted: &[ast::Selection]) -> bool {
+    wanted.iter().all(|selection| match selection {
+        ast::Selection::Field(field) => {
+            selected_by(given, &field.name).is_some_and(|inner| covers(inner, &field.selection_set))
+        }
+        ast::Selection::InlineFragment(inline) => covers(given, &inline.selection_set),
+        ast::Selection::FragmentSpread(_) => false,
+    })
+}

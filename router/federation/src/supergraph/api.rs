@@ -1,0 +1,156 @@
+//! The schema that clients see, made from the supergraph's.
+
+use apollo_compiler::ast::{Directive, FieldDefinition};
+use apollo_compiler::collections::IndexMap;
+use apollo_compiler::schema::{Component, ExtendedType};
+use apollo_compiler::validation::Valid;
+use apollo_compiler::{Name, Node, Schema};
+
+use super::is_machinery;
+use crate::error::{CompositionError, CompositionErrors};
+
+/// The schema without the `join` and `link` vocabulary.
+pub(super) fn without_machinery(mut schema: Schema) -> Schema {
+    schema.types.retain(|name, _| !is_machinery(name));
+    schema
+        .directive_definitions
+        .retain(|name, _| !is_machinery(name) && name != "link" && name != "core");
+    let strip = |directive: &Node<Directive>| {
+        is_machinery(&directive.name) || directive.name == "link" || directive.name == "core"
+    };
+    schema
+        .schema_definition
+        .make_mut()
+        .directives
+        .retain(|d| !strip(d));
+    for ty in schema.types.values_mut() {
+        map_directives(ty, &|list| list.retain(|d| !strip(d)));
+    }
+    schema
+}
+
+/// Applies an edit to every directive list of a type.
+fn map_directives(ty: &mut ExtendedType, edit: &dyn Fn(&mut Vec<Node<Directive>>)) {
+    fn on_component(
+        list: &mut apollo_compiler::schema::DirectiveList,
+        edit: &dyn Fn(&mut Vec<Node<Directive>>),
+    ) {
+        let mut nodes: Vec<_> = list.0.iter().map(|d| d.node.clone()).collect();
+        edit(&mut nodes);
+        *list = nodes.into_iter().collect();
+    }
+    fn on_fields(
+        fields: &mut IndexMap<Name, Component<FieldDefinition>>,
+        edit: &dyn Fn(&mut Vec<Node<Directive>>),
+    ) {
+        for field in fields.values_mut() {
+            let field = field.make_mut();
+            edit(&mut field.directives.0);
+            for argument in &mut field.arguments {
+                edit(&mut argument.make_mut().directives.0);
+            }
+        }
+    }
+    match ty {
+        ExtendedType::Scalar(ty) => on_component(&mut ty.make_mut().directives, edit),
+        ExtendedType::Object(ty) => {
+            let ty = ty.make_mut();
+            on_component(&mut ty.directives, edit);
+            on_fields(&mut ty.fields, edit);
+        }
+        ExtendedType::Interface(ty) => {
+            let ty = ty.make_mut();
+            on_component(&mut ty.directives, edit);
+            on_fields(&mut ty.fields, edit);
+        }
+        ExtendedType::Union(ty) => on_component(&mut ty.make_mut().directives, edit),
+        ExtendedType::Enum(ty) => {
+            let ty = ty.make_mut();
+            on_component(&mut ty.directives, edit);
+            for value in ty.values.values_mut() {
+                edit(&mut value.make_mut().directives.0);
+            }
+        }
+        ExtendedType::InputObject(ty) => {
+            let ty = ty.make_mut();
+            on_component(&mut ty.directives, edit);
+            for field in ty.fields.values_mut() {
+                edit(&mut field.make_mut().directives.0);
+            }
+        }
+    }
+}
+
+/// The schema without what is `@inaccessible`, and without directives that
+/// are not part of GraphQL itself.
+pub(super) fn public(schema: &Schema) -> Result<Valid<Schema>, CompositionErrors> {
+    let mut api = schema.clone();
+    let hidden_types: Vec<Name> = api
+        .types
+        .iter()
+        .filter(|(_, ty)| ty.directives().has("inaccessible"))
+        .map(|(name, _)| name.clone())
+        .collect();
+    let hidden = |name: &Name| hidden_types.contains(name);
+    api.types.retain(|name, _| !hidden(name));
+    let visible = |field: &FieldDefinition| {
+        !field.directives.has("inaccessible") && !hidden(field.ty.inner_named_type())
+    };
+    let on_fields = |fields: &mut IndexMap<Name, Component<FieldDefinition>>| {
+        fields.retain(|_, field| visible(field));
+        for field in fields.values_mut() {
+            field
+                .make_mut()
+                .arguments
+                .retain(|a| !a.directives.has("inaccessible"));
+        }
+    };
+    for ty in api.types.values_mut() {
+        match ty {
+            ExtendedType::Object(ty) => {
+                let ty = ty.make_mut();
+                on_fields(&mut ty.fields);
+                ty.implements_interfaces.retain(|i| !hidden(&i.name));
+            }
+            ExtendedType::Interface(ty) => {
+                let ty = ty.make_mut();
+                on_fields(&mut ty.fields);
+                ty.implements_interfaces.retain(|i| !hidden(&i.name));
+            }
+            ExtendedType::Union(ty) => ty.make_mut().members.retain(|m| !hidden(&m.name)),
+            ExtendedType::Enum(ty) => ty
+                .make_mut()
+                .values
+                .retain(|_, value| !value.directives.has("inaccessible")),
+            ExtendedType::InputObject(ty) => ty
+                .make_mut()
+                .fields
+                .retain(|_, field| !field.directives.has("inaccessible")),
+            ExtendedType::Scalar(_) => {}
+        }
+        map_directives(ty, &|list| {
+            list.retain(|d| {
+                matches!(
+                    d.name.as_str(),
+                    "deprecated" | "specifiedBy" | "oneOf" | "resumable"
+                )
+            });
+        });
+    }
+    api.directive_definitions
+        .retain(|name, definition| definition.is_built_in() || name == "resumable");
+    api.validate().map_err(|invalid| {
+        CompositionErrors(
+            invalid
+                .errors
+                .iter()
+                .map(|d| {
+                    CompositionError::new(
+                        "INVALID_SUPERGRAPH",
+                        format!("the public schema is invalid: {}", d.error),
+                    )
+                })
+                .collect(),
+        )
+    })
+}

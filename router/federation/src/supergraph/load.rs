@@ -1,0 +1,454 @@
+//! Reads supergraph SDL, ours or anyone's.
+//!
+//! Source: the `join` specification, versions 0.1 to 0.5
+//! (<https://specs.apollo.dev/join/v0.3/>). Version 0.1 names an owner for each
+//! entity and says nothing of value types; up to 0.2, implementations and union
+//! members are those of every subgraph that defines the type.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use apollo_compiler::ast::{Directive, FieldDefinition, Type};
+use apollo_compiler::schema::{Component, ExtendedType};
+use apollo_compiler::{Name, Schema};
+
+use super::{FieldJoin, Key, SubgraphId, SubgraphInfo, Supergraph, TypeInfo, api, is_machinery};
+use crate::error::{CompositionError, CompositionErrors, diagnostic_location};
+use crate::field_set::{self, FieldSet};
+use crate::subgraph::{bool_argument, string_argument};
+
+/// Supergraph features whose meaning planning does not carry yet; ignoring one
+/// would answer wrongly or without the access check that it stands for.
+const UNSUPPORTED: &[&str] = &[
+    "authenticated",
+    "requiresScopes",
+    "policy",
+    "context",
+    "fromContext",
+];
+
+impl Supergraph {
+    /// Loads supergraph SDL in the `join` format.
+    ///
+    /// # Errors
+    /// `INVALID_GRAPHQL` for what is not a schema, `INVALID_SUPERGRAPH` for a
+    /// schema without `join__Graph`, `UNSUPPORTED_FEATURE` for what this
+    /// version cannot execute faithfully.
+    pub fn parse(sdl: &str) -> Result<Self, CompositionErrors> {
+        let schema = Schema::parse_and_validate(sdl, "supergraph.graphql").map_err(|invalid| {
+            CompositionErrors(
+                invalid
+                    .errors
+                    .iter()
+                    .map(|d| {
+                        CompositionError::new("INVALID_GRAPHQL", d.error.to_string())
+                            .at(diagnostic_location("supergraph", &d))
+                    })
+                    .collect(),
+            )
+        })?;
+        let mut loader = Loader::default();
+        loader.read_graphs(&schema);
+        if loader.subgraphs.is_empty() {
+            return Err(CompositionErrors(vec![CompositionError::new(
+                "INVALID_SUPERGRAPH",
+                "the file has no join__Graph enum: it is not supergraph SDL; compose the subgraphs first (stoa schema compose --help)",
+            )]));
+        }
+        loader.joined_members = schema
+            .directive_definitions
+            .contains_key("join__implements");
+        loader.refuse_unsupported(&schema);
+        for (name, ty) in &schema.types {
+            if !is_machinery(name) && !ty.is_built_in() {
+                loader.read_type(name, ty);
+            }
+        }
+        loader.read_interface_objects(&schema);
+        if !loader.errors.is_empty() {
+            return Err(CompositionErrors(loader.errors));
+        }
+        loader.read_possible(&schema);
+        let schema = api::without_machinery(schema.into_inner());
+        let api = api::public(&schema)?;
+        let implementers = api.implementers_map();
+        let mut graph = Self {
+            possible: possible(&schema),
+            schema,
+            api,
+            subgraphs: loader.subgraphs,
+            labels: loader
+                .types
+                .values()
+                .flat_map(|info| info.fields.values())
+                .flat_map(BTreeMap::values)
+                .filter_map(|join| Some(join.label.as_ref()?.0.clone()))
+                .collect(),
+            types: loader.types,
+            conflicted: HashSet::new(),
+            implementers,
+        };
+        graph.conflicted = graph.find_conflicts();
+        Ok(graph)
+    }
+
+    fn find_conflicts(&self) -> HashSet<Name> {
+        let mut conflicts = HashSet::new();
+        let mut seen: HashMap<(SubgraphId, &Name), String> = HashMap::new();
+        for possible in self.possible.values() {
+            seen.clear();
+            for ty in possible {
+                let Some(info) = self.types.get(ty) else {
+                    continue;
+                };
+                for (field, joins) in &info.fields {
+                    for id in joins.keys() {
+                        let Some(answers) = self.field_type_in(*id, ty, field) else {
+                            continue;
+                        };
+                        let shape = self.response_shape(answers);
+                        let first = seen.entry((*id, field)).or_insert_with(|| shape.clone());
+                        if *first != shape {
+                            conflicts.insert(field.clone());
+                        }
+                    }
+                }
+            }
+        }
+        conflicts
+    }
+
+    /// What must be equal of the types of two fields that share a key.
+    fn response_shape(&self, ty: &Type) -> String {
+        match ty {
+            Type::NonNullNamed(name) => {
+                format!("{}!", self.response_shape(&Type::Named(name.clone())))
+            }
+            Type::NonNullList(item) => format!("[{}]!", self.response_shape(item)),
+            Type::List(item) => format!("[{}]", self.response_shape(item)),
+            Type::Named(name) if self.is_composite(name) => "{}".to_owned(),
+            Type::Named(name) => name.to_string(),
+        }
+    }
+}
+
+/// The object types of each abstract type.
+fn possible(schema: &Schema) -> HashMap<Name, Vec<Name>> {
+    let mut found: HashMap<Name, Vec<Name>> = HashMap::new();
+    for (name, ty) in &schema.types {
+        match ty {
+            ExtendedType::Interface(_) => {
+                found.entry(name.clone()).or_default();
+            }
+            ExtendedType::Union(union) => {
+                let members = union.members.iter().map(|member| member.name.clone());
+                found.entry(name.clone()).or_default().extend(members);
+            }
+            ExtendedType::Object(object) => {
+                for interface in &object.implements_interfaces {
+                    found
+                        .entry(interface.name.clone())
+                        .or_default()
+                        .push(name.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+#[derive(Default)]
+struct Loader {
+    graphs: HashMap<Name, SubgraphId>,
+    subgraphs: Vec<SubgraphInfo>,
+    types: HashMap<Name, TypeInfo>,
+    /// Whether implementations and union members are told by subgraph.
+    joined_members: bool,
+    errors: Vec<CompositionError>,
+}
+
+impl Loader {
+    fn read_graphs(&mut self, schema: &Schema) {
+        let Some(graphs) = schema.get_enum("join__Graph") else {
+            return;
+        };
+        for (value, definition) in &graphs.values {
+            let info = definition.directives.get("join__graph");
+            let text = |name| info.and_then(|d| string_argument(d, name));
+            let id = SubgraphId(u16::try_from(self.subgraphs.len()).unwrap_or(u16::MAX));
+            self.graphs.insert(value.clone(), id);
+            self.subgraphs.push(SubgraphInfo {
+                name: text("name").unwrap_or(value).to_owned(),
+                url: text("url").unwrap_or_default().to_owned(),
+            });
+        }
+    }
+
+    fn refuse_unsupported(&mut self, schema: &Schema) {
+        for name in UNSUPPORTED {
+            if schema.directive_definitions.contains_key(*name) {
+                self.errors.push(CompositionError::new(
+                    "UNSUPPORTED_FEATURE",
+                    format!("the supergraph uses @{name}, which is not supported yet"),
+                ));
+            }
+        }
+        let connects = schema
+            .schema_definition
+            .directives
+            .get_all("link")
+            .any(|link| {
+                string_argument(link, "url")
+                    .is_some_and(|url| url.starts_with("https://specs.apollo.dev/connect/"))
+            });
+        if connects {
+            self.errors.push(CompositionError::new(
+                "UNSUPPORTED_FEATURE",
+                "the supergraph uses connectors (@connect), which are not supported: put a GraphQL subgraph in their place",
+            ));
+        }
+    }
+
+    fn graph(&self, directive: &Directive) -> Option<SubgraphId> {
+        let value = directive.specified_argument_by_name("graph")?.as_enum()?;
+        self.graphs.get(value).copied()
+    }
+
+    fn invalid(&mut self, at: &str, reason: &str) {
+        self.errors.push(CompositionError::new(
+            "INVALID_SUPERGRAPH",
+            format!("\"{at}\": {reason}"),
+        ));
+    }
+
+    fn set(&mut self, at: &str, directive: &Directive, argument: &str) -> Option<FieldSet> {
+        let text = string_argument(directive, argument)?;
+        match field_set::parse(text) {
+            Ok(fields) => Some(fields),
+            Err(error) => {
+                self.invalid(at, &error);
+                None
+            }
+        }
+    }
+
+    fn read_type(&mut self, name: &Name, ty: &ExtendedType) {
+        let mut info = TypeInfo::default();
+        for directive in ty.directives().get_all("join__type") {
+            let Some(graph) = self.graph(directive) else {
+                continue;
+            };
+            let join = info.joins.entry(graph).or_default();
+            join.interface_object |= bool_argument(directive, "isInterfaceObject") == Some(true);
+            if let Some(fields) = self.set(name, directive, "key") {
+                info.joins.entry(graph).or_default().keys.push(Key {
+                    fields,
+                    resolvable: bool_argument(directive, "resolvable").unwrap_or(true),
+                });
+            }
+        }
+        let owner = ty
+            .directives()
+            .get("join__owner")
+            .and_then(|directive| self.graph(directive));
+        let root = matches!(name.as_str(), "Query" | "Mutation" | "Subscription");
+        if info.joins.is_empty() && !root {
+            // A value type of version 0.1: any subgraph may have it.
+            info.joins = (0..self.subgraphs.len())
+                .map(|index| SubgraphId(u16::try_from(index).unwrap_or(u16::MAX)))
+                .map(|id| (id, Default::default()))
+                .collect();
+        }
+        let fields = match ty {
+            ExtendedType::Object(object) => &object.fields,
+            ExtendedType::Interface(interface) => &interface.fields,
+            _ => {
+                self.types.insert(name.clone(), info);
+                return;
+            }
+        };
+        // A field without any @join__field is defined wherever its type is.
+        let everywhere: Vec<SubgraphId> = match owner {
+            Some(owner) => vec![owner],
+            None => info.joins.keys().copied().collect(),
+        };
+        for (field_name, field) in fields {
+            let joins = self.read_field(name, field, &everywhere);
+            for id in joins.keys() {
+                info.joins.entry(*id).or_default();
+            }
+            info.fields.insert(field_name.clone(), joins);
+        }
+        // A key field that is marked external is known all the same: every
+        // representation brings it. In version 0.1 it is not even mentioned.
+        for (graph, join) in &info.joins {
+            for key in &join.keys {
+                for selection in &key.fields {
+                    let Some(field) = selection.as_field() else {
+                        continue;
+                    };
+                    let Some(joins) = info.fields.get_mut(&field.name) else {
+                        continue;
+                    };
+                    match joins.get_mut(graph) {
+                        Some(join) => join.external = false,
+                        None if owner.is_some() => {
+                            joins.insert(*graph, FieldJoin::default());
+                        }
+                        None => {}
+                    }
+                }
+            }
+        }
+        self.types.insert(name.clone(), info);
+    }
+
+    fn read_field(
+        &mut self,
+        ty: &Name,
+        field: &Component<FieldDefinition>,
+        everywhere: &[SubgraphId],
+    ) -> BTreeMap<SubgraphId, FieldJoin> {
+        let at = format!("{ty}.{}", field.name);
+        let mut joins = BTreeMap::new();
+        let mut any = false;
+        for directive in field.directives.get_all("join__field") {
+            if directive
+                .specified_argument_by_name("contextArguments")
+                .is_some_and(|value| !value.is_null())
+            {
+                self.errors.push(CompositionError::new(
+                    "UNSUPPORTED_FEATURE",
+                    format!(
+                        "\"{at}\" takes an argument from a context, which is not supported yet"
+                    ),
+                ));
+            }
+            any = true;
+            // Without a graph the field comes from an interface object.
+            let Some(graph) = self.graph(directive) else {
+                continue;
+            };
+            if bool_argument(directive, "usedOverridden") == Some(true)
+                && string_argument(directive, "overrideLabel").is_none()
+            {
+                continue;
+            }
+            let requires = self.set(&at, directive, "requires");
+            let provides = self.set(&at, directive, "provides");
+            let declared = string_argument(directive, "type").map(|text| Type::parse(text, "type"));
+            let declared = match declared {
+                Some(Err(_)) => {
+                    self.invalid(&at, "the type of its @join__field is not a type");
+                    None
+                }
+                Some(Ok(ty)) => Some(ty),
+                None => None,
+            };
+            let label = string_argument(directive, "overrideLabel").map(|label| {
+                (
+                    Arc::from(label),
+                    string_argument(directive, "override").is_some(),
+                )
+            });
+            joins.insert(
+                graph,
+                FieldJoin {
+                    requires,
+                    provides,
+                    external: bool_argument(directive, "external") == Some(true),
+                    ty: declared,
+                    label,
+                },
+            );
+        }
+        if !any {
+            joins.extend(everywhere.iter().map(|id| (*id, FieldJoin::default())));
+        }
+        joins
+    }
+
+    fn read_interface_objects(&mut self, schema: &Schema) {
+        for (name, ty) in &schema.types {
+            let ExtendedType::Object(object) = ty else {
+                continue;
+            };
+            let held: Vec<Name> = object
+                .implements_interfaces
+                .iter()
+                .map(|interface| interface.name.clone())
+                .filter(|interface| {
+                    self.types
+                        .get(interface)
+                        .is_some_and(|info| info.joins.values().any(|join| join.interface_object))
+                })
+                .collect();
+            if let Some(info) = self.types.get_mut(name) {
+                info.interface_objects = held;
+            }
+        }
+    }
+
+    /// Which objects each subgraph may answer for an abstract type.
+    fn read_possible(&mut self, schema: &Schema) {
+        let mut found: Vec<(Name, SubgraphId, Name)> = Vec::new();
+        for (name, ty) in &schema.types {
+            let (directive, argument, members): (_, _, Vec<Name>) = match ty {
+                ExtendedType::Object(object) => (
+                    "join__implements",
+                    "interface",
+                    object
+                        .implements_interfaces
+                        .iter()
+                        .map(|i| i.name.clone())
+                        .collect(),
+                ),
+                ExtendedType::Union(union) => (
+                    "join__unionMember",
+                    "member",
+                    union.members.iter().map(|m| m.name.clone()).collect(),
+                ),
+                _ => continue,
+            };
+            let is_union = ty.is_union();
+            let mut note = |other: Name, graph| {
+                found.push(if is_union {
+                    (name.clone(), graph, other)
+                } else {
+                    (other, graph, name.clone())
+                });
+            };
+            let mut any = false;
+            for applied in ty.directives().get_all(directive) {
+                if let (Some(graph), Some(other)) = (
+                    self.graph(applied),
+                    string_argument(applied, argument).and_then(|text| Name::new(text).ok()),
+                ) {
+                    any = true;
+                    note(other, graph);
+                }
+            }
+            // A later version leaves the members of a union out where every
+            // subgraph has them all.
+            if !self.joined_members || (is_union && !any) {
+                let joins = |name: &Name| self.types.get(name).map(|info| &info.joins);
+                let own = joins(name);
+                for other in members {
+                    for graph in own.into_iter().flat_map(BTreeMap::keys) {
+                        if joins(&other).is_some_and(|joins| joins.contains_key(graph)) {
+                            note(other.clone(), *graph);
+                        }
+                    }
+                }
+            }
+        }
+        found.sort_by(|a, b| (&a.0, a.1, &a.2).cmp(&(&b.0, b.1, &b.2)));
+        found.dedup();
+        for (ty, graph, object) in found {
+            if let Some(info) = self.types.get_mut(&ty) {
+                info.possible.entry(graph).or_default().push(object);
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Federations written as text.
+//!
+//! A file holds cases. Each begins with `= name` and has sections: `## subgraph
+//! NAME` (SDL), `## data NAME` (JSON), then for each query `## query` with,
+//! below it, `## variables`, `## labels`, `## expect` and `## fetches`. What is
+//! expected is the whole answer; `"errors": N` counts errors, `"errors": "text"`
+//! finds a text in one. Fetches are written `a:1 b:2`; a subgraph that is not
+//! named must not be asked.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+/// One federation and what is asked of it.
+#[derive(Debug, Default, Clone)]
+pub struct Case {
+    pub name: String,
+    /// Name, SDL, data.
+    pub subgraphs: Vec<(String, String, Value)>,
+    pub asks: Vec<Ask>,
+}
+
+/// One query with what is expected.
+#[derive(Debug, Default, Clone)]
+pub struct Ask {
+    pub query: String,
+    pub variables: Map<String, Value>,
+    pub labels: Vec<String>,
+    pub expect: Value,
+    pub fetches: Option<BTreeMap<String, usize>>,
+}
+
+/// Reads a file of cases.
+///
+/// # Errors
+/// What is wrong, with the case's name.
+pub fn parse(text: &str) -> Result<Vec<Case>, String> {
+    let mut cases: Vec<Case> = Vec::new();
+    for chunk in format!("\n{text}").split("\n= ").skip(1) {
+        let (name, body) = chunk.split_once('\n').unwrap_or((chunk, ""));
+        let mut case = Case {
+            name: name.trim().to_owned(),
+            ..Case::default()
+        };
+        for section in format!("\n{body}").split("\n## ").skip(1) {
+            let (title, content) = section.split_once('\n').unwrap_or((section, ""));
+            read(&mut case, title.trim(), content.trim())
+                .map_err(|error| format!("{}: {title}: {error}", case.name))?;
+        }
+        cases.push(case);
+    }
+    Ok(cases)
+}
+
+fn read(case: &mut Case, title: &str, content: &str) -> Result<(), String> {
+    let json = || serde_json::from_str::<Value>(content).map_err(|error| error.to_string());
+    let (kind, name) = title.split_once(' ').unwrap_or((title, ""));
+    match kind {
+        "subgraph" => {
+            let sdl = content.to_owned();
+            case.subgraphs.push((name.to_owned(), sdl, Value::Null));
+            return Ok(());
+        }
+        "data" => {
+            let (_, _, data) = case
+                .subgraphs
+                .iter_mut()
+                .find(|(known, _, _)| known == name)
+                .ok_or("there is no such subgraph")?;
+            *data = json()?;
+            return Ok(());
+        }
+        "query" => {
+            case.asks.push(Ask {
+                query: content.to_owned(),
+                ..Ask::default()
+            });
+            return Ok(());
+        }
+        _ => {}
+    }
+    let ask = case.asks.last_mut().ok_or("there is no query before it")?;
+    match kind {
+        "variables" => ask.variables = json()?.as_object().cloned().unwrap_or_default(),
+        "labels" => ask.labels = content.split_whitespace().map(str::to_owned).collect(),
+        "expect" => ask.expect = json()?,
+        "fetches" => {
+            let mut fetches = BTreeMap::new();
+            for word in content.split_whitespace() {
+                let (name, count) = word.split_once(':').ok_or("write NAME:COUNT")?;
+                let count = count.parse().map_err(|_| "write NAME:COUNT")?;
+                fetches.insert(name.to_owned(), count);
+            }
+            ask.fetches = Some(fetches);
+        }
+        other => return Err(format!("there is no section \"{other}\"")),
+    }
+    Ok(())
+}
+
+/// Whether an answer is as expected; else why not.
+///
+/// # Errors
+/// What differs.
+pub fn check(expect: &Value, answer: &Value) -> Result<(), String> {
+    let data = |value: &Value| value.get("data").cloned().unwrap_or_default();
+    if expect.get("data").is_some() && data(expect) != data(answer) {
+        return Err("the data differs".to_owned());
+    }
+    let none = Vec::new();
+    let errors = answer["errors"].as_array().unwrap_or(&none);
+    let fits = match expect.get("errors") {
+        None => errors.is_empty(),
+        Some(Value::Number(count)) => count.as_u64() == u64::try_from(errors.len()).ok(),
+        Some(Value::String(text)) => errors
+            .iter()
+            .any(|error| error.to_string().contains(text.as_str())),
+        Some(Value::Array(wanted)) => {
+            wanted.len() == errors.len()
+                && wanted.iter().zip(errors).all(|(wanted, error)| {
+                    wanted
+                        .as_object()
+                        .is_none_or(|wanted| wanted.iter().all(|(key, value)| error[key] == *value))
+                })
+        }
+        Some(_) => !errors.is_empty(),
+    };
+    if fits {
+        Ok(())
+    } else {
+        Err("the errors differ".to_owned())
+    }
+}

@@ -1,0 +1,252 @@
+//! Several told subgraphs, composed, planned and executed.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use apollo_compiler::ExecutableDocument;
+use apollo_compiler::request::coerce_variable_values;
+use apollo_compiler::response::JsonMap;
+use async_trait::async_trait;
+use axum::extract::{Path, State};
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::{Map, Value, json};
+use stoa_engine::transport::Events;
+use stoa_engine::{Execution, SubgraphRequest, SubgraphResponse, Transport, TransportError};
+use stoa_federation::operation::condition_variables;
+use stoa_federation::plan::{self, Decisions};
+use stoa_federation::{QueryPlan, Subgraph, Supergraph, compose};
+
+use crate::told::{Told, ToldSubgraphs};
+
+/// A composed graph over told subgraphs.
+pub struct Federation {
+    pub graph: Arc<Supergraph>,
+    pub subgraphs: Arc<ToldSubgraphs>,
+}
+
+/// What a query came to.
+#[derive(Debug)]
+pub struct Answer {
+    pub json: Value,
+    /// Requests by subgraph.
+    pub fetches: BTreeMap<String, usize>,
+    pub plan: Option<String>,
+}
+
+impl Answer {
+    fn refused(message: String) -> Self {
+        Self {
+            json: json!({ "errors": [{ "message": message }] }),
+            fetches: BTreeMap::new(),
+            plan: None,
+        }
+    }
+}
+
+impl Federation {
+    /// Composes subgraphs given as (name, SDL, data).
+    ///
+    /// # Errors
+    /// What composition, or loading its result, says.
+    pub fn compose(subgraphs: &[(String, String, Value)]) -> Result<Self, String> {
+        let parsed: Vec<Subgraph> = subgraphs
+            .iter()
+            .map(|(name, sdl, _)| Subgraph::parse(name, &format!("http://{name}"), sdl))
+            .collect::<Result<_, _>>()
+            .map_err(|errors| errors.to_string())?;
+        let composed = compose(&parsed).map_err(|errors| errors.to_string())?;
+        let graph = Supergraph::parse(&composed.supergraph_sdl)
+            .map_err(|errors| format!("{errors}\n{}", composed.supergraph_sdl))?;
+        let told = parsed
+            .iter()
+            .zip(subgraphs)
+            .map(|(subgraph, (name, _, data))| {
+                let told = Told::new(subgraph.schema(), Arc::new(data.clone()));
+                (name.clone(), Arc::new(told))
+            })
+            .collect();
+        Ok(Self {
+            graph: Arc::new(graph),
+            subgraphs: Arc::new(told),
+        })
+    }
+
+    /// Plans a query.
+    ///
+    /// # Errors
+    /// Why it is invalid, or has no plan.
+    pub fn plan(
+        &self,
+        query: &str,
+        variables: &Map<String, Value>,
+        labels: &[&str],
+    ) -> Result<(QueryPlan, Map<String, Value>), String> {
+        let document = ExecutableDocument::parse_and_validate(self.graph.api(), query, "query")
+            .map_err(|invalid| format!("invalid: {}", invalid.errors))?;
+        let operation = document
+            .operations
+            .get(None)
+            .map_err(|_| "no operation".to_owned())?;
+        let given: JsonMap = variables
+            .iter()
+            .map(|(name, value)| (name.as_str().into(), value.clone().into()))
+            .collect();
+        let coerced = coerce_variable_values(self.graph.api(), operation, &given)
+            .map_err(|error| error.message().to_string())?;
+        let decisions = Decisions {
+            conditions: condition_variables(&document, operation)
+                .into_iter()
+                .filter_map(|name| {
+                    let value = coerced.get(name.as_str())?.as_bool()?;
+                    Some((name, value))
+                })
+                .collect(),
+            labels: labels.iter().map(|label| Arc::from(*label)).collect(),
+        };
+        let plan = plan::plan(&self.graph, &document, operation, &decisions)
+            .map_err(|error| error.to_string())?;
+        let variables = coerced
+            .iter()
+            .map(|(name, value)| {
+                let value = serde_json::to_value(value).unwrap_or_default();
+                (name.as_str().to_owned(), value)
+            })
+            .collect();
+        Ok((plan, variables))
+    }
+
+    /// Plans and executes a query over a transport.
+    pub async fn ask(
+        &self,
+        query: &str,
+        variables: &Map<String, Value>,
+        labels: &[&str],
+        inner: Arc<dyn Transport>,
+    ) -> Answer {
+        let (plan, variables) = match self.plan(query, variables, labels) {
+            Ok(planned) => planned,
+            Err(message) => return Answer::refused(message),
+        };
+        let shown = plan.display(&self.graph).to_string();
+        let counted = Arc::new(Counted {
+            inner,
+            fetches: Mutex::default(),
+        });
+        let execution = Execution {
+            graph: self.graph.clone(),
+            plan: Arc::new(plan),
+            transport: counted.clone(),
+            variables: Arc::new(variables),
+            introspection: Arc::default(),
+            headers: Arc::new(|| Arc::from(vec![])),
+        };
+        let response = stoa_engine::execute(&execution).await;
+        let fetches = counted
+            .fetches
+            .lock()
+            .map(|fetches| fetches.clone())
+            .unwrap_or_default();
+        Answer {
+            json: serde_json::from_slice(&response.to_json()).unwrap_or_default(),
+            fetches,
+            plan: Some(shown),
+        }
+    }
+
+    /// The subgraphs without HTTP between.
+    pub fn in_process(&self) -> Arc<dyn Transport> {
+        Arc::new(InProcess(self.subgraphs.clone()))
+    }
+}
+
+struct Counted {
+    inner: Arc<dyn Transport>,
+    fetches: Mutex<BTreeMap<String, usize>>,
+}
+
+#[async_trait]
+impl Transport for Counted {
+    async fn execute(&self, request: SubgraphRequest) -> Result<SubgraphResponse, TransportError> {
+        if let Ok(mut fetches) = self.fetches.lock() {
+            *fetches.entry(request.subgraph.to_string()).or_default() += 1;
+        }
+        self.inner.execute(request).await
+    }
+
+    async fn subscribe(&self, request: SubgraphRequest) -> Result<Events, TransportError> {
+        self.inner.subscribe(request).await
+    }
+}
+
+struct InProcess(Arc<ToldSubgraphs>);
+
+#[async_trait]
+impl Transport for InProcess {
+    async fn execute(&self, request: SubgraphRequest) -> Result<SubgraphResponse, TransportError> {
+        let mut answer = match self.0.get(&*request.subgraph) {
+            Some(told) => told.answer(&request.text, &request.variables),
+            None => Value::Null,
+        };
+        Ok(SubgraphResponse {
+            data: answer["data"].take(),
+            errors: serde_json::from_value(answer["errors"].take()).unwrap_or_default(),
+            headers: Default::default(),
+        })
+    }
+
+    async fn subscribe(&self, request: SubgraphRequest) -> Result<Events, TransportError> {
+        Err(TransportError::Unreachable {
+            subgraph: request.subgraph,
+            cause: "told subgraphs have no events".to_owned(),
+        })
+    }
+}
+
+/// Serves subgraphs over HTTP at `/{name}`; answers where.
+///
+/// # Errors
+/// If no port can be had.
+pub async fn serve(subgraphs: Arc<ToldSubgraphs>) -> std::io::Result<std::net::SocketAddr> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let app = Router::new()
+        .route("/{name}", post(respond))
+        .with_state(subgraphs);
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    Ok(address)
+}
+
+async fn respond(
+    State(subgraphs): State<Arc<ToldSubgraphs>>,
+    Path(name): Path<String>,
+    Json(body): Json<Value>,
+) -> Json<Value> {
+    let query = body["query"].as_str().unwrap_or_default();
+    let variables = body["variables"].as_object().cloned().unwrap_or_default();
+    Json(match subgraphs.get(&name) {
+        Some(told) => told.answer(query, &variables),
+        None => Value::Null,
+    })
+}
+
+/// Sends each request to where the subgraphs are served.
+pub struct Served {
+    pub http: stoa_engine::HttpTransport,
+    pub address: std::net::SocketAddr,
+}
+
+#[async_trait]
+impl Transport for Served {
+    async fn execute(
+        &self,
+        mut request: SubgraphRequest,
+    ) -> Result<SubgraphResponse, TransportError> {
+        request.url = format!("http://{}/{}", self.address, request.subgraph).into();
+        self.http.execute(request).await
+    }
+
+    async fn subscribe(&self, request: SubgraphRequest) -> Result<Events, TransportError> {
+        self.http.subscribe(request).await
+    }
+}

@@ -1,0 +1,351 @@
+//! A subgraph that answers from data.
+//!
+//! The data is a JSON object. Under a root type's name stand the values of its
+//! fields; under any other type's name its rows. A value that an object type's
+//! field answers is completed from that type's row with the same fields, so
+//! that `{"id": 1}` is enough to refer to one.
+//!
+//! | value | meaning |
+//! |---|---|
+//! | under `field({"arg":1})` | the answer to just these arguments |
+//! | `"=ship {price} {size.w}"` | text made of other fields; an error where one is missing |
+//! | `{"$error": "text"}` | a field error |
+//!
+//! An entity is found by the fields of its representation that rows have; what
+//! else a representation brings is added to what was found.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use apollo_compiler::collections::HashMap as CompilerMap;
+use apollo_compiler::request::coerce_variable_values;
+use apollo_compiler::resolvers::{Execution, FieldError, ObjectValue, ResolveInfo, ResolvedValue};
+use apollo_compiler::response::{JsonMap, JsonValue};
+use apollo_compiler::schema::{ExtendedType, Implementers};
+use apollo_compiler::validation::Valid;
+use apollo_compiler::{ExecutableDocument, Name, Schema};
+use serde_json::{Map, Value, json};
+
+/// How a computed field is resolved, beside what the data says: by type, field
+/// and object.
+pub type Compute = dyn Fn(&str, &str, &Map<String, Value>) -> Option<Value> + Send + Sync;
+
+/// A subgraph that answers from data.
+pub struct Told {
+    schema: Valid<Schema>,
+    implementers: CompilerMap<Name, Implementers>,
+    data: Arc<Value>,
+    compute: Option<Arc<Compute>>,
+}
+
+impl Told {
+    /// A subgraph of a valid schema, its federation machinery included.
+    pub fn new(schema: &Valid<Schema>, data: Arc<Value>) -> Self {
+        let schema = with_entities(schema);
+        Self {
+            implementers: schema.implementers_map(),
+            schema,
+            data,
+            compute: None,
+        }
+    }
+
+    pub fn computing(mut self, compute: Arc<Compute>) -> Self {
+        self.compute = Some(compute);
+        self
+    }
+
+    pub fn schema(&self) -> &Valid<Schema> {
+        &self.schema
+    }
+
+    /// Answers as a GraphQL server does.
+    pub fn answer(&self, query: &str, variables: &Map<String, Value>) -> Value {
+        match self.try_answer(query, variables) {
+            Ok(answer) => answer,
+            Err(message) => json!({ "errors": [{ "message": message }] }),
+        }
+    }
+
+    fn try_answer(&self, query: &str, variables: &Map<String, Value>) -> Result<Value, String> {
+        let document = ExecutableDocument::parse_and_validate(&self.schema, query, "query")
+            .map_err(|invalid| format!("invalid: {}\n{query}", invalid.errors))?;
+        let operation = document.operations.get(None).map_err(|_| "no operation")?;
+        let variables: JsonMap = variables
+            .iter()
+            .map(|(name, value)| (name.as_str().into(), value.clone().into()))
+            .collect();
+        let variables = coerce_variable_values(&self.schema, operation, &variables)
+            .map_err(|error| error.message().to_string())?;
+        let root = operation.object_type();
+        let object = Object {
+            told: self,
+            ty: root.to_string(),
+            fields: object_of(self.data.get(root.as_str())),
+        };
+        let response = Execution::new(&self.schema, &document)
+            .implementers_map(&self.implementers)
+            .coerced_variable_values(&variables)
+            .execute_sync(&object)
+            .map_err(|error| error.message().to_string())?;
+        serde_json::to_value(&response).map_err(|error| error.to_string())
+    }
+
+    /// The row that has every field which both have.
+    fn row(&self, ty: &str, like: &Map<String, Value>) -> Option<(String, Map<String, Value>)> {
+        let name = Name::new(ty).ok()?;
+        let concrete: Vec<&str> = match self.schema.types.get(&name) {
+            Some(ExtendedType::Interface(_)) => self
+                .implementers
+                .get(&name)
+                .into_iter()
+                .flat_map(|implementers| &implementers.objects)
+                .map(Name::as_str)
+                .collect(),
+            _ => vec![ty],
+        };
+        concrete.into_iter().find_map(|ty| {
+            let rows = self.data.get(ty)?.as_array()?;
+            let row = rows.iter().find(|row| matches(row, like))?;
+            Some((ty.to_owned(), object_of(Some(row))))
+        })
+    }
+
+    fn has_rows(&self, ty: &str) -> bool {
+        self.data.get(ty).is_some_and(Value::is_array) || self.schema.get_interface(ty).is_some()
+    }
+
+    fn entity(&self, representation: &Value) -> Option<Object<'_>> {
+        let given = representation.as_object()?;
+        let ty = given.get("__typename")?.as_str()?;
+        let mut given = given.clone();
+        given.remove("__typename");
+        let (ty, mut fields) = if self.has_rows(ty) {
+            self.row(ty, &given)?
+        } else {
+            (ty.to_owned(), Map::new())
+        };
+        merge(&mut fields, given);
+        let told = self;
+        Some(Object { told, ty, fields })
+    }
+
+    /// An object that a field answers, with what its row has.
+    fn object(&self, declared: &str, value: &Map<String, Value>) -> Object<'_> {
+        let named = value.get("__typename").and_then(Value::as_str);
+        let asked = named.unwrap_or(declared);
+        let mut given = value.clone();
+        given.remove("__typename");
+        let (ty, mut fields) = self
+            .row(asked, &given)
+            .unwrap_or_else(|| (asked.to_owned(), Map::new()));
+        merge(&mut fields, given);
+        let told = self;
+        Object { told, ty, fields }
+    }
+
+    fn resolve<'a>(
+        &'a self,
+        ty: &apollo_compiler::ast::Type,
+        value: &Value,
+    ) -> Result<ResolvedValue<'a>, FieldError> {
+        if let Some(message) = value.get("$error").and_then(Value::as_str) {
+            return Err(FieldError {
+                message: message.to_owned(),
+            });
+        }
+        let named = ty.inner_named_type();
+        let leaf = self
+            .schema
+            .types
+            .get(named)
+            .is_none_or(ExtendedType::is_leaf);
+        match value {
+            Value::Null => Ok(ResolvedValue::null()),
+            Value::Array(items) if ty.is_list() => {
+                let items: Vec<_> = items
+                    .iter()
+                    .map(|item| self.resolve(ty.item_type(), item))
+                    .collect();
+                Ok(ResolvedValue::List(Box::new(items.into_iter())))
+            }
+            Value::Object(object) if !leaf => Ok(ResolvedValue::object(self.object(named, object))),
+            other => Ok(ResolvedValue::leaf(JsonValue::from(other.clone()))),
+        }
+    }
+}
+
+struct Object<'a> {
+    told: &'a Told,
+    ty: String,
+    fields: Map<String, Value>,
+}
+
+impl ObjectValue for Object<'_> {
+    fn type_name(&self) -> &str {
+        &self.ty
+    }
+
+    fn resolve_field<'a>(
+        &'a self,
+        info: &'a ResolveInfo<'a>,
+    ) -> Result<ResolvedValue<'a>, FieldError> {
+        let name = info.field_name();
+        if name == "_entities" {
+            let representations = info.arguments().get("representations");
+            let representations = representations
+                .and_then(|list| serde_json::to_value(list).ok())
+                .unwrap_or_default();
+            let entities: Vec<_> = representations
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|representation| {
+                    Ok(match self.told.entity(representation) {
+                        Some(object) => ResolvedValue::object(object),
+                        None => ResolvedValue::null(),
+                    })
+                })
+                .collect();
+            return Ok(ResolvedValue::List(Box::new(entities.into_iter())));
+        }
+        let ty = &info.field_definition().ty;
+        if let Some(compute) = &self.told.compute
+            && let Some(value) = compute(&self.ty, name, &self.fields)
+        {
+            return self.told.resolve(ty, &value);
+        }
+        let arguments = serde_json::to_string(info.arguments()).unwrap_or_default();
+        let value = self
+            .fields
+            .get(&format!("{name}({arguments})"))
+            .or_else(|| self.fields.get(name));
+        match value {
+            Some(Value::String(text)) if text.starts_with('=') => {
+                let value = fill(&text[1..], &self.fields)?;
+                self.told.resolve(ty, &value)
+            }
+            Some(value) => self.told.resolve(ty, value),
+            None => Ok(ResolvedValue::null()),
+        }
+    }
+}
+
+/// Replaces `{path}` by the value there. Lists are walked through.
+fn fill(template: &str, fields: &Map<String, Value>) -> Result<Value, FieldError> {
+    let mut out = String::new();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{') {
+        let (path, after) = after.split_once('}').unwrap_or((after, ""));
+        out.push_str(before);
+        let found = at(fields, path).ok_or_else(|| FieldError {
+            message: format!("\"{path}\" was not sent"),
+        })?;
+        match found {
+            Value::String(text) => out.push_str(&text),
+            other => out.push_str(&other.to_string()),
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    Ok(Value::String(out))
+}
+
+fn at(fields: &Map<String, Value>, path: &str) -> Option<Value> {
+    let (first, rest) = path.split_once('.').unwrap_or((path, ""));
+    let value = fields.get(first)?;
+    if rest.is_empty() {
+        return Some(value.clone());
+    }
+    match value {
+        Value::Array(items) => items
+            .iter()
+            .map(|item| at(item.as_object()?, rest))
+            .collect::<Option<Vec<_>>>()
+            .map(Value::Array),
+        Value::Null => Some(Value::Null),
+        other => at(other.as_object()?, rest),
+    }
+}
+
+fn object_of(value: Option<&Value>) -> Map<String, Value> {
+    value
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default()
+}
+
+/// Whether a row has some of the fields, and contradicts none.
+fn matches(row: &Value, like: &Map<String, Value>) -> bool {
+    let known = row.as_object();
+    let common = known.is_some_and(|row| like.keys().any(|key| row.contains_key(key)));
+    (common || like.is_empty()) && agrees(row, &Value::Object(like.clone()))
+}
+
+fn agrees(known: &Value, like: &Value) -> bool {
+    match (known, like) {
+        (Value::Object(known), Value::Object(like)) => like
+            .iter()
+            .all(|(key, value)| known.get(key).is_none_or(|known| agrees(known, value))),
+        (Value::Array(known), Value::Array(like)) => {
+            known.len() == like.len() && known.iter().zip(like).all(|(a, b)| agrees(a, b))
+        }
+        (known, like) => text(known) == text(like),
+    }
+}
+
+/// Ids may be numbers or strings.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(Value::Object(into)), Value::Object(from)) => merge(into, from),
+            (_, value) => {
+                into.insert(key, value);
+            }
+        }
+    }
+}
+
+/// The schema with what a subgraph library adds to it.
+fn with_entities(schema: &Valid<Schema>) -> Valid<Schema> {
+    let mut text = schema
+        .to_string()
+        .replace("_stoaPlaceholder: Boolean", "_service: _Service!");
+    let entities: Vec<&str> = schema
+        .types
+        .iter()
+        .filter(|(_, ty)| ty.is_object() && ty.directives().iter().any(|d| d.name.ends_with("key")))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let query = schema
+        .schema_definition
+        .query
+        .as_ref()
+        .map_or("Query", |query| query.name.as_str());
+    if !schema.types.contains_key("_Any") {
+        text.push_str("\nscalar _Any\n");
+    }
+    if !schema.types.contains_key("_Service") {
+        text.push_str("\ntype _Service { sdl: String! }\n");
+    }
+    if !entities.is_empty() && !schema.types.contains_key("_Entity") {
+        text.push_str(&format!(
+            "\nunion _Entity = {}\nextend type {query} {{ _entities(representations: [_Any!]!): [_Entity]! }}\n",
+            entities.join(" | ")
+        ));
+    }
+    match Schema::parse_and_validate(&text, "told.graphql") {
+        Ok(schema) => schema,
+        Err(invalid) => panic!("{}\n{text}", invalid.errors),
+    }
+}
+
+/// Subgraphs by name.
+pub type ToldSubgraphs = HashMap<String, Arc<Told>>;

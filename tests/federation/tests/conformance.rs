@@ -1,0 +1,76 @@
+//! The conformance suite: small federations from subgraph SDL to the client's
+//! answer, over real HTTP subgraphs.
+//!
+//! `cargo test -p stoa-federation-tests --test conformance -- NAME` runs some.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use stoa_engine::HttpTransport;
+use stoa_federation_tests::case::{self, Case};
+use stoa_federation_tests::federation::{Federation, Served, serve};
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    let mut trials = Vec::new();
+    for file in files {
+        let family = file.file_stem().unwrap().to_string_lossy().into_owned();
+        let cases = case::parse(&std::fs::read_to_string(&file).unwrap())
+            .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        for case in cases {
+            let name = format!("{family}::{}", case.name.replace(' ', "_"));
+            trials.push(Trial::test(name, move || run(&case)));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn run(case: &Case) -> Result<(), Failed> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(async {
+            let federation = Federation::compose(&case.subgraphs)?;
+            let address = serve(federation.subgraphs.clone()).await?;
+            for ask in &case.asks {
+                let transport = Arc::new(Served {
+                    http: HttpTransport::new()?,
+                    address,
+                });
+                let labels: Vec<&str> = ask.labels.iter().map(String::as_str).collect();
+                let answer = federation
+                    .ask(&ask.query, &ask.variables, &labels, transport)
+                    .await;
+                let wrong = |reason: &str| {
+                    Failed::from(format!(
+                        "{reason}\n{}\n\nexpected {}\nanswered {}\nfetches  {:?}\n{}",
+                        ask.query,
+                        ask.expect,
+                        answer.json,
+                        answer.fetches,
+                        answer.plan.as_deref().unwrap_or("(no plan)")
+                    ))
+                };
+                case::check(&ask.expect, &answer.json).map_err(|reason| wrong(&reason))?;
+                if let Some(fetches) = &ask.fetches
+                    && *fetches != answer.fetches
+                {
+                    return Err(wrong(&format!("expected fetches {fetches:?}")));
+                }
+            }
+            Ok(())
+        })
+}
