@@ -76,6 +76,51 @@ impl fmt::Display for CompositionError {
     }
 }
 
+/// How much a hint matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    Debug,
+    Info,
+    Warn,
+}
+
+/// Something legal that may not be meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Hint {
+    pub level: Level,
+    pub code: &'static str,
+    pub message: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub locations: Vec<Location>,
+}
+
+impl Hint {
+    pub(crate) fn new(level: Level, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            level,
+            code,
+            message: message.into(),
+            locations: Vec::new(),
+        }
+    }
+
+    pub(crate) fn at(mut self, location: Option<Location>) -> Self {
+        self.locations.extend(location);
+        self
+    }
+}
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)?;
+        for at in &self.locations {
+            write!(f, "\n    at [{}] {}:{}", at.subgraph, at.line, at.column)?;
+        }
+        Ok(())
+    }
+}
+
 /// Every reason found, in the order of the subgraphs; never empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CompositionErrors(pub Vec<CompositionError>);

@@ -5,7 +5,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`subgraph`] | parses and validates one subgraph's SDL and resolves its `@link`s |
-//! | [`compose`] | merges subgraphs into supergraph SDL (join v0.3, link v1.0), or lists every reason why not |
+//! | [`compose`] | merges subgraphs into supergraph SDL (join v0.4, link v1.0), or lists every reason why not |
 //! | [`supergraph`] | loads supergraph SDL (ours or anyone's) into the model that planning reads |
 //! | [`operation`] | a client operation with fragments inlined and conditions decided |
 //! | [`plan`] | chooses the fetches that answer an operation, and the shape of its answer |
@@ -23,7 +23,7 @@ pub mod supergraph;
 
 pub use apollo_compiler;
 pub use compose::{Composition, compose};
-pub use error::{CompositionError, CompositionErrors, Location};
+pub use error::{CompositionError, CompositionErrors, Hint, Level, Location};
 pub use plan::QueryPlan;
 pub use subgraph::Subgraph;
 pub use supergraph::{SubgraphId, Supergraph};

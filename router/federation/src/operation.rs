@@ -19,6 +19,21 @@ pub const RESERVED: &str = "_stoa_";
 /// The values of the boolean variables that conditions read.
 pub type Conditions = BTreeMap<Name, bool>;
 
+/// The share that an override label of the form `percent(N)` gives: from 0 to
+/// 100, with up to eight decimals.
+pub fn percent(label: &str) -> Option<f64> {
+    percent_of(label.strip_prefix("percent(")?.strip_suffix(')')?)
+}
+
+pub(crate) fn percent_of(text: &str) -> Option<f64> {
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |text: &str, most: usize| {
+        (1..=most).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
+    };
+    let fits = text == "100" || (digits(whole, 2) && digits(decimals, 8));
+    fits.then(|| text.parse().ok()).flatten()
+}
+
 /// Selections of one parent type, in the order in which a client wrote them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Selections(pub Vec<Item>);

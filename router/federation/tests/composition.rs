@@ -152,10 +152,6 @@ fn each_rule_has_its_code_and_position() {
             &["EMPTY_MERGED_INPUT_TYPE"],
         ),
         (
-            &[("a", "type Query { a: Int @override(from: \"b\") }")],
-            &["UNSUPPORTED_FEATURE a:2:21"],
-        ),
-        (
             &[(
                 "a",
                 "extend schema @link(url: \"https://specs.apollo.dev/connect/v0.1\", import: [\"@source\"]) type Query { a: Int }",

@@ -4,7 +4,7 @@
 //! NAME` (SDL), `## data NAME` (JSON), then for each query `## query` with,
 //! below it, `## variables`, `## labels`, `## expect` and `## fetches`. What is
 //! expected is the whole answer; `"errors": N` counts errors, `"errors": "text"`
-//! finds a text in one. Fetches are written `a:1 b:2`; a subgraph that is not
+//! finds a text in one. `## refused` holds what composition must say instead. Fetches are written `a:1 b:2`; a subgraph that is not
 //! named must not be asked.
 
 use std::collections::BTreeMap;
@@ -18,6 +18,8 @@ pub struct Case {
     /// Name, SDL, data.
     pub subgraphs: Vec<(String, String, Value)>,
     pub asks: Vec<Ask>,
+    /// What composition must say, where it must fail.
+    pub refused: Option<String>,
 }
 
 /// One query with what is expected.
@@ -75,6 +77,10 @@ fn read(case: &mut Case, title: &str, content: &str) -> Result<(), String> {
                 query: content.to_owned(),
                 ..Ask::default()
             });
+            return Ok(());
+        }
+        "refused" => {
+            case.refused = Some(content.to_owned());
             return Ok(());
         }
         _ => {}

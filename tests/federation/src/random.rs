@@ -392,7 +392,7 @@ impl Model {
     }
 
     fn add_override(&mut self, choices: &mut Choices<'_>, index: usize) {
-        if !choices.chance(0) {
+        if !choices.chance(30) {
             return;
         }
         let externals = self.entities[index].externals.clone();
@@ -568,7 +568,7 @@ impl Model {
                 let _ = write!(directives, " {directive}");
             }
             None => {
-                if field.owners.len() > 1 {
+                if field.owners.len() > 1 || self.is_provided(&field.name) {
                     directives.push_str(" @shareable");
                 }
                 if let Some(requires) = &field.requires {
@@ -583,6 +583,14 @@ impl Model {
             }
         }
         format!("  {}: {ty}{directives}\n", field.name)
+    }
+
+    /// Names of fields are unique, but for `common`.
+    fn is_provided(&self, name: &str) -> bool {
+        self.roots
+            .iter()
+            .chain(self.entities.iter().flat_map(|e| &e.fields))
+            .any(|field| field.provides.as_deref() == Some(name))
     }
 
     /// The whole data.

@@ -43,7 +43,11 @@ fn run(case: &Case) -> Result<(), Failed> {
         .enable_all()
         .build()?
         .block_on(async {
-            let federation = Federation::compose(&case.subgraphs)?;
+            let federation = match (Federation::compose(&case.subgraphs), &case.refused) {
+                (Err(errors), Some(text)) if errors.contains(text) => return Ok(()),
+                (Ok(_), Some(text)) => return Err(format!("composed, but for {text}").into()),
+                (composed, _) => composed?,
+            };
             let address = serve(federation.subgraphs.clone()).await?;
             for ask in &case.asks {
                 let transport = Arc::new(Served {

@@ -1,283 +1,393 @@
-//! The rules that merging alone does not enforce.
+//! The rules that span subgraphs.
 
 use std::collections::{HashMap, HashSet};
 
 use apollo_compiler::ast::{FieldDefinition, Selection};
-use apollo_compiler::executable::FieldSet as TypedFieldSet;
 use apollo_compiler::schema::{Component, ExtendedType};
-use apollo_compiler::{Name, Node};
+use apollo_compiler::{Name, Schema};
 
-use crate::error::CompositionError;
-use crate::field_set;
-use crate::subgraph::{Subgraph, is_machinery, string_argument};
+use super::Compose;
+use super::interface_objects::implements;
+use crate::error::{CompositionError, Hint, Level};
+use crate::subgraph::{Coordinate, Fields, Subgraph, fields_of, is_machinery};
+use crate::supergraph::Supergraph;
 
-pub(super) type Fields = apollo_compiler::collections::IndexMap<Name, Component<FieldDefinition>>;
-
-/// The fields of an object or interface.
-pub(super) fn fields_of(ty: &ExtendedType) -> Option<&Fields> {
-    match ty {
-        ExtendedType::Object(object) => Some(&object.fields),
-        ExtendedType::Interface(interface) => Some(&interface.fields),
-        _ => None,
-    }
-}
-
-/// The types that a subgraph itself defines.
-pub(super) fn own_types(subgraph: &Subgraph) -> impl Iterator<Item = (&Name, &ExtendedType)> {
-    subgraph
-        .schema
-        .types
-        .iter()
-        .filter(|(name, ty)| !ty.is_built_in() && !is_machinery(name))
-}
-
-pub(super) fn names(subgraphs: &[Subgraph], errors: &mut Vec<CompositionError>) {
-    let mut seen = HashSet::new();
-    for subgraph in subgraphs {
-        if !seen.insert(super::spec::graph_name(&subgraph.name)) {
-            errors.push(CompositionError::new(
-                "INVALID_SUBGRAPH_NAME",
-                format!("two subgraphs are called \"{}\"", subgraph.name),
-            ));
-        }
-    }
-}
-
-/// `@key`, `@requires` and `@provides` must select fields that exist;
-/// what `@requires` selects must be external.
-pub(super) fn field_sets(subgraph: &Subgraph, errors: &mut Vec<CompositionError>) {
-    let mut check = |code, directive: &str, at: &str, ty: &Name, node: &Node<_>| {
-        let Some(text) = string_argument(node, "fields") else {
-            return;
-        };
-        if let Err(error) =
-            TypedFieldSet::parse_and_validate(&subgraph.schema, ty.clone(), text, "field set")
-        {
-            let reasons: Vec<_> = error.errors.iter().map(|d| d.error.to_string()).collect();
-            errors.push(
-                CompositionError::new(
-                    code,
-                    format!(
-                        "[{}] on {at}, for @{directive}(fields: \"{text}\"): {}",
-                        subgraph.name,
-                        reasons.join("; ")
-                    ),
-                )
-                .at(subgraph.location(node.location())),
-            );
-        }
-    };
-    for (name, ty) in own_types(subgraph) {
-        for key in subgraph.applied(ty.directives().iter().map(|d| &d.node), "key") {
-            check("KEY_INVALID_FIELDS", "key", name, name, key);
-        }
-        for (field_name, field) in fields_of(ty).into_iter().flatten() {
-            let at = format!("{name}.{field_name}");
-            for requires in subgraph.applied(&field.directives, "requires") {
-                check("REQUIRES_INVALID_FIELDS", "requires", &at, name, requires);
-            }
-            for provides in subgraph.applied(&field.directives, "provides") {
-                let target = field.ty.inner_named_type();
-                check("PROVIDES_INVALID_FIELDS", "provides", &at, target, provides);
-            }
-        }
-    }
-}
-
-/// An external field must exist elsewhere, and must be of use here.
-pub(super) fn externals(subgraphs: &[Subgraph], errors: &mut Vec<CompositionError>) {
-    for subgraph in subgraphs {
-        let used = used_fields(subgraph);
-        for (name, ty) in own_types(subgraph) {
-            for (field_name, field) in fields_of(ty).into_iter().flatten() {
-                if !is_external(subgraph, ty, field) {
-                    continue;
-                }
-                let at = subgraph.location(field.location());
-                let elsewhere = subgraphs.iter().any(|other| {
-                    other.name != subgraph.name
-                        && other.schema.types.get(name).is_some_and(|ty| {
-                            fields_of(ty)
-                                .and_then(|fields| fields.get(field_name))
-                                .is_some_and(|field| !is_external(other, ty, field))
-                        })
-                });
-                if !elsewhere {
-                    errors.push(
-                        CompositionError::new(
-                            "EXTERNAL_MISSING_ON_BASE",
-                            format!(
-                                "[{}] \"{name}.{field_name}\" is @external, but no other subgraph defines it",
-                                subgraph.name
-                            ),
-                        )
-                        .at(at.clone()),
-                    );
-                }
-                let implements = matches!(ty, ExtendedType::Object(object)
-                if object.implements_interfaces.iter().any(|interface| {
-                    subgraph.schema.get_interface(interface).is_some_and(|i| i.fields.contains_key(field_name))
-                }));
-                if !subgraph.federation_1
-                    && !implements
-                    && !used.contains(&(name.clone(), field_name.clone()))
-                {
-                    errors.push(
-                        CompositionError::new(
-                            "EXTERNAL_UNUSED",
-                            format!(
-                                "[{}] \"{name}.{field_name}\" is @external, but no @key, @requires or @provides uses it",
-                                subgraph.name
-                            ),
-                        )
-                        .at(at),
-                    );
-                }
-            }
-        }
-    }
-}
+/// Federation directives that every supergraph carries.
+pub(super) const CARRIED: &[&str] = &[
+    "tag",
+    "inaccessible",
+    "authenticated",
+    "requiresScopes",
+    "policy",
+    "cost",
+    "listSize",
+];
 
 /// A subgraph that resolves a field, with its definition and whether it shares it.
 type Resolver<'a> = (&'a Subgraph, &'a Component<FieldDefinition>, bool);
 
-/// A field that several subgraphs resolve must be shareable in each of them.
-pub(super) fn sharing(subgraphs: &[Subgraph], errors: &mut Vec<CompositionError>) {
-    let mut resolvers: HashMap<(Name, Name), Vec<Resolver<'_>>> = HashMap::new();
-    let mut order = Vec::new();
-    for subgraph in subgraphs {
-        let keys = key_fields(subgraph);
-        for (name, ty) in own_types(subgraph) {
-            let ExtendedType::Object(object) = ty else {
-                continue;
-            };
-            let public = subgraph.public_name(name);
-            for (field_name, field) in &object.fields {
-                if is_machinery(field_name) || is_external(subgraph, ty, field) {
+impl Compose<'_> {
+    pub(super) fn check_names(&mut self) {
+        let mut seen = HashSet::new();
+        for subgraph in self.subgraphs {
+            if !seen.insert(super::spec::graph_name(&subgraph.name)) {
+                self.errors.push(CompositionError::new(
+                    "INVALID_SUBGRAPH_NAME",
+                    format!("two subgraphs are called \"{}\"", subgraph.name),
+                ));
+            }
+        }
+    }
+
+    /// What is extended must be defined somewhere.
+    pub(super) fn check_extensions(&mut self) {
+        for subgraph in self.subgraphs {
+            for (name, ty) in subgraph.own_types() {
+                let public = subgraph.public_name(name);
+                if !subgraph.extensions.contains(name)
+                    || matches!(public.as_str(), "Query" | "Mutation" | "Subscription")
+                {
                     continue;
                 }
-                let shareable = subgraph.federation_1
-                    || keys.contains(&(name.clone(), field_name.clone()))
-                    || !subgraph.applied(&field.directives, "shareable").is_empty()
-                    || !subgraph
-                        .applied(ty.directives().iter().map(|d| &d.node), "shareable")
-                        .is_empty();
-                let entry = resolvers
-                    .entry((public.clone(), field_name.clone()))
-                    .or_default();
-                if entry.is_empty() {
-                    order.push((public.clone(), field_name.clone()));
+                let defined = self.subgraphs.iter().any(|other| {
+                    other.schema.types.contains_key(name) && !other.extensions.contains(name)
+                });
+                // In Federation 2 an extension that has a key stands for itself.
+                let alone = !subgraph.is_federation_1() && !ty.is_object();
+                if !defined && (subgraph.is_federation_1() || alone || subgraph.on_type(ty, "key").is_empty()) {
+                    self.errors.push(
+                        CompositionError::new(
+                            "EXTENSION_WITH_NO_BASE",
+                            format!(
+                                "[{}] \"{name}\" is extended here, but no subgraph defines it",
+                                subgraph.name
+                            ),
+                        )
+                        .at(subgraph.location(ty.name().location())),
+                    );
                 }
-                entry.push((subgraph, field, shareable));
             }
         }
     }
-    for coordinate in order {
-        let Some(found) = resolvers.get(&coordinate) else {
-            continue;
-        };
-        if found.len() < 2 || found.iter().all(|(_, _, shareable)| *shareable) {
-            continue;
+
+    /// An external field must exist elsewhere, and must be of use here.
+    pub(super) fn check_externals(&mut self) {
+        for subgraph in self.subgraphs {
+            for (name, ty) in subgraph.own_types() {
+                for (field_name, field) in fields_of(ty).into_iter().flatten() {
+                    if !subgraph.is_external(name, field_name) || ty.is_interface() {
+                        continue;
+                    }
+                    let at = subgraph.location(field.location());
+                    let used = subgraph
+                        .used
+                        .contains(&(name.clone(), field_name.clone()));
+                    let for_interface = self.implements_with(subgraph, ty, field_name);
+                    let unused = !used && !for_interface;
+                    if unused && subgraph.is_federation_1() {
+                        continue;
+                    }
+                    if !self.is_resolved(&subgraph.public_name(name), field_name) {
+                        self.errors.push(
+                            CompositionError::new(
+                                "EXTERNAL_MISSING_ON_BASE",
+                                format!(
+                                    "[{}] \"{name}.{field_name}\" is @external, but no other subgraph defines it",
+                                    subgraph.name
+                                ),
+                            )
+                            .at(at.clone()),
+                        );
+                    }
+                    if unused {
+                        self.errors.push(
+                            CompositionError::new(
+                                "EXTERNAL_UNUSED",
+                                format!(
+                                    "[{}] \"{name}.{field_name}\" is @external, but no @key, @requires or @provides uses it",
+                                    subgraph.name
+                                ),
+                            )
+                            .at(at),
+                        );
+                    }
+                }
+            }
         }
-        let (ty, field) = &coordinate;
-        let names: Vec<_> = found.iter().map(|(s, _, _)| s.name.as_str()).collect();
-        let not: Vec<_> = found
+    }
+
+    fn implements_with(&self, subgraph: &Subgraph, ty: &ExtendedType, field: &Name) -> bool {
+        matches!(ty, ExtendedType::Object(object)
+            if object.implements_interfaces.iter().any(|interface| {
+                subgraph.schema.get_interface(interface).is_some_and(|i| i.fields.contains_key(field))
+            }))
+    }
+
+    /// Whether some subgraph resolves a field, itself or as an interface object.
+    fn is_resolved(&self, ty: &Name, field: &Name) -> bool {
+        let interfaces: HashSet<&Name> = self
+            .subgraphs
             .iter()
-            .filter(|(_, _, shareable)| !shareable)
-            .map(|(s, _, _)| s.name.as_str())
+            .flat_map(|s| s.own_types())
+            .filter(|(name, _)| *name == ty)
+            .filter_map(|(_, ty)| ty.as_object())
+            .flat_map(|object| &object.implements_interfaces)
+            .map(|interface| &interface.name)
             .collect();
-        let mut error = CompositionError::new(
-            "INVALID_FIELD_SHARING",
-            format!(
-                "\"{ty}.{field}\" is resolved by {} but is not @shareable in {}",
-                names.join(", "),
-                not.join(", ")
-            ),
-        );
-        for (subgraph, definition, _) in found {
-            error = error.at(subgraph.location(definition.location()));
-        }
-        errors.push(error);
+        self.subgraphs.iter().any(|other| {
+            other.own_types().any(|(name, definition)| {
+                let held = other.is_interface_object(definition) && interfaces.contains(name);
+                (other.public_name(name) == *ty || held)
+                    && fields_of(definition).is_some_and(|fields| fields.contains_key(field))
+                    && (!other.is_external(name, field) || other.key_fields.contains(&(name.clone(), field.clone())))
+            })
+        })
     }
-}
 
-/// Whether a field is only mentioned here and resolved elsewhere.
-///
-/// In Federation 1 an external key field of an extension is resolvable all the
-/// same: the subgraph receives it in every representation.
-pub(super) fn is_external(
-    subgraph: &Subgraph,
-    ty: &ExtendedType,
-    field: &Component<FieldDefinition>,
-) -> bool {
-    let marked = !subgraph.applied(&field.directives, "external").is_empty()
-        || !subgraph
-            .applied(ty.directives().iter().map(|d| &d.node), "external")
-            .is_empty();
-    marked
-        && !(subgraph.federation_1
-            && key_fields(subgraph).contains(&(ty.name().clone(), field.name.clone())))
-}
-
-/// The coordinates that some `@key` of the subgraph selects.
-fn key_fields(subgraph: &Subgraph) -> HashSet<(Name, Name)> {
-    let mut used = HashSet::new();
-    for (name, ty) in own_types(subgraph) {
-        for key in subgraph.applied(ty.directives().iter().map(|d| &d.node), "key") {
-            collect(subgraph, name, key, &mut used);
-        }
-    }
-    used
-}
-
-/// The coordinates that any field set of the subgraph selects.
-fn used_fields(subgraph: &Subgraph) -> HashSet<(Name, Name)> {
-    let mut used = key_fields(subgraph);
-    for (name, ty) in own_types(subgraph) {
-        for field in fields_of(ty).into_iter().flat_map(Fields::values) {
-            for requires in subgraph.applied(&field.directives, "requires") {
-                collect(subgraph, name, requires, &mut used);
-            }
-            for provides in subgraph.applied(&field.directives, "provides") {
-                collect(subgraph, field.ty.inner_named_type(), provides, &mut used);
-            }
-        }
-    }
-    used
-}
-
-fn collect(
-    subgraph: &Subgraph,
-    ty: &Name,
-    directive: &Node<apollo_compiler::ast::Directive>,
-    used: &mut HashSet<(Name, Name)>,
-) {
-    let Some(Ok(fields)) = string_argument(directive, "fields").map(field_set::parse) else {
-        return;
-    };
-    collect_selections(subgraph, ty, &fields, used);
-}
-
-fn collect_selections(
-    subgraph: &Subgraph,
-    ty: &Name,
-    selections: &[Selection],
-    used: &mut HashSet<(Name, Name)>,
-) {
-    for selection in selections {
-        match selection {
-            Selection::Field(field) => {
-                used.insert((ty.clone(), field.name.clone()));
-                if let Ok(definition) = subgraph.schema.type_field(ty, &field.name) {
-                    let inner = definition.ty.inner_named_type().clone();
-                    collect_selections(subgraph, &inner, &field.selection_set, used);
+    /// A field that several subgraphs resolve must be shareable in each of them.
+    pub(super) fn check_sharing(&mut self) {
+        let mut resolvers: HashMap<Coordinate, Vec<Resolver<'_>>> = HashMap::new();
+        let mut order = Vec::new();
+        for (index, subgraph) in self.subgraphs.iter().enumerate() {
+            for (name, ty) in subgraph.own_types() {
+                if !ty.is_object() || subgraph.is_interface_object(ty) {
+                    continue;
+                }
+                let public = subgraph.public_name(name);
+                for (field_name, field) in fields_of(ty).into_iter().flatten() {
+                    let at = (name.clone(), field_name.clone());
+                    let partly = subgraph.provided.contains(&at);
+                    let over = (index, (public.clone(), field_name.clone()));
+                    if is_machinery(field_name)
+                        || (subgraph.externals.contains(&at) && !partly)
+                        || self.overrides.lost.contains_key(&over)
+                    {
+                        continue;
+                    }
+                    let coordinate = (public.clone(), field_name.clone());
+                    let shareable = subgraph.is_shareable(ty, field) && public != "Subscription";
+                    let entry = resolvers.entry(coordinate.clone()).or_default();
+                    if entry.is_empty() {
+                        order.push(coordinate);
+                    }
+                    entry.push((subgraph, field, shareable));
                 }
             }
-            Selection::InlineFragment(fragment) => {
-                let inner = fragment.type_condition.as_ref().unwrap_or(ty);
-                collect_selections(subgraph, inner, &fragment.selection_set, used);
+        }
+        for coordinate in order {
+            let Some(found) = resolvers.get(&coordinate) else {
+                continue;
+            };
+            if found.len() < 2 || found.iter().all(|(_, _, shareable)| *shareable) {
+                continue;
             }
-            Selection::FragmentSpread(_) => {}
+            let (ty, field) = &coordinate;
+            let names: Vec<_> = found.iter().map(|(s, _, _)| s.name.as_str()).collect();
+            let not: Vec<_> = found
+                .iter()
+                .filter(|(_, _, shareable)| !shareable)
+                .map(|(s, _, _)| s.name.as_str())
+                .collect();
+            let mut error = CompositionError::new(
+                "INVALID_FIELD_SHARING",
+                if ty == "Subscription" {
+                    format!("\"{ty}.{field}\" is resolved by {}: a subscription has one source", names.join(", "))
+                } else {
+                    format!(
+                        "\"{ty}.{field}\" is resolved by {} but is not @shareable in {}",
+                        names.join(", "),
+                        not.join(", ")
+                    )
+                },
+            );
+            for (subgraph, definition, _) in found {
+                error = error.at(subgraph.location(definition.location()));
+            }
+            self.errors.push(error);
         }
     }
+
+    /// A carried directive has one name in all subgraphs that use it.
+    pub(super) fn check_directive_names(&mut self) {
+        for canonical in CARRIED {
+            let mut names: Vec<(&str, &str)> = Vec::new();
+            for subgraph in self.subgraphs.iter().filter(|s| !s.is_federation_1()) {
+                let used = subgraph.own_types().find_map(|(_, ty)| {
+                    every_directive(ty).find(|d| subgraph.canonical(d) == Some(canonical))
+                });
+                if let Some(used) = used {
+                    names.push((subgraph.name.as_str(), used.name.as_str()));
+                }
+            }
+            if let Some((first, rest)) = names.split_first()
+                && rest.iter().any(|(_, name)| *name != first.1)
+            {
+                let all: Vec<_> = names
+                    .iter()
+                    .map(|(subgraph, name)| format!("@{name} in {subgraph}"))
+                    .collect();
+                self.errors.push(CompositionError::new(
+                    "LINK_IMPORT_NAME_MISMATCH",
+                    format!("@{canonical} has different names: {}", all.join(", ")),
+                ));
+            }
+        }
+    }
+
+    /// Every implementation must have its interface's merged fields.
+    pub(super) fn check_implementations(&mut self, schema: &Schema) {
+        for (name, ty) in &schema.types {
+            let ExtendedType::Interface(interface) = ty else {
+                continue;
+            };
+            for (object, other) in &schema.types {
+                if !implements(other, name) {
+                    continue;
+                }
+                for field in interface.fields.keys() {
+                    if fields_of(other).is_some_and(|fields| fields.contains_key(field)) {
+                        continue;
+                    }
+                    let mut error = CompositionError::new(
+                        "INTERFACE_FIELD_NO_IMPLEM",
+                        format!(
+                            "interface \"{name}\" has \"{field}\", which its implementation \"{object}\" lacks"
+                        ),
+                    );
+                    for subgraph in self.subgraphs {
+                        if let Some(definition) = subgraph.schema.get_interface(name)
+                            && let Some(field) = definition.fields.get(field)
+                        {
+                            error = error.at(subgraph.location(field.location()));
+                        }
+                    }
+                    self.errors.push(error);
+                }
+            }
+        }
+    }
+
+    /// What `@requires` selects must be selectable in the merged schema.
+    pub(super) fn check_required_arguments(&mut self, schema: &Schema) {
+        for subgraph in self.subgraphs {
+            for (name, ty) in subgraph.own_types() {
+                for field in fields_of(ty).into_iter().flat_map(Fields::values) {
+                    for directive in subgraph.applied(&field.directives, "requires") {
+                        let Some(set) = subgraph.set_of(directive, name, false) else {
+                            continue;
+                        };
+                        if let Some(reason) = unselectable(schema, &subgraph.public_name(name), &set) {
+                            self.errors.push(
+                                CompositionError::new(
+                                    "REQUIRES_INVALID_FIELDS",
+                                    format!(
+                                        "[{}] on \"{name}.{}\", for @requires: {reason}",
+                                        subgraph.name, field.name
+                                    ),
+                                )
+                                .at(subgraph.location(directive.location())),
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Subgraphs that share a field of an abstract type must be able to answer
+    /// the same.
+    pub(super) fn check_runtime_types(&mut self, graph: &Supergraph) {
+        for (ty, field, by_subgraph) in graph.shared_abstract_fields() {
+            let (first, rest) = match by_subgraph.split_first() {
+                Some(split) => split,
+                None => continue,
+            };
+            let all: Vec<String> = by_subgraph
+                .iter()
+                .map(|(name, types)| format!("{} in {name}", types.join(" or ")))
+                .collect();
+            let common = first
+                .1
+                .iter()
+                .any(|ty| rest.iter().all(|(_, types)| types.contains(ty)));
+            if !common {
+                self.errors.push(CompositionError::new(
+                    "SHAREABLE_HAS_MISMATCHED_RUNTIME_TYPES",
+                    format!(
+                        "\"{ty}.{field}\" is shared, but has no type in common: {}",
+                        all.join(", ")
+                    ),
+                ));
+            } else if rest.iter().any(|(_, types)| *types != first.1) {
+                self.hints.push(Hint::new(
+                    Level::Warn,
+                    "INCONSISTENT_RUNTIME_TYPES_FOR_SHAREABLE_RETURN",
+                    format!("\"{ty}.{field}\" is shared, but may be {}", all.join(", ")),
+                ));
+            }
+        }
+    }
+}
+
+fn unselectable(schema: &Schema, ty: &Name, set: &[Selection]) -> Option<String> {
+    set.iter().find_map(|selection| match selection {
+        Selection::Field(field) if field.name == "__typename" => None,
+        Selection::Field(field) => {
+            let definition = match schema.type_field(ty, &field.name) {
+                Ok(definition) => definition,
+                Err(_) => return Some(format!("\"{ty}\" has no field \"{}\"", field.name)),
+            };
+            for argument in &field.arguments {
+                if definition.argument_by_name(&argument.name).is_none() {
+                    return Some(format!(
+                        "\"{ty}.{}\" has no argument \"{}\" in every subgraph",
+                        field.name, argument.name
+                    ));
+                }
+            }
+            let missing = definition.arguments.iter().find(|wanted| {
+                wanted.is_required() && !field.arguments.iter().any(|a| a.name == wanted.name)
+            });
+            if let Some(missing) = missing {
+                return Some(format!(
+                    "\"{ty}.{}\" needs its argument \"{}\"",
+                    field.name, missing.name
+                ));
+            }
+            unselectable(schema, definition.ty.inner_named_type(), &field.selection_set)
+        }
+        Selection::InlineFragment(inline) => {
+            unselectable(schema, inline.type_condition.as_ref().unwrap_or(ty), &inline.selection_set)
+        }
+        Selection::FragmentSpread(_) => None,
+    })
+}
+
+/// Every directive on or in a type.
+pub(super) fn every_directive(
+    ty: &ExtendedType,
+) -> Box<dyn Iterator<Item = &apollo_compiler::Node<apollo_compiler::ast::Directive>> + '_> {
+    let own = ty.directives().iter().map(|d| &d.node);
+    let inside: Vec<_> = match ty {
+        ExtendedType::Object(_) | ExtendedType::Interface(_) => fields_of(ty)
+            .into_iter()
+            .flat_map(Fields::values)
+            .flat_map(|field| {
+                let arguments = field.arguments.iter().flat_map(|a| a.directives.iter());
+                field.directives.iter().chain(arguments)
+            })
+            .collect(),
+        ExtendedType::Enum(definition) => definition
+            .values
+            .values()
+            .flat_map(|value| value.directives.iter())
+            .collect(),
+        ExtendedType::InputObject(input) => input
+            .fields
+            .values()
+            .flat_map(|field| field.directives.iter())
+            .collect(),
+        _ => Vec::new(),
+    };
+    Box::new(own.chain(inside))
 }

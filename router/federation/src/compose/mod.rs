@@ -1,24 +1,48 @@
 //! Composition: several subgraphs become one supergraph, or a list of reasons.
 //!
-//! [`merge`] builds the types, [`check`] holds the rules that span subgraphs
-//! (sharing, keys, field sets, `@external`), and [`spec`] the `join` and `link`
-//! vocabulary that the result is written in.
+//! | module | what it does |
+//! |---|---|
+//! | [`overrides`] | who resolves a field under `@override` |
+//! | [`check`] | the rules that span subgraphs: sharing, `@external`, extensions |
+//! | [`merge`] | builds the merged types |
+//! | [`interface_objects`] | gives implementations what `@interfaceObject` adds |
+//! | [`inaccessible`] | what hiding an element asks of the others |
+//! | [`satisfiability`] | whether every field can be had on every way to it |
+//! | [`spec`] | the `join` and `link` vocabulary that the result is written in |
+//!
+//! Stages follow each other; one that finds errors is the last, for the next
+//! would only report their consequences.
 
 mod check;
+mod inaccessible;
+mod interface_objects;
 mod merge;
+mod overrides;
+mod satisfiability;
 mod spec;
 
-use apollo_compiler::Schema;
 use apollo_compiler::validation::Valid;
+use apollo_compiler::{Name, Schema};
 
-use crate::error::{CompositionError, CompositionErrors};
+use crate::error::{CompositionError, CompositionErrors, Hint};
 use crate::subgraph::Subgraph;
+use crate::supergraph::Supergraph;
 
 /// A composed graph.
 #[derive(Debug, Clone)]
 pub struct Composition {
-    /// Standard supergraph SDL: join v0.3, link v1.0.
+    /// Standard supergraph SDL: join v0.4, link v1.0.
     pub supergraph_sdl: String,
+    /// What is legal but suspicious.
+    pub hints: Vec<Hint>,
+}
+
+/// What the stages share.
+struct Compose<'a> {
+    subgraphs: &'a [Subgraph],
+    overrides: overrides::Overrides,
+    errors: Vec<CompositionError>,
+    hints: Vec<Hint>,
 }
 
 /// Composes subgraphs, which must have distinct names.
@@ -26,21 +50,56 @@ pub struct Composition {
 /// # Errors
 /// Every rule broken, with its published code, subgraph and position.
 pub fn compose(subgraphs: &[Subgraph]) -> Result<Composition, CompositionErrors> {
-    let mut errors = Vec::new();
-    check::names(subgraphs, &mut errors);
-    for subgraph in subgraphs {
-        check::field_sets(subgraph, &mut errors);
-    }
-    check::externals(subgraphs, &mut errors);
-    check::sharing(subgraphs, &mut errors);
-    let schema = merge::merge(subgraphs, &mut errors);
-    if !errors.is_empty() {
-        return Err(CompositionErrors(errors));
-    }
+    let mut compose = Compose {
+        subgraphs,
+        overrides: overrides::Overrides::default(),
+        errors: Vec::new(),
+        hints: Vec::new(),
+    };
+    compose.check_names();
+    compose.read_overrides();
+    compose.check_extensions();
+    compose.check_externals();
+    compose.check_sharing();
+    compose.check_directive_names();
+    compose.check_interface_objects();
+    let mut schema = compose.merge();
+    compose.done()?;
+    compose.add_interface_object_fields(&mut schema);
+    compose.check_implementations(&schema);
+    compose.check_required_arguments(&schema);
+    compose.done()?;
     let schema = validate(schema)?;
+    compose.check_inaccessible(&schema);
+    compose.done()?;
+    let supergraph_sdl = schema.serialize().initial_indent_level(0).to_string();
+    let graph = Supergraph::from_composition(&supergraph_sdl)?;
+    satisfiability::check(&graph, &mut compose.errors);
+    compose.check_runtime_types(&graph);
+    compose.done()?;
     Ok(Composition {
-        supergraph_sdl: schema.serialize().initial_indent_level(0).to_string(),
+        supergraph_sdl,
+        hints: compose.hints,
     })
+}
+
+impl Compose<'_> {
+    fn done(&mut self) -> Result<(), CompositionErrors> {
+        if self.errors.is_empty() {
+            Ok(())
+        } else {
+            Err(CompositionErrors(std::mem::take(&mut self.errors)))
+        }
+    }
+}
+
+/// One subgraph's definition of a type, with the subgraph's join name.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    index: usize,
+    subgraph: &'a Subgraph,
+    graph: &'a Name,
+    ty: &'a apollo_compiler::schema::ExtendedType,
 }
 
 fn validate(schema: Schema) -> Result<Valid<Schema>, CompositionErrors> {
@@ -50,13 +109,10 @@ fn validate(schema: Schema) -> Result<Valid<Schema>, CompositionErrors> {
                 .errors
                 .iter()
                 .map(|diagnostic| {
-                    let message = diagnostic.error.to_string();
-                    let code = if message.contains("interface") {
-                        "INTERFACE_FIELD_NO_IMPLEM"
-                    } else {
-                        "INVALID_GRAPHQL"
-                    };
-                    CompositionError::new(code, format!("the merged schema is invalid: {message}"))
+                    CompositionError::new(
+                        "INVALID_GRAPHQL",
+                        format!("the merged schema is invalid: {}", diagnostic.error),
+                    )
                 })
                 .collect(),
         )

@@ -1,16 +1,16 @@
 //! The vocabulary of supergraph SDL: the `join` and `link` definitions, and
 //! constructors for their directives.
 //!
-//! Source: <https://specs.apollo.dev/join/v0.3>, <https://specs.apollo.dev/link/v1.0>.
+//! Source: <https://specs.apollo.dev/join/v0.4>, <https://specs.apollo.dev/link/v1.0>.
 
 use apollo_compiler::ast::{Argument, Directive, Value};
-use apollo_compiler::{Name, Node};
+use apollo_compiler::{Name, Node, Schema};
 
 pub(super) const DEFINITIONS: &str = r#"
-schema @link(url: "https://specs.apollo.dev/link/v1.0") @link(url: "https://specs.apollo.dev/join/v0.3", for: EXECUTION) { query: Query }
+schema @link(url: "https://specs.apollo.dev/link/v1.0") @link(url: "https://specs.apollo.dev/join/v0.4", for: EXECUTION) { query: Query }
 type Query
 directive @join__enumValue(graph: join__Graph!) repeatable on ENUM_VALUE
-directive @join__field(graph: join__Graph, requires: join__FieldSet, provides: join__FieldSet, type: String, external: Boolean, override: String, usedOverridden: Boolean) repeatable on FIELD_DEFINITION | INPUT_FIELD_DEFINITION
+directive @join__field(graph: join__Graph, requires: join__FieldSet, provides: join__FieldSet, type: String, external: Boolean, override: String, usedOverridden: Boolean, overrideLabel: String) repeatable on FIELD_DEFINITION | INPUT_FIELD_DEFINITION
 directive @join__graph(name: String!, url: String!) on ENUM_VALUE
 directive @join__implements(graph: join__Graph!, interface: String!) repeatable on OBJECT | INTERFACE
 directive @join__type(graph: join__Graph!, key: join__FieldSet, extension: Boolean! = false, resolvable: Boolean! = true, isInterfaceObject: Boolean! = false) repeatable on OBJECT | INTERFACE | UNION | ENUM | INPUT_OBJECT | SCALAR
@@ -27,15 +27,64 @@ enum link__Purpose {
 enum join__Graph
 "#;
 
-pub(super) const INACCESSIBLE: &str = r#"
-directive @inaccessible on FIELD_DEFINITION | OBJECT | INTERFACE | UNION | ARGUMENT_DEFINITION | SCALAR | ENUM | ENUM_VALUE | INPUT_OBJECT | INPUT_FIELD_DEFINITION
-"#;
-pub(super) const INACCESSIBLE_URL: &str = "https://specs.apollo.dev/inaccessible/v0.2";
+/// A specification whose directives a supergraph carries: the directives, its
+/// URL, what it is for, and its definitions.
+type Carried = (
+    &'static [&'static str],
+    &'static str,
+    Option<&'static str>,
+    &'static str,
+);
 
-pub(super) const TAG: &str = r#"
-directive @tag(name: String!) repeatable on FIELD_DEFINITION | OBJECT | INTERFACE | UNION | ARGUMENT_DEFINITION | SCALAR | ENUM | ENUM_VALUE | INPUT_OBJECT | INPUT_FIELD_DEFINITION | SCHEMA
-"#;
-pub(super) const TAG_URL: &str = "https://specs.apollo.dev/tag/v0.3";
+pub(super) const CARRIED: &[Carried] = &[
+    (
+        &["inaccessible"],
+        "https://specs.apollo.dev/inaccessible/v0.2",
+        Some("SECURITY"),
+        "directive @inaccessible on FIELD_DEFINITION | OBJECT | INTERFACE | UNION | ARGUMENT_DEFINITION | SCALAR | ENUM | ENUM_VALUE | INPUT_OBJECT | INPUT_FIELD_DEFINITION",
+    ),
+    (
+        &["tag"],
+        "https://specs.apollo.dev/tag/v0.3",
+        None,
+        "directive @tag(name: String!) repeatable on FIELD_DEFINITION | OBJECT | INTERFACE | UNION | ARGUMENT_DEFINITION | SCALAR | ENUM | ENUM_VALUE | INPUT_OBJECT | INPUT_FIELD_DEFINITION | SCHEMA",
+    ),
+    (
+        &["authenticated"],
+        "https://specs.apollo.dev/authenticated/v0.1",
+        Some("SECURITY"),
+        "directive @authenticated on FIELD_DEFINITION | OBJECT | INTERFACE | SCALAR | ENUM",
+    ),
+    (
+        &["requiresScopes"],
+        "https://specs.apollo.dev/requiresScopes/v0.1",
+        Some("SECURITY"),
+        "scalar requiresScopes__Scope directive @requiresScopes(scopes: [[requiresScopes__Scope!]!]!) on FIELD_DEFINITION | OBJECT | INTERFACE | SCALAR | ENUM",
+    ),
+    (
+        &["policy"],
+        "https://specs.apollo.dev/policy/v0.1",
+        Some("SECURITY"),
+        "scalar policy__Policy directive @policy(policies: [[policy__Policy!]!]!) on FIELD_DEFINITION | OBJECT | INTERFACE | SCALAR | ENUM",
+    ),
+    (
+        &["cost", "listSize"],
+        "https://specs.apollo.dev/cost/v0.1",
+        None,
+        "directive @cost(weight: Int!) on ARGUMENT_DEFINITION | ENUM | FIELD_DEFINITION | INPUT_FIELD_DEFINITION | OBJECT | SCALAR directive @listSize(assumedSize: Int, slicingArguments: [String!], sizedFields: [String!], requireOneSlicingArgument: Boolean = true) on FIELD_DEFINITION",
+    ),
+];
+
+/// Parses one of our own constants; what fails to parse shows in the result's
+/// validation.
+pub(super) fn parse(text: &str) -> Schema {
+    let mut schema = match Schema::parse(text, "spec.graphql") {
+        Ok(schema) => schema,
+        Err(invalid) => invalid.partial,
+    };
+    schema.types.retain(|_, ty| !ty.is_built_in() || text == DEFINITIONS);
+    schema
+}
 
 /// Builds a directive application; arguments are added in the order given.
 pub(super) struct Apply(Directive);

@@ -35,6 +35,16 @@ impl Supergraph {
     /// schema without `join__Graph`, `UNSUPPORTED_FEATURE` for what this
     /// version cannot execute faithfully.
     pub fn parse(sdl: &str) -> Result<Self, CompositionErrors> {
+        Self::load(sdl, true)
+    }
+
+    /// Loads what was just composed, to check it; features that this version
+    /// composes and does not execute are let through.
+    pub(crate) fn from_composition(sdl: &str) -> Result<Self, CompositionErrors> {
+        Self::load(sdl, false)
+    }
+
+    fn load(sdl: &str, to_execute: bool) -> Result<Self, CompositionErrors> {
         let schema = Schema::parse_and_validate(sdl, "supergraph.graphql").map_err(|invalid| {
             CompositionErrors(
                 invalid
@@ -58,7 +68,9 @@ impl Supergraph {
         loader.joined_members = schema
             .directive_definitions
             .contains_key("join__implements");
-        loader.refuse_unsupported(&schema);
+        if to_execute {
+            loader.refuse_unsupported(&schema);
+        }
         for (name, ty) in &schema.types {
             if !is_machinery(name) && !ty.is_built_in() {
                 loader.read_type(name, ty);

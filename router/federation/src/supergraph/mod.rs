@@ -99,6 +99,9 @@ pub struct Supergraph {
     implementers: apollo_compiler::collections::HashMap<Name, Implementers>,
 }
 
+/// A type, its field, and what that can be by subgraph.
+pub(crate) type SharedField = (Name, Name, Vec<(String, Vec<Name>)>);
+
 impl Supergraph {
     /// The schema that clients see.
     pub fn api(&self) -> &Valid<Schema> {
@@ -245,6 +248,41 @@ impl Supergraph {
     /// Source: GraphQL October 2021, section 5.3.2 (SameResponseShape).
     pub(crate) fn is_conflicted(&self, field: &str) -> bool {
         self.conflicted.contains(field)
+    }
+
+    /// The fields of abstract types that several subgraphs resolve, each with
+    /// what it can be in each of them.
+    pub(crate) fn shared_abstract_fields(&self) -> Vec<SharedField> {
+        let mut found = Vec::new();
+        for (ty, info) in &self.types {
+            if self.is_abstract(ty) {
+                continue;
+            }
+            for (field, joins) in &info.fields {
+                let abstract_field = self
+                    .field_type(ty, field)
+                    .is_some_and(|answers| self.is_abstract(answers));
+                if !abstract_field {
+                    continue;
+                }
+                let by_subgraph: Vec<(String, Vec<Name>)> = joins
+                    .iter()
+                    .filter(|(_, join)| !join.external && join.label.is_none())
+                    .filter_map(|(id, _)| {
+                        let answers = self.field_type_in(*id, ty, field)?.inner_named_type();
+                        let mut types = self.possible_in(*id, answers).to_vec();
+                        types.sort();
+                        (!self.is_interface_object(*id, answers))
+                            .then(|| (self.subgraph(*id).name.clone(), types))
+                    })
+                    .collect();
+                if by_subgraph.len() > 1 {
+                    found.push((ty.clone(), field.clone(), by_subgraph));
+                }
+            }
+        }
+        found.sort();
+        found
     }
 
     /// How a subscription field resumes, if it says so.

@@ -1,0 +1,412 @@
+//! Applied directives, descriptions, and definitions of directives.
+
+use std::collections::{HashMap, HashSet};
+
+use apollo_compiler::ast::{Directive, DirectiveDefinition, DirectiveLocation, Value};
+use apollo_compiler::{Name, Node, Schema};
+
+use super::{Merge, strictest, text};
+use crate::compose::spec::{self, Apply};
+use crate::error::{CompositionError, Level};
+use crate::subgraph::{ComposedDirective, Subgraph};
+
+impl Merge<'_, '_> {
+    /// Carries what clients, access checks and tools must still see.
+    pub(super) fn carry<'a, D>(
+        &mut self,
+        coordinate: &str,
+        applied: impl Iterator<Item = (&'a Subgraph, D)>,
+        out: &mut Vec<Node<Directive>>,
+    ) where
+        D: Iterator<Item = &'a Node<Directive>>,
+    {
+        let mut found: Vec<(&'static str, &Node<Directive>)> = Vec::new();
+        let mut others: Vec<Node<Directive>> = Vec::new();
+        for (subgraph, directives) in applied {
+            for directive in directives {
+                if directive.name == "deprecated" {
+                    found.push(("deprecated", directive));
+                } else if let Some(canonical) = subgraph.canonical(directive) {
+                    if super::super::check::CARRIED.contains(&canonical) {
+                        found.push((canonical, directive));
+                    }
+                } else if subgraph.composed.iter().any(|c| c.name == directive.name)
+                    && !others.contains(directive)
+                {
+                    others.push(directive.clone());
+                }
+            }
+        }
+        for canonical in ["deprecated", "inaccessible", "tag", "authenticated", "requiresScopes", "policy", "cost", "listSize"] {
+            let same: Vec<&Node<Directive>> = found
+                .iter()
+                .filter(|(name, _)| *name == canonical)
+                .map(|(_, directive)| *directive)
+                .collect();
+            if same.is_empty() {
+                continue;
+            }
+            if canonical != "deprecated" {
+                self.carried.insert(canonical);
+            }
+            match canonical {
+                "deprecated" => out.push(self.most_frequent(coordinate, &same)),
+                "inaccessible" => out.push(Apply::new("inaccessible").done()),
+                "authenticated" => out.push(Apply::new("authenticated").done()),
+                "tag" => {
+                    let mut names: Vec<&str> = same.iter().map(|d| text(d, "name")).collect();
+                    let mut seen = HashSet::new();
+                    names.retain(|name| seen.insert(*name));
+                    for name in names {
+                        out.push(Apply::new("tag").string("name", name).done());
+                    }
+                }
+                "requiresScopes" => out.push(all_of("requiresScopes", "scopes", &same)),
+                "policy" => out.push(all_of("policy", "policies", &same)),
+                "cost" => {
+                    let weight = same.iter().filter_map(|d| int(d, "weight")).max();
+                    out.push(Apply::new("cost").value("weight", number(weight.unwrap_or(1))).done());
+                }
+                _ => out.push(list_size(&same)),
+            }
+        }
+        for other in others {
+            let repeatable = self
+                .compose
+                .subgraphs
+                .iter()
+                .flat_map(|s| &s.composed)
+                .find(|c| c.name == other.name)
+                .is_some_and(|c| c.definition.repeatable);
+            if repeatable || !out.iter().any(|d| d.name == other.name) {
+                out.push(other);
+            } else {
+                let message = format!("@{} differs on \"{coordinate}\": the first is kept", other.name);
+                self.hint(Level::Warn, "INCONSISTENT_NON_REPEATABLE_DIRECTIVE_ARGUMENTS", message);
+            }
+        }
+    }
+
+    /// The application that most subgraphs make, the first of them on a tie.
+    fn most_frequent(&mut self, coordinate: &str, same: &[&Node<Directive>]) -> Node<Directive> {
+        let mut counts: Vec<(&Node<Directive>, usize)> = Vec::new();
+        for directive in same {
+            match counts.iter_mut().find(|(known, _)| known == directive) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((directive, 1)),
+            }
+        }
+        if counts.len() > 1 {
+            let message = format!("@{} differs on \"{coordinate}\"", counts[0].0.name);
+            self.hint(Level::Warn, "INCONSISTENT_NON_REPEATABLE_DIRECTIVE_ARGUMENTS", message);
+        }
+        let most = counts.iter().map(|(_, count)| *count).max();
+        let kept = counts.iter().find(|(_, count)| Some(*count) == most);
+        Node::new((**kept.map_or(same[0], |(directive, _)| directive)).clone())
+    }
+
+    /// The description that most subgraphs give.
+    pub(super) fn description<'a>(
+        &mut self,
+        coordinate: &str,
+        all: impl Iterator<Item = Option<&'a Node<str>>>,
+    ) -> Option<Node<str>> {
+        let mut counts: Vec<(&Node<str>, usize)> = Vec::new();
+        for text in all.flatten().filter(|text| !text.trim().is_empty()) {
+            match counts.iter_mut().find(|(known, _)| **known == *text) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((text, 1)),
+            }
+        }
+        if counts.len() > 1 {
+            let message = format!("\"{coordinate}\" is described differently by its subgraphs");
+            self.hint(Level::Warn, "INCONSISTENT_DESCRIPTION", message);
+        }
+        let most = counts.iter().map(|(_, count)| *count).max();
+        counts
+            .into_iter()
+            .find(|(_, count)| Some(*count) == most)
+            .map(|(text, _)| text.clone())
+    }
+
+    pub(super) fn adopt_carried(&self, schema: &mut Schema) {
+        for (canonicals, url, purpose, definitions) in spec::CARRIED {
+            if !canonicals.iter().any(|canonical| self.carried.contains(canonical)) {
+                continue;
+            }
+            let parsed = spec::parse(definitions);
+            for (name, definition) in parsed.directive_definitions {
+                schema.directive_definitions.entry(name).or_insert(definition);
+            }
+            for (name, ty) in parsed.types {
+                schema.types.entry(name).or_insert(ty);
+            }
+            let mut link = Apply::new("link").string("url", url);
+            if let Some(purpose) = purpose {
+                link = link.value("for", Value::Enum(Name::new_static_unchecked(purpose)));
+            }
+            if canonicals.len() > 1 {
+                let names = canonicals
+                    .iter()
+                    .map(|name| Node::new(Value::String(format!("@{name}"))))
+                    .collect();
+                link = link.value("import", Value::List(names));
+            }
+            let directives = &mut schema.schema_definition.make_mut().directives;
+            directives.push(link.done());
+        }
+    }
+
+    /// Adds what `@composeDirective` names.
+    pub(super) fn adopt_composed(&mut self, schema: &mut Schema) {
+        let mut by_name: HashMap<&Name, &ComposedDirective> = HashMap::new();
+        let mut order: Vec<&Name> = Vec::new();
+        let all: Vec<&ComposedDirective> =
+            self.compose.subgraphs.iter().flat_map(|s| &s.composed).collect();
+        for composed in &all {
+            let Some(known) = by_name.get(&composed.name) else {
+                by_name.insert(&composed.name, composed);
+                order.push(&composed.name);
+                continue;
+            };
+            let mut reason = None;
+            if known.identity != composed.identity || known.canonical != composed.canonical {
+                reason = Some(format!("@{} means different directives", composed.name));
+            } else if known.version.0 != composed.version.0 {
+                reason = Some(format!(
+                    "@{} is composed of versions v{} and v{} of its specification",
+                    composed.name, known.version.0, composed.version.0
+                ));
+            }
+            if let Some(reason) = reason {
+                self.compose.errors.push(
+                    CompositionError::new("DIRECTIVE_COMPOSITION_ERROR", reason)
+                        .at(known.at.clone())
+                        .at(composed.at.clone()),
+                );
+            } else if composed.version > known.version {
+                by_name.insert(&composed.name, composed);
+            }
+        }
+        let renamed = all.iter().find_map(|a| {
+            let other = all.iter().find(|b| {
+                a.identity == b.identity && a.canonical == b.canonical && a.name != b.name
+            })?;
+            Some((a, other))
+        });
+        if let Some((a, b)) = renamed {
+            self.compose.errors.push(
+                CompositionError::new(
+                    "DIRECTIVE_COMPOSITION_ERROR",
+                    format!("\"{}\" is composed as @{} and as @{}", a.canonical, a.name, b.name),
+                )
+                .at(a.at.clone())
+                .at(b.at.clone()),
+            );
+        }
+        let mut links = HashSet::new();
+        for name in order {
+            let Some(composed) = by_name.get(name) else {
+                continue;
+            };
+            schema
+                .directive_definitions
+                .entry(composed.name.clone())
+                .or_insert_with(|| composed.definition.clone());
+            if links.insert(composed.link.serialize().to_string()) {
+                schema
+                    .schema_definition
+                    .make_mut()
+                    .directives
+                    .push(composed.link.clone());
+            }
+        }
+    }
+
+    /// A directive that clients may write must be known to every subgraph.
+    pub(super) fn adopt_executable(&mut self, schema: &mut Schema) {
+        let Some((first, rest)) = self.compose.subgraphs.split_first() else {
+            return;
+        };
+        for (name, definition) in &first.schema.directive_definitions {
+            if definition.is_built_in()
+                || first.canonical(&Directive::new(name.clone())).is_some()
+                || schema.directive_definitions.contains_key(name)
+                || executable(definition).is_empty()
+            {
+                continue;
+            }
+            let others: Vec<_> = rest
+                .iter()
+                .filter_map(|s| s.schema.directive_definitions.get(name))
+                .collect();
+            if others.len() < rest.len() {
+                let message = format!("the executable directive @{name} is left out: some subgraph does not define it");
+                self.hint(Level::Warn, "INCONSISTENT_EXECUTABLE_DIRECTIVE_PRESENCE", message);
+                continue;
+            }
+            let mut locations = executable(definition);
+            locations.retain(|l| others.iter().all(|o| o.locations.contains(l)));
+            if locations.is_empty() {
+                let message = format!("the executable directive @{name} is left out: its definitions have no location in common");
+                self.hint(Level::Warn, "NO_EXECUTABLE_DIRECTIVE_INTERSECTION", message);
+                continue;
+            }
+            if others.iter().any(|o| executable(o).len() != locations.len()) {
+                let message = format!("@{name} applies to different locations: the common ones are kept");
+                self.hint(Level::Warn, "INCONSISTENT_EXECUTABLE_DIRECTIVE_LOCATIONS", message);
+            }
+            if others.iter().any(|o| o.repeatable != definition.repeatable) {
+                let message = format!("@{name} is repeatable in some subgraphs only: it is not");
+                self.hint(Level::Warn, "INCONSISTENT_EXECUTABLE_DIRECTIVE_REPEATABLE", message);
+            }
+            let mut merged = (**definition).clone();
+            merged.repeatable &= others.iter().all(|o| o.repeatable);
+            merged.locations = locations;
+            merged.arguments.retain_mut(|argument| {
+                let theirs: Vec<_> = others
+                    .iter()
+                    .filter_map(|o| o.arguments.iter().find(|a| a.name == argument.name))
+                    .collect();
+                let mut ty = (*argument.ty).clone();
+                for other in &theirs {
+                    match strictest(&ty, &other.ty) {
+                        Some(stricter) => ty = stricter,
+                        None => return false,
+                    }
+                }
+                let default = theirs.iter().all(|o| o.default_value.is_some());
+                let argument = argument.make_mut();
+                // Whoever has a default answers for a client that gives none.
+                if !default {
+                    let known = theirs.iter().find_map(|o| o.default_value.clone());
+                    argument.default_value = argument.default_value.take().or(known);
+                }
+                argument.ty = Node::new(ty);
+                theirs.len() == others.len()
+            });
+            schema
+                .directive_definitions
+                .insert(name.clone(), Node::new(merged));
+        }
+    }
+}
+
+fn executable(definition: &DirectiveDefinition) -> Vec<DirectiveLocation> {
+    use DirectiveLocation as At;
+    definition
+        .locations
+        .iter()
+        .filter(|location| {
+            matches!(
+                location,
+                At::Query
+                    | At::Mutation
+                    | At::Subscription
+                    | At::Field
+                    | At::FragmentDefinition
+                    | At::FragmentSpread
+                    | At::InlineFragment
+                    | At::VariableDefinition
+            )
+        })
+        .copied()
+        .collect()
+}
+
+fn int(directive: &Directive, argument: &str) -> Option<i32> {
+    directive.specified_argument_by_name(argument)?.to_i32()
+}
+
+fn number(value: i32) -> Value {
+    Value::Int(value.into())
+}
+
+fn strings(directive: &Directive, argument: &str) -> Vec<String> {
+    match directive.specified_argument_by_name(argument).map(|v| &**v) {
+        Some(Value::List(items)) => items
+            .iter()
+            .filter_map(|item| Some(item.as_str()?.to_owned()))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Every subgraph's demand must hold: `[[a], [b]]` and `[[c]]` make
+/// `[[a, c], [b, c]]`.
+fn all_of(name: &'static str, argument: &'static str, same: &[&Node<Directive>]) -> Node<Directive> {
+    let mut all: Vec<Vec<String>> = vec![Vec::new()];
+    let mut seen: Vec<&Node<Directive>> = Vec::new();
+    for directive in same {
+        if seen.contains(directive) {
+            continue;
+        }
+        seen.push(directive);
+        let options: Vec<Vec<String>> = match directive
+            .specified_argument_by_name(argument)
+            .map(|v| &**v)
+        {
+            Some(Value::List(items)) => items
+                .iter()
+                .map(|item| match &**item {
+                    Value::List(inner) => inner
+                        .iter()
+                        .filter_map(|text| Some(text.as_str()?.to_owned()))
+                        .collect(),
+                    other => other.as_str().map(str::to_owned).into_iter().collect(),
+                })
+                .collect(),
+            _ => Vec::new(),
+        };
+        let mut next = Vec::new();
+        for known in &all {
+            for option in &options {
+                let mut both = known.clone();
+                both.extend(option.iter().filter(|text| !known.contains(text)).cloned());
+                both.sort();
+                if !next.contains(&both) {
+                    next.push(both);
+                }
+            }
+        }
+        all = next;
+    }
+    // What asks for more than another option is never the easier way.
+    let needless = |option: &Vec<String>| {
+        all.iter().any(|other| {
+            other.len() < option.len() && other.iter().all(|text| option.contains(text))
+        })
+    };
+    let kept = all
+        .iter()
+        .filter(|option| !needless(option))
+        .map(|option| {
+            let texts = option.iter().map(|text| Node::new(Value::String(text.clone())));
+            Node::new(Value::List(texts.collect()))
+        })
+        .collect();
+    Apply::new(name).value(argument, Value::List(kept)).done()
+}
+
+fn list_size(same: &[&Node<Directive>]) -> Node<Directive> {
+    let mut merged = Apply::new("listSize");
+    if let Some(assumed) = same.iter().filter_map(|d| int(d, "assumedSize")).max() {
+        merged = merged.value("assumedSize", number(assumed));
+    }
+    for argument in ["slicingArguments", "sizedFields"] {
+        let mut all: Vec<String> = Vec::new();
+        for text in same.iter().flat_map(|d| strings(d, argument)) {
+            if !all.contains(&text) {
+                all.push(text);
+            }
+        }
+        if !all.is_empty() {
+            let all = all.into_iter().map(|text| Node::new(Value::String(text)));
+            merged = merged.value(argument, Value::List(all.collect()));
+        }
+    }
+    let one = same
+        .iter()
+        .all(|d| crate::subgraph::bool_argument(d, "requireOneSlicingArgument") != Some(false));
+    merged.flag("requireOneSlicingArgument", one).done()
+}

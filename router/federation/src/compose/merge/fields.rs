@@ -1,0 +1,294 @@
+//! Fields of objects and interfaces.
+
+use apollo_compiler::Name;
+use apollo_compiler::ast::{FieldDefinition, Type};
+use apollo_compiler::collections::IndexSet;
+use apollo_compiler::schema::Component;
+
+use super::{Merge, loosest};
+use crate::compose::Source;
+use crate::compose::spec::Apply;
+use crate::error::{CompositionError, Level};
+use crate::field_set;
+use crate::subgraph::{Fields, fields_of, is_machinery};
+
+/// One subgraph's definition of a field.
+pub(super) type Definition<'s, 'a> = (&'s Source<'a>, &'a Component<FieldDefinition>);
+
+impl Merge<'_, '_> {
+    pub(super) fn merge_fields(&mut self, ty: &Name, sources: &[Source<'_>]) -> Fields {
+        let mut names: IndexSet<&Name> = IndexSet::default();
+        for source in sources {
+            names.extend(fields_of(source.ty).into_iter().flat_map(Fields::keys));
+        }
+        let mut merged = Fields::default();
+        for field in names {
+            if is_machinery(field) {
+                continue;
+            }
+            let definitions: Vec<Definition<'_, '_>> = sources
+                .iter()
+                .filter(|s| !is_unused(s, field))
+                .filter_map(|s| Some((s, fields_of(s.ty)?.get(field)?)))
+                .collect();
+            if let Some(definition) = self.merge_field(ty, field, sources, &definitions) {
+                merged.insert(field.clone(), Component::new(definition));
+            }
+        }
+        merged
+    }
+
+    fn merge_field(
+        &mut self,
+        ty: &Name,
+        field: &Name,
+        sources: &[Source<'_>],
+        definitions: &[Definition<'_, '_>],
+    ) -> Option<FieldDefinition> {
+        let coordinate = format!("{ty}.{field}");
+        let is_external = |(s, _): &&Definition<'_, '_>| s.subgraph.is_external(s.ty.name(), field);
+        let (external, real): (Vec<Definition<'_, '_>>, Vec<Definition<'_, '_>>) =
+            definitions.iter().partition(is_external);
+        // All external: an interface object, or an error told elsewhere.
+        let base = if real.is_empty() { &external } else { &real };
+        let merged = self.merge_output(&coordinate, base)?;
+        let arguments = self.merge_arguments(&coordinate, base);
+        let mut directives = Vec::new();
+        let mut joins = Vec::new();
+        let mut plain = definitions.len() == sources.len();
+        for (source, definition) in definitions {
+            let local = source.ty.name();
+            let over = (source.index, (ty.clone(), field.clone()));
+            let lost = self.compose.overrides.lost.get(&over).cloned();
+            if lost == Some(None) {
+                plain = false;
+                let at = (local.clone(), field.clone());
+                let for_interface = source.ty.as_object().is_some_and(|object| {
+                    object.implements_interfaces.iter().any(|interface| {
+                        let interface = source.subgraph.schema.get_interface(interface);
+                        interface.is_some_and(|i| i.fields.contains_key(field))
+                    })
+                });
+                if source.subgraph.used.contains(&at) || for_interface {
+                    let join = Apply::new("join__field").graph(source.graph);
+                    joins.push(join.flag("usedOverridden", true).done());
+                }
+                continue;
+            }
+            let mut join = Apply::new("join__field").graph(source.graph);
+            for (directive, target) in [("requires", local), ("provides", definition.ty.inner_named_type())] {
+                for applied in source.subgraph.applied(&definition.directives, directive) {
+                    // Federation 1 ignored both on interfaces.
+                    if source.subgraph.is_federation_1() && source.ty.is_interface() {
+                        continue;
+                    }
+                    if let Some(set) = source.subgraph.set_of(applied, target, false) {
+                        join = join.string(directive, &field_set::print(&set));
+                        plain = false;
+                    }
+                }
+            }
+            if definition.ty != merged {
+                join = join.string("type", &definition.ty.to_string());
+                plain = false;
+            }
+            if source.subgraph.is_external(local, field) {
+                join = join.flag("external", true);
+                plain = false;
+            }
+            if let Some((from, label)) = self.compose.overrides.won.get(&over) {
+                join = join.string("override", from);
+                if let Some(label) = label {
+                    join = join.string("overrideLabel", label);
+                }
+                plain = false;
+            }
+            if let Some(Some(label)) = lost {
+                join = join.string("overrideLabel", &label);
+                plain = false;
+            }
+            joins.push(join.done());
+        }
+        if real.is_empty() && !external.is_empty() {
+            // Resolved by an interface object.
+            joins.push(Apply::new("join__field").done());
+        }
+        if !plain {
+            directives.extend(joins);
+        }
+        self.check_external(&coordinate, &merged, &arguments, &real, &external);
+        self.note_presence(&coordinate, sources, definitions);
+        self.carry(
+            &coordinate,
+            base.iter().map(|(s, d)| (s.subgraph, d.directives.iter())),
+            &mut directives,
+        );
+        Some(FieldDefinition {
+            description: self.description(
+                &coordinate,
+                base.iter().map(|(_, d)| d.description.as_ref()),
+            ),
+            name: field.clone(),
+            arguments,
+            ty: merged,
+            directives: apollo_compiler::ast::DirectiveList(directives),
+        })
+    }
+
+    /// The widest of the declared types.
+    fn merge_output(&mut self, coordinate: &str, definitions: &[Definition<'_, '_>]) -> Option<Type> {
+        let (first_source, first) = definitions.first()?;
+        let mut merged = first.ty.clone();
+        for (source, definition) in definitions {
+            let ty = &definition.ty;
+            let widest = if self.is_subtype(ty, &merged) {
+                Some(merged.clone())
+            } else if self.is_subtype(&merged, ty) {
+                Some(ty.clone())
+            } else {
+                loosest(&merged, ty)
+            };
+            match widest {
+                Some(widest) => merged = widest,
+                None => {
+                    self.compose.errors.push(
+                        CompositionError::new(
+                            "FIELD_TYPE_MISMATCH",
+                            format!(
+                                "\"{coordinate}\" is \"{}\" in {} but \"{ty}\" in {}",
+                                first.ty, first_source.subgraph.name, source.subgraph.name
+                            ),
+                        )
+                        .at(first_source
+                            .subgraph
+                            .location(first.ty.inner_named_type().location()))
+                        .at(source.subgraph.location(ty.inner_named_type().location())),
+                    );
+                    return None;
+                }
+            }
+        }
+        if definitions.iter().any(|(_, definition)| definition.ty != merged) {
+            let all: Vec<_> = definitions
+                .iter()
+                .map(|(s, d)| format!("\"{}\" in {}", d.ty, s.subgraph.name))
+                .collect();
+            let message = format!("\"{coordinate}\" is {}: \"{merged}\" it is", all.join(", "));
+            self.hint(Level::Info, "INCONSISTENT_BUT_COMPATIBLE_FIELD_TYPE", message);
+        }
+        Some(merged)
+    }
+
+    /// What is mentioned must be as it is resolved elsewhere.
+    fn check_external(
+        &mut self,
+        coordinate: &str,
+        merged: &Type,
+        arguments: &[apollo_compiler::Node<apollo_compiler::ast::InputValueDefinition>],
+        real: &[Definition<'_, '_>],
+        external: &[Definition<'_, '_>],
+    ) {
+        if real.is_empty() {
+            return;
+        }
+        for (source, definition) in external {
+            let subgraph = source.subgraph;
+            let mut found: Vec<(&'static str, String)> = Vec::new();
+            let fits = definition.ty == *merged || self.is_subtype(&definition.ty, merged);
+            if !fits {
+                found.push((
+                    "EXTERNAL_TYPE_MISMATCH",
+                    format!(
+                        "\"{coordinate}\" is \"{}\" where it is @external, but \"{merged}\"",
+                        definition.ty
+                    ),
+                ));
+            }
+            for wanted in arguments {
+                let Some(own) = definition.argument_by_name(&wanted.name) else {
+                    found.push((
+                        "EXTERNAL_ARGUMENT_MISSING",
+                        format!(
+                            "\"{coordinate}\" has no argument \"{}\" where it is @external",
+                            wanted.name
+                        ),
+                    ));
+                    continue;
+                };
+                if own.ty != wanted.ty && !self.is_subtype(&wanted.ty, &own.ty) {
+                    found.push((
+                        "EXTERNAL_ARGUMENT_TYPE_MISMATCH",
+                        format!(
+                            "\"{coordinate}({}:)\" is \"{}\" where the field is @external, but \"{}\"",
+                            wanted.name, own.ty, wanted.ty
+                        ),
+                    ));
+                } else if own.default_value != wanted.default_value {
+                    found.push((
+                        "EXTERNAL_ARGUMENT_DEFAULT_MISMATCH",
+                        format!(
+                            "\"{coordinate}({}:)\" has another default value where the field is @external",
+                            wanted.name
+                        ),
+                    ));
+                }
+            }
+            if !subgraph.is_federation_1() {
+                for directive in definition.directives.iter() {
+                    let carried = subgraph
+                        .canonical(directive)
+                        .is_some_and(|c| super::super::check::CARRIED.contains(&c))
+                        || subgraph.composed.iter().any(|c| c.name == directive.name)
+                        || directive.name == "deprecated";
+                    if carried {
+                        found.push((
+                            "MERGED_DIRECTIVE_APPLICATION_ON_EXTERNAL",
+                            format!(
+                                "@{} on \"{coordinate}\" where it is @external: write it where the field is resolved",
+                                directive.name
+                            ),
+                        ));
+                    }
+                }
+            }
+            for (code, message) in found {
+                self.compose.errors.push(
+                    CompositionError::new(code, format!("[{}] {message}", subgraph.name))
+                        .at(subgraph.location(definition.location())),
+                );
+            }
+        }
+    }
+
+    fn note_presence(
+        &mut self,
+        coordinate: &str,
+        sources: &[Source<'_>],
+        definitions: &[Definition<'_, '_>],
+    ) {
+        let keyed = |s: &Source<'_>| !s.subgraph.on_type(s.ty, "key").is_empty();
+        if definitions.len() == sources.len() || sources.iter().any(keyed) {
+            return;
+        }
+        let root = ["Query.", "Mutation.", "Subscription."];
+        if root.iter().any(|root| coordinate.starts_with(root)) {
+            return;
+        }
+        let code = match sources.first().is_some_and(|s| s.ty.is_interface()) {
+            true => "INCONSISTENT_INTERFACE_VALUE_TYPE_FIELD",
+            false => "INCONSISTENT_OBJECT_VALUE_TYPE_FIELD",
+        };
+        let message = format!("\"{coordinate}\" is in some subgraphs only that have its type");
+        self.hint(Level::Debug, code, message);
+    }
+}
+
+/// Federation 1 left `@external` fields standing that nothing uses.
+fn is_unused(source: &Source<'_>, field: &Name) -> bool {
+    let subgraph = source.subgraph;
+    let at = (source.ty.name().clone(), field.clone());
+    subgraph.is_federation_1()
+        && subgraph.externals.contains(&at)
+        && !subgraph.used.contains(&at)
+        && !source.ty.is_interface()
+}

@@ -1,0 +1,299 @@
+//! Arguments, input fields and enum values.
+
+use apollo_compiler::ast::{EnumValueDefinition, InputValueDefinition, Type};
+use apollo_compiler::collections::{IndexMap, IndexSet};
+use apollo_compiler::schema::{Component, EnumType, InputObjectType};
+use apollo_compiler::{Name, Node};
+
+use super::fields::Definition;
+use super::{Merge, strictest};
+use crate::compose::Source;
+use crate::compose::spec::Apply;
+use crate::error::{CompositionError, Level};
+
+/// What the two kinds of input are called in errors and hints.
+struct Codes {
+    missing: &'static str,
+    ty: &'static str,
+    default: &'static str,
+    dropped: &'static str,
+    inconsistent: &'static str,
+}
+
+const ARGUMENT: Codes = Codes {
+    missing: "REQUIRED_ARGUMENT_MISSING_IN_SOME_SUBGRAPH",
+    ty: "FIELD_ARGUMENT_TYPE_MISMATCH",
+    default: "FIELD_ARGUMENT_DEFAULT_MISMATCH",
+    dropped: "INCONSISTENT_ARGUMENT_PRESENCE",
+    inconsistent: "INCONSISTENT_BUT_COMPATIBLE_ARGUMENT_TYPE",
+};
+const INPUT_FIELD: Codes = Codes {
+    missing: "REQUIRED_INPUT_FIELD_MISSING_IN_SOME_SUBGRAPH",
+    ty: "FIELD_TYPE_MISMATCH",
+    default: "INPUT_FIELD_DEFAULT_MISMATCH",
+    dropped: "INCONSISTENT_INPUT_OBJECT_FIELD",
+    inconsistent: "INCONSISTENT_BUT_COMPATIBLE_FIELD_TYPE",
+};
+
+type Found<'s, 'a> = (&'s Source<'a>, &'a Node<InputValueDefinition>);
+
+impl Merge<'_, '_> {
+    pub(super) fn merge_arguments(
+        &mut self,
+        coordinate: &str,
+        definitions: &[Definition<'_, '_>],
+    ) -> Vec<Node<InputValueDefinition>> {
+        let mut names: IndexSet<&Name> = IndexSet::default();
+        for (_, definition) in definitions {
+            names.extend(definition.arguments.iter().map(|a| &a.name));
+        }
+        let mut merged = Vec::new();
+        for name in names {
+            let found: Vec<Found<'_, '_>> = definitions
+                .iter()
+                .filter_map(|(s, d)| Some((*s, d.node_argument(name)?)))
+                .collect();
+            let at = format!("{coordinate}({name}:)");
+            if let Some(argument) = self.merge_input_value(&ARGUMENT, &at, definitions.len(), &found)
+            {
+                merged.push(Node::new(argument));
+            }
+        }
+        merged
+    }
+
+    pub(super) fn merge_input(
+        &mut self,
+        ty: &Name,
+        sources: &[Source<'_>],
+    ) -> IndexMap<Name, Component<InputValueDefinition>> {
+        let mut names: IndexSet<&Name> = IndexSet::default();
+        let inputs: Vec<(&Source<'_>, &InputObjectType)> = sources
+            .iter()
+            .filter_map(|s| Some((s, &*s.ty.as_input_object()?)))
+            .collect();
+        for (_, input) in &inputs {
+            names.extend(input.fields.keys());
+        }
+        let mut merged = IndexMap::default();
+        for name in names {
+            let found: Vec<Found<'_, '_>> = inputs
+                .iter()
+                .filter_map(|(s, input)| Some((*s, &input.fields.get(name)?.node)))
+                .collect();
+            let at = format!("{ty}.{name}");
+            if let Some(field) = self.merge_input_value(&INPUT_FIELD, &at, sources.len(), &found) {
+                merged.insert(name.clone(), Component::new(field));
+            }
+        }
+        if merged.is_empty() {
+            self.compose.errors.push(CompositionError::new(
+                "EMPTY_MERGED_INPUT_TYPE",
+                format!("the subgraphs share no field of input \"{ty}\""),
+            ));
+        }
+        merged
+    }
+
+    /// An argument or input field: kept where every subgraph has it.
+    fn merge_input_value(
+        &mut self,
+        codes: &Codes,
+        coordinate: &str,
+        sources: usize,
+        found: &[Found<'_, '_>],
+    ) -> Option<InputValueDefinition> {
+        let (_, first) = found.first()?;
+        let hidden = found
+            .iter()
+            .any(|(s, d)| !s.subgraph.applied(&d.directives, "inaccessible").is_empty());
+        if found.len() < sources && !hidden {
+            match found.iter().find(|(_, d)| d.is_required()) {
+                Some((source, required)) => self.compose.errors.push(
+                    CompositionError::new(
+                        codes.missing,
+                        format!(
+                            "\"{coordinate}\" is required in {} but some subgraph does not define it",
+                            source.subgraph.name
+                        ),
+                    )
+                    .at(source.subgraph.location(required.location())),
+                ),
+                None => {
+                    let message = format!("\"{coordinate}\" is left out: some subgraph does not define it");
+                    self.hint(Level::Warn, codes.dropped, message);
+                }
+            }
+            return None;
+        }
+        let ty = self.merge_input_types(codes, coordinate, found)?;
+        let mut default_value = first.default_value.clone();
+        let different = found
+            .iter()
+            .filter_map(|(_, d)| d.default_value.as_ref())
+            .collect::<Vec<_>>();
+        if different.windows(2).any(|pair| pair[0] != pair[1]) {
+            let mut error = CompositionError::new(
+                codes.default,
+                format!("\"{coordinate}\" has different default values"),
+            );
+            for (source, definition) in found {
+                error = error.at(source.subgraph.location(definition.location()));
+            }
+            self.compose.errors.push(error);
+        } else if !different.is_empty() && different.len() < found.len() {
+            default_value = None;
+            let message = format!("the default value of \"{coordinate}\" is left out: some subgraph has none");
+            self.hint(Level::Warn, "INCONSISTENT_DEFAULT_VALUE_PRESENCE", message);
+        }
+        let mut directives = Vec::new();
+        self.carry(
+            coordinate,
+            found.iter().map(|(s, d)| (s.subgraph, d.directives.iter())),
+            &mut directives,
+        );
+        Some(InputValueDefinition {
+            description: self.description(
+                coordinate,
+                found.iter().map(|(_, d)| d.description.as_ref()),
+            ),
+            name: first.name.clone(),
+            ty: Node::new(ty),
+            default_value,
+            directives: apollo_compiler::ast::DirectiveList(directives),
+        })
+    }
+
+    fn merge_input_types(
+        &mut self,
+        codes: &Codes,
+        coordinate: &str,
+        found: &[Found<'_, '_>],
+    ) -> Option<Type> {
+        let (first_source, first) = found.first()?;
+        let mut merged = (*first.ty).clone();
+        for (source, definition) in found {
+            match strictest(&merged, &definition.ty) {
+                Some(ty) => merged = ty,
+                None => {
+                    self.compose.errors.push(
+                        CompositionError::new(
+                            codes.ty,
+                            format!(
+                                "\"{coordinate}\" is \"{}\" in {} but \"{}\" in {}",
+                                first.ty,
+                                first_source.subgraph.name,
+                                definition.ty,
+                                source.subgraph.name
+                            ),
+                        )
+                        .at(first_source
+                            .subgraph
+                            .location(first.ty.inner_named_type().location()))
+                        .at(source
+                            .subgraph
+                            .location(definition.ty.inner_named_type().location())),
+                    );
+                    return None;
+                }
+            }
+        }
+        if found.iter().any(|(_, definition)| *definition.ty != merged) {
+            let message = format!("\"{coordinate}\" differs between subgraphs: \"{merged}\" it is");
+            self.hint(Level::Info, codes.inconsistent, message);
+        }
+        Some(merged)
+    }
+
+    pub(super) fn merge_enum(
+        &mut self,
+        ty: &Name,
+        sources: &[Source<'_>],
+    ) -> IndexMap<Name, Component<EnumValueDefinition>> {
+        let enums: Vec<(&Source<'_>, &EnumType)> = sources
+            .iter()
+            .filter_map(|s| Some((s, &*s.ty.as_enum()?)))
+            .collect();
+        let input = self.used_as_input.contains(ty);
+        let output = self.used_as_output.contains(ty);
+        if !input && !output {
+            let message = format!("enum \"{ty}\" is used nowhere");
+            self.hint(Level::Debug, "UNUSED_ENUM_TYPE", message);
+        }
+        let mut names: IndexSet<&Name> = IndexSet::default();
+        for (_, definition) in &enums {
+            names.extend(definition.values.keys());
+        }
+        let mut merged = IndexMap::default();
+        for name in names {
+            let found: Vec<_> = enums
+                .iter()
+                .filter_map(|(s, e)| Some((*s, e.values.get(name)?)))
+                .collect();
+            let coordinate = format!("{ty}.{name}");
+            let hidden = found
+                .iter()
+                .any(|(s, d)| !s.subgraph.applied(&d.directives, "inaccessible").is_empty());
+            if found.len() < enums.len() && !hidden {
+                if input && output {
+                    let mut error = CompositionError::new(
+                        "ENUM_VALUE_MISMATCH",
+                        format!(
+                            "enum \"{ty}\" is both input and output, so every subgraph must define \"{name}\""
+                        ),
+                    );
+                    for (source, value) in &found {
+                        error = error.at(source.subgraph.location(value.location()));
+                    }
+                    self.compose.errors.push(error);
+                    continue;
+                }
+                if input {
+                    let message = format!("\"{coordinate}\" is left out: some subgraph does not define it");
+                    self.hint(Level::Warn, "INCONSISTENT_ENUM_VALUE_FOR_INPUT_ENUM", message);
+                    continue;
+                }
+                let message = format!("\"{coordinate}\" is in some subgraphs only");
+                self.hint(Level::Debug, "INCONSISTENT_ENUM_VALUE_FOR_OUTPUT_ENUM", message);
+            }
+            let mut directives: Vec<_> = found
+                .iter()
+                .map(|(s, _)| Apply::new("join__enumValue").graph(s.graph).done())
+                .collect();
+            self.carry(
+                &coordinate,
+                found.iter().map(|(s, d)| (s.subgraph, d.directives.iter())),
+                &mut directives,
+            );
+            merged.insert(
+                name.clone(),
+                Component::new(EnumValueDefinition {
+                    description: self.description(
+                        &coordinate,
+                        found.iter().map(|(_, d)| d.description.as_ref()),
+                    ),
+                    value: name.clone(),
+                    directives: apollo_compiler::ast::DirectiveList(directives),
+                }),
+            );
+        }
+        if merged.is_empty() {
+            self.compose.errors.push(CompositionError::new(
+                "EMPTY_MERGED_ENUM_TYPE",
+                format!("the subgraphs share no value of enum \"{ty}\""),
+            ));
+        }
+        merged
+    }
+}
+
+/// The node of an argument, with its position.
+trait NodeArgument {
+    fn node_argument(&self, name: &str) -> Option<&Node<InputValueDefinition>>;
+}
+
+impl NodeArgument for apollo_compiler::ast::FieldDefinition {
+    fn node_argument(&self, name: &str) -> Option<&Node<InputValueDefinition>> {
+        self.arguments.iter().find(|argument| argument.name == name)
+    }
+}

@@ -1,0 +1,479 @@
+//! Merges the subgraphs' types into one schema with `join__` directives.
+//!
+//! Merging by kind, as Federation 2 defines it: objects, interfaces, unions
+//! and output enums are unions of what the subgraphs define; inputs, arguments
+//! and input enums are intersections; an output type is the widest of its
+//! definitions, an input type the strictest.
+//!
+//! | module | what it merges |
+//! |---|---|
+//! | here | types, their keys, interfaces and members |
+//! | [`fields`] | fields of objects and interfaces |
+//! | [`inputs`] | arguments, input fields and enum values |
+//! | [`directives`] | applied directives, descriptions and directive definitions |
+
+mod directives;
+mod fields;
+mod inputs;
+
+use std::collections::{HashMap, HashSet};
+
+use apollo_compiler::ast::{Directive, Type};
+use apollo_compiler::collections::{IndexMap, IndexSet};
+use apollo_compiler::schema::{
+    Component, ComponentName, EnumType, ExtendedType, InputObjectType, InterfaceType, ObjectType,
+    ScalarType, UnionType,
+};
+use apollo_compiler::{Name, Node, Schema, name};
+
+use super::spec::{self, Apply, graph_name};
+use super::{Compose, Source};
+use crate::error::{CompositionError, Hint, Level};
+use crate::field_set;
+use crate::subgraph::{Fields, bool_argument, fields_of, string_argument};
+
+struct Merge<'c, 'a> {
+    compose: &'c mut Compose<'a>,
+    used_as_input: HashSet<Name>,
+    used_as_output: HashSet<Name>,
+    /// Of each type: the interfaces and unions that it is one of.
+    supertypes: HashMap<Name, HashSet<Name>>,
+    /// The carried directives that the result uses.
+    carried: HashSet<&'static str>,
+}
+
+impl Compose<'_> {
+    pub(super) fn merge(&mut self) -> Schema {
+        let subgraphs = self.subgraphs;
+        let graphs: Vec<Name> = subgraphs.iter().map(|s| graph_name(&s.name)).collect();
+        let mut merge = Merge {
+            compose: self,
+            used_as_input: HashSet::new(),
+            used_as_output: HashSet::new(),
+            supertypes: HashMap::new(),
+            carried: HashSet::new(),
+        };
+        let mut schema = spec::parse(spec::DEFINITIONS);
+        schema.types.shift_remove("Query");
+        merge.declare_graphs(&mut schema, &graphs);
+        merge.note_uses();
+
+        let mut by_name: IndexMap<Name, Vec<Source<'_>>> = IndexMap::default();
+        for (index, subgraph) in subgraphs.iter().enumerate() {
+            for (name, ty) in subgraph.own_types() {
+                let public = subgraph.public_name(name);
+                // A root that holds nothing but machinery is no definition.
+                let root = matches!(public.as_str(), "Query" | "Mutation" | "Subscription");
+                let empty = fields_of(ty).is_some_and(|fields| subgraph.is_placeholder(fields.keys()));
+                if root && empty {
+                    continue;
+                }
+                let graph = &graphs[index];
+                by_name.entry(public).or_default().push(Source {
+                    index,
+                    subgraph,
+                    graph,
+                    ty,
+                });
+            }
+        }
+        // Roots first, then by name: the output does not depend on declaration order.
+        by_name.sort_by(|a, _, b, _| (root_rank(a), a.as_str()).cmp(&(root_rank(b), b.as_str())));
+        if !by_name.contains_key("Query") {
+            merge.compose.errors.push(CompositionError::new(
+                "NO_QUERIES",
+                "no subgraph defines a field of Query",
+            ));
+        }
+        for (name, sources) in &by_name {
+            if let Some(ty) = merge.merge_type(name, sources) {
+                schema.types.insert(name.clone(), ty);
+            }
+        }
+        let root = schema.schema_definition.make_mut();
+        root.query = Some(name!("Query").into());
+        root.mutation = by_name
+            .contains_key("Mutation")
+            .then(|| name!("Mutation").into());
+        root.subscription = by_name
+            .contains_key("Subscription")
+            .then(|| name!("Subscription").into());
+        merge.adopt_carried(&mut schema);
+        merge.adopt_composed(&mut schema);
+        merge.adopt_executable(&mut schema);
+        schema
+    }
+}
+
+fn root_rank(name: &str) -> u8 {
+    match name {
+        "Query" => 0,
+        "Mutation" => 1,
+        "Subscription" => 2,
+        _ => 3,
+    }
+}
+
+impl Merge<'_, '_> {
+    fn declare_graphs(&self, schema: &mut Schema, graphs: &[Name]) {
+        let Some(ExtendedType::Enum(definition)) = schema.types.get_mut("join__Graph") else {
+            return;
+        };
+        let values = &mut definition.make_mut().values;
+        for (subgraph, graph) in self.compose.subgraphs.iter().zip(graphs) {
+            let join = Apply::new("join__graph")
+                .string("name", &subgraph.name)
+                .string("url", &subgraph.url)
+                .done();
+            values.insert(
+                graph.clone(),
+                Component::new(apollo_compiler::ast::EnumValueDefinition {
+                    description: None,
+                    value: graph.clone(),
+                    directives: apollo_compiler::ast::DirectiveList(vec![join]),
+                }),
+            );
+        }
+    }
+
+    /// Where enums are used, and what is a kind of what.
+    fn note_uses(&mut self) {
+        for subgraph in self.compose.subgraphs {
+            for (name, ty) in subgraph.own_types() {
+                for field in fields_of(ty).into_iter().flat_map(Fields::values) {
+                    self.used_as_output
+                        .insert(field.ty.inner_named_type().clone());
+                    for argument in &field.arguments {
+                        self.used_as_input
+                            .insert(argument.ty.inner_named_type().clone());
+                    }
+                }
+                match ty {
+                    ExtendedType::InputObject(input) => {
+                        for field in input.fields.values() {
+                            self.used_as_input
+                                .insert(field.ty.inner_named_type().clone());
+                        }
+                    }
+                    ExtendedType::Object(object) => {
+                        let interfaces = object.implements_interfaces.iter();
+                        self.supertypes
+                            .entry(name.clone())
+                            .or_default()
+                            .extend(interfaces.map(|i| i.name.clone()));
+                    }
+                    ExtendedType::Interface(interface) => {
+                        let interfaces = interface.implements_interfaces.iter();
+                        self.supertypes
+                            .entry(name.clone())
+                            .or_default()
+                            .extend(interfaces.map(|i| i.name.clone()));
+                    }
+                    ExtendedType::Union(union) => {
+                        for member in &union.members {
+                            self.supertypes
+                                .entry(member.name.clone())
+                                .or_default()
+                                .insert(name.clone());
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn hint(&mut self, level: Level, code: &'static str, message: String) {
+        self.compose.hints.push(Hint::new(level, code, message));
+    }
+
+    fn merge_type(&mut self, name: &Name, sources: &[Source<'_>]) -> Option<ExtendedType> {
+        let first = sources.first()?;
+        if let Some(other) = sources.iter().find(|s| kind(s) != kind(first)) {
+            let mut error = CompositionError::new(
+                "TYPE_KIND_MISMATCH",
+                format!(
+                    "\"{name}\" is {} in {} but {} in {}",
+                    kind(first),
+                    first.subgraph.name,
+                    kind(other),
+                    other.subgraph.name
+                ),
+            );
+            for source in sources {
+                error = error.at(source.subgraph.location(source.ty.name().location()));
+            }
+            self.compose.errors.push(error);
+            return None;
+        }
+        let description = self.description(name, sources.iter().map(|s| s.ty.description()));
+        let mut directives = Vec::new();
+        for source in sources {
+            join_type(source, &mut directives);
+        }
+        self.carry(
+            name,
+            sources
+                .iter()
+                .map(|s| (s.subgraph, s.ty.directives().iter().map(|d| &d.node))),
+            &mut directives,
+        );
+        // A real interface tells the kind where others hold it as an object.
+        let real = sources
+            .iter()
+            .find(|s| !s.subgraph.is_interface_object(s.ty))
+            .unwrap_or(first);
+        Some(match real.ty {
+            ExtendedType::Scalar(_) => {
+                let url = sources
+                    .iter()
+                    .find_map(|s| s.ty.directives().get("specifiedBy"));
+                directives.extend(url.map(|url| url.node.clone()));
+                ExtendedType::Scalar(Node::new(ScalarType {
+                    description,
+                    name: name.clone(),
+                    directives: directives.into_iter().collect(),
+                }))
+            }
+            ExtendedType::Object(_) if kind(real) == "an object" => {
+                let implements = join_implements(sources, &mut directives);
+                let fields = self.merge_fields(name, sources);
+                self.note_keys(name, sources);
+                if fields.is_empty() {
+                    return self.without_fields(name, sources);
+                }
+                ExtendedType::Object(Node::new(ObjectType {
+                    description,
+                    name: name.clone(),
+                    implements_interfaces: implements,
+                    directives: directives.into_iter().collect(),
+                    fields,
+                }))
+            }
+            ExtendedType::Object(_) | ExtendedType::Interface(_) => {
+                let implements = join_implements(sources, &mut directives);
+                let fields = self.merge_fields(name, sources);
+                ExtendedType::Interface(Node::new(InterfaceType {
+                    description,
+                    name: name.clone(),
+                    implements_interfaces: implements,
+                    directives: directives.into_iter().collect(),
+                    fields,
+                }))
+            }
+            ExtendedType::Union(_) => {
+                let members = self.merge_union(name, sources, &mut directives);
+                ExtendedType::Union(Node::new(UnionType {
+                    description,
+                    name: name.clone(),
+                    directives: directives.into_iter().collect(),
+                    members,
+                }))
+            }
+            ExtendedType::Enum(_) => {
+                let values = self.merge_enum(name, sources);
+                ExtendedType::Enum(Node::new(EnumType {
+                    description,
+                    name: name.clone(),
+                    directives: directives.into_iter().collect(),
+                    values,
+                }))
+            }
+            ExtendedType::InputObject(_) => {
+                let fields = self.merge_input(name, sources);
+                ExtendedType::InputObject(Node::new(InputObjectType {
+                    description,
+                    name: name.clone(),
+                    directives: directives.into_iter().collect(),
+                    fields,
+                }))
+            }
+        })
+    }
+
+    /// Of Federation 1 alone: a type that had only external fields of no use.
+    fn without_fields(&mut self, name: &Name, sources: &[Source<'_>]) -> Option<ExtendedType> {
+        if self.used_as_output.contains(name) && sources.iter().all(|s| s.subgraph.is_federation_1())
+        {
+            let mut error = CompositionError::new(
+                "TYPE_WITH_ONLY_UNUSED_EXTERNAL",
+                format!("\"{name}\" has no field but external ones that nothing uses"),
+            );
+            for source in sources {
+                error = error.at(source.subgraph.location(source.ty.name().location()));
+            }
+            self.compose.errors.push(error);
+        }
+        None
+    }
+
+    fn note_keys(&mut self, name: &Name, sources: &[Source<'_>]) {
+        let keyed = |s: &&Source<'_>| !s.subgraph.on_type(s.ty, "key").is_empty();
+        let count = sources.iter().filter(keyed).count();
+        if count > 0 && count < sources.len() {
+            let without: Vec<_> = sources
+                .iter()
+                .filter(|s| !keyed(s))
+                .map(|s| s.subgraph.name.as_str())
+                .collect();
+            let message = format!("\"{name}\" is an entity, but has no @key in {}", without.join(", "));
+            self.hint(Level::Info, "INCONSISTENT_ENTITY", message);
+        }
+    }
+
+    fn merge_union(
+        &mut self,
+        name: &Name,
+        sources: &[Source<'_>],
+        directives: &mut Vec<Node<Directive>>,
+    ) -> IndexSet<ComponentName> {
+        let mut members: IndexMap<ComponentName, usize> = IndexMap::default();
+        for source in sources {
+            let ExtendedType::Union(union) = source.ty else {
+                continue;
+            };
+            for member in &union.members {
+                directives.push(
+                    Apply::new("join__unionMember")
+                        .graph(source.graph)
+                        .string("member", member)
+                        .done(),
+                );
+                *members.entry(member.name.clone().into()).or_default() += 1;
+            }
+        }
+        let partial: Vec<_> = members
+            .iter()
+            .filter(|(_, count)| **count < sources.len())
+            .map(|(member, _)| member.name.to_string())
+            .collect();
+        if !partial.is_empty() {
+            let message = format!("union \"{name}\" has {} in some subgraphs only", partial.join(", "));
+            self.hint(Level::Debug, "INCONSISTENT_UNION_MEMBER", message);
+        }
+        members.into_keys().collect()
+    }
+
+    /// Whether a type is another, or one of its kind, in the merged schema.
+    fn is_subtype(&self, a: &Type, b: &Type) -> bool {
+        match (a, b) {
+            (Type::NonNullNamed(a), Type::NonNullNamed(b) | Type::Named(b))
+            | (Type::Named(a), Type::Named(b)) => self.is_named_subtype(a, b),
+            (Type::NonNullList(a), Type::NonNullList(b) | Type::List(b))
+            | (Type::List(a), Type::List(b)) => self.is_subtype(a, b),
+            _ => false,
+        }
+    }
+
+    fn is_named_subtype(&self, a: &Name, b: &Name) -> bool {
+        a == b
+            || self.supertypes.get(a).is_some_and(|supertypes| {
+                supertypes.contains(b)
+                    || supertypes
+                        .iter()
+                        .any(|middle| middle != a && self.supertypes.get(middle).is_some_and(|s| s.contains(b)))
+            })
+    }
+}
+
+fn join_type(source: &Source<'_>, out: &mut Vec<Node<Directive>>) {
+    let subgraph = source.subgraph;
+    // Federation 1 ignored keys of interfaces.
+    let keys = match source.ty.is_interface() && subgraph.is_federation_1() {
+        true => Vec::new(),
+        false => subgraph.on_type(source.ty, "key"),
+    };
+    let held = subgraph.is_interface_object(source.ty);
+    let extension = subgraph.extensions.contains(source.ty.name()) && !keys.is_empty();
+    let join = || Apply::new("join__type").graph(source.graph);
+    let finish = |mut join: Apply| {
+        if held {
+            join = join.flag("isInterfaceObject", true);
+        }
+        join.done()
+    };
+    if keys.is_empty() {
+        out.push(finish(join()));
+    }
+    for key in keys {
+        let mut join = join();
+        if let Some(set) = subgraph.set_of(key, source.ty.name(), true) {
+            join = join.string("key", &field_set::print(&set));
+        }
+        if extension {
+            join = join.flag("extension", true);
+        }
+        if bool_argument(key, "resolvable") == Some(false) {
+            join = join.flag("resolvable", false);
+        }
+        out.push(finish(join));
+    }
+}
+
+fn join_implements(
+    sources: &[Source<'_>],
+    out: &mut Vec<Node<Directive>>,
+) -> IndexSet<ComponentName> {
+    let mut all = IndexSet::default();
+    for source in sources {
+        let interfaces = match source.ty {
+            ExtendedType::Object(object) => &object.implements_interfaces,
+            ExtendedType::Interface(interface) => &interface.implements_interfaces,
+            _ => continue,
+        };
+        for interface in interfaces {
+            out.push(
+                Apply::new("join__implements")
+                    .graph(source.graph)
+                    .string("interface", interface)
+                    .done(),
+            );
+            all.insert(interface.name.clone().into());
+        }
+    }
+    all
+}
+
+fn kind(source: &Source<'_>) -> &'static str {
+    match source.ty {
+        ExtendedType::Scalar(_) => "a scalar",
+        ExtendedType::Object(_) if source.subgraph.is_interface_object(source.ty) => "an interface",
+        ExtendedType::Object(_) => "an object",
+        ExtendedType::Interface(_) => "an interface",
+        ExtendedType::Union(_) => "a union",
+        ExtendedType::Enum(_) => "an enum",
+        ExtendedType::InputObject(_) => "an input object",
+    }
+}
+
+/// The output type that holds both: nullable where either is.
+fn loosest(a: &Type, b: &Type) -> Option<Type> {
+    combine(a, b, |a, b| a && b)
+}
+
+/// The input type that both accept: non-null where either is.
+fn strictest(a: &Type, b: &Type) -> Option<Type> {
+    combine(a, b, |a, b| a || b)
+}
+
+fn combine(a: &Type, b: &Type, non_null: fn(bool, bool) -> bool) -> Option<Type> {
+    let inner = match (a, b) {
+        (Type::Named(x) | Type::NonNullNamed(x), Type::Named(y) | Type::NonNullNamed(y)) => {
+            (x == y).then(|| Type::Named(x.clone()))?
+        }
+        (Type::List(x) | Type::NonNullList(x), Type::List(y) | Type::NonNullList(y)) => {
+            combine(x, y, non_null)?.list()
+        }
+        _ => return None,
+    };
+    Some(if non_null(a.is_non_null(), b.is_non_null()) {
+        inner.non_null()
+    } else {
+        inner
+    })
+}
+
+/// The text of an argument that must be one.
+fn text<'a>(directive: &'a Directive, argument: &str) -> &'a str {
+    string_argument(directive, argument).unwrap_or_default()
+}

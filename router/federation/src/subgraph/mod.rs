@@ -1,0 +1,444 @@
+//! One subgraph: its SDL parsed, its `@link`s resolved, its schema valid, and
+//! what its federation directives say read out.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`link`] | what `@link` brings in, under which names |
+//! | [`definitions`] | the federation's own directives and types |
+//! | [`validate`] | the rules that one subgraph can break by itself |
+//!
+//! A subgraph without a link to Federation 2 speaks Federation 1. Its schema is
+//! read as Federation 2 would have it: every field shareable, `@external` of no
+//! use ignored, and parts of field sets that nothing external backs left out.
+
+mod definitions;
+mod link;
+mod validate;
+
+use std::collections::{HashMap, HashSet};
+
+use apollo_compiler::ast::{self, Directive, DirectiveDefinition, FieldDefinition, Selection, Value};
+use apollo_compiler::parser::SourceSpan;
+use apollo_compiler::schema::{Component, ExtendedType};
+use apollo_compiler::validation::Valid;
+use apollo_compiler::{Name, Node, Schema, name};
+
+pub(crate) use definitions::is_machinery;
+
+use crate::error::{CompositionError, CompositionErrors, Location, diagnostic_location};
+use crate::field_set::{self, FieldSet};
+
+/// Federation directives that are read but not composed yet. To ignore one
+/// would change what a graph means, so each is refused.
+const UNSUPPORTED: &[&str] = &["context", "fromContext", "cacheTag"];
+
+/// A directive that `@composeDirective` carries into the supergraph.
+#[derive(Debug, Clone)]
+pub(crate) struct ComposedDirective {
+    /// The name here, without `@`.
+    pub name: Name,
+    /// The name in its specification, with `@`.
+    pub canonical: String,
+    pub definition: Node<DirectiveDefinition>,
+    /// The `@link` that the directive was imported by.
+    pub link: Node<Directive>,
+    pub identity: String,
+    pub version: (u32, u32),
+    pub at: Option<Location>,
+}
+
+/// A type and one of its fields.
+pub(crate) type Coordinate = (Name, Name);
+pub(crate) type Fields = apollo_compiler::collections::IndexMap<Name, Component<FieldDefinition>>;
+
+/// A parsed and valid subgraph.
+#[derive(Debug, Clone)]
+pub struct Subgraph {
+    pub name: String,
+    pub url: String,
+    pub(crate) schema: Valid<Schema>,
+    /// The local name of each federation directive, by its canonical name.
+    local: HashMap<&'static str, Name>,
+    pub(crate) composed: Vec<ComposedDirective>,
+    /// The minor version of Federation 2; without one it is Federation 1.
+    federation: Option<u32>,
+    /// Types that are extended here and defined elsewhere.
+    pub(crate) extensions: HashSet<Name>,
+    /// Fields that are mentioned here and resolved elsewhere.
+    pub(crate) externals: HashSet<Coordinate>,
+    /// Fields that some key selects.
+    pub(crate) key_fields: HashSet<Coordinate>,
+    /// Fields that some `@provides` selects.
+    pub(crate) provided: HashSet<Coordinate>,
+    /// Fields that any field set selects.
+    pub(crate) used: HashSet<Coordinate>,
+}
+
+impl Subgraph {
+    /// Parses the SDL that a subgraph serves as `_service { sdl }`.
+    ///
+    /// # Errors
+    /// Every rule that the subgraph breaks by itself, with positions.
+    pub fn parse(name: &str, url: &str, sdl: &str) -> Result<Self, CompositionErrors> {
+        let invalid = |errors: &apollo_compiler::validation::DiagnosticList| {
+            CompositionErrors(
+                errors
+                    .iter()
+                    .map(|diagnostic| {
+                        CompositionError::new(
+                            "INVALID_GRAPHQL",
+                            format!("[{name}] {}", diagnostic.error),
+                        )
+                        .at(diagnostic_location(name, &diagnostic))
+                    })
+                    .collect(),
+            )
+        };
+        let mut schema = Schema::builder()
+            .adopt_orphan_extensions()
+            .parse(sdl, name)
+            .build()
+            .map_err(|error| invalid(&error.errors))?;
+        let mut errors = Vec::new();
+        if name == "_" {
+            errors.push(CompositionError::new(
+                "INVALID_SUBGRAPH_NAME",
+                "a subgraph cannot be called \"_\"",
+            ));
+        }
+        let links = link::Links::read(name, &schema, &mut errors);
+        let local: HashMap<&'static str, Name> = definitions::KNOWN
+            .iter()
+            .filter_map(|(known, _)| Some((*known, Name::new(&links.local(known)).ok()?)))
+            .collect();
+        definitions::complete(name, &mut schema, &local, &mut errors);
+        if schema.schema_definition.query.is_none() {
+            definitions::add_placeholder_query(&mut schema);
+        }
+        let composed = links.composed(name, &schema, &mut errors);
+        if !errors.is_empty() {
+            return Err(CompositionErrors(errors));
+        }
+        let extensions = extensions(sdl, &schema, local.get("extends"));
+        let schema = schema.validate().map_err(|error| invalid(&error.errors))?;
+        let mut subgraph = Self {
+            name: name.to_owned(),
+            url: url.to_owned(),
+            schema,
+            local,
+            composed,
+            federation: links.federation,
+            extensions,
+            externals: HashSet::new(),
+            key_fields: HashSet::new(),
+            provided: HashSet::new(),
+            used: HashSet::new(),
+        };
+        subgraph.read_facts();
+        let errors = validate::check(&subgraph);
+        if errors.is_empty() {
+            Ok(subgraph)
+        } else {
+            Err(CompositionErrors(errors))
+        }
+    }
+
+    /// The subgraph's schema, with the federation definitions it left out.
+    pub fn schema(&self) -> &Valid<Schema> {
+        &self.schema
+    }
+
+    pub(crate) fn is_federation_1(&self) -> bool {
+        self.federation.is_none()
+    }
+
+    /// The applications of a federation directive, by its canonical name.
+    pub(crate) fn applied<'a>(
+        &'a self,
+        directives: impl IntoIterator<Item = &'a Node<Directive>>,
+        canonical: &str,
+    ) -> Vec<&'a Node<Directive>> {
+        let Some(local) = self.local.get(canonical) else {
+            return Vec::new();
+        };
+        directives
+            .into_iter()
+            .filter(|d| d.name == *local)
+            .collect()
+    }
+
+    pub(crate) fn on_type<'a>(
+        &'a self,
+        ty: &'a ExtendedType,
+        canonical: &str,
+    ) -> Vec<&'a Node<Directive>> {
+        self.applied(ty.directives().iter().map(|d| &d.node), canonical)
+    }
+
+    /// The name of a directive's own that is always carried, if it is one.
+    pub(crate) fn canonical(&self, directive: &Directive) -> Option<&'static str> {
+        self.local
+            .iter()
+            .find(|(_, local)| **local == directive.name)
+            .map(|(canonical, _)| *canonical)
+    }
+
+    pub(crate) fn location(&self, span: Option<SourceSpan>) -> Option<Location> {
+        Location::of(&self.name, span, &self.schema.sources)
+    }
+
+    /// The types that the subgraph itself defines.
+    pub(crate) fn own_types(&self) -> impl Iterator<Item = (&Name, &ExtendedType)> {
+        self.schema
+            .types
+            .iter()
+            .filter(|(name, ty)| !ty.is_built_in() && !self.is_federations(name))
+    }
+
+    /// Whether a type is Federation's, perhaps imported under a short name.
+    fn is_federations(&self, name: &str) -> bool {
+        is_machinery(name)
+            || (matches!(name, "FieldSet" | "Scope" | "Policy" | "ContextFieldValue" | "Import" | "Purpose")
+                && !self.is_federation_1()
+                && !self.schema.types.get(name).is_some_and(ExtendedType::is_object))
+    }
+
+    pub(crate) fn is_interface_object(&self, ty: &ExtendedType) -> bool {
+        !self.on_type(ty, "interfaceObject").is_empty()
+    }
+
+    /// Whether a field is only mentioned here and resolved elsewhere.
+    pub(crate) fn is_external(&self, ty: &Name, field: &Name) -> bool {
+        self.externals.contains(&(ty.clone(), field.clone()))
+    }
+
+    /// The field set of a `@key`, `@requires` or `@provides` on or below a
+    /// type, as composition takes it; `None` if nothing is left of it.
+    pub(crate) fn set_of(&self, directive: &Directive, ty: &Name, is_key: bool) -> Option<FieldSet> {
+        let set = field_set::parse(&set_text(directive)?).ok()?;
+        if !self.is_federation_1() || is_key {
+            return Some(set);
+        }
+        let kept = self.keep_external(&set, ty);
+        (!kept.is_empty()).then_some(kept)
+    }
+
+    /// Federation 1 allowed parts that are not external, and meant nothing by
+    /// them.
+    fn keep_external(&self, set: &[Selection], ty: &Name) -> FieldSet {
+        set.iter()
+            .filter_map(|selection| match selection {
+                Selection::Field(field) if field.selection_set.is_empty() => {
+                    self.is_marked(ty, &field.name).then(|| selection.clone())
+                }
+                Selection::Field(field) => {
+                    if self.is_marked(ty, &field.name) {
+                        return Some(selection.clone());
+                    }
+                    let inner = self.schema.type_field(ty, &field.name).ok()?;
+                    let inner = inner.ty.inner_named_type();
+                    let kept = self.keep_external(&field.selection_set, inner);
+                    (!kept.is_empty()).then(|| {
+                        Selection::Field(Node::new(ast::Field {
+                            selection_set: kept,
+                            ..(**field).clone()
+                        }))
+                    })
+                }
+                other => Some(other.clone()),
+            })
+            .collect()
+    }
+
+    /// Whether `@external` is written on a field, or on its type.
+    fn is_marked(&self, ty: &Name, field: &Name) -> bool {
+        let Some(definition) = self.schema.types.get(ty) else {
+            return false;
+        };
+        let on_field = fields_of(definition)
+            .and_then(|fields| fields.get(field))
+            .is_some_and(|field| !self.applied(&field.directives, "external").is_empty());
+        match definition {
+            // Of interfaces, Federation 1 ignored it.
+            ExtendedType::Interface(_) if self.is_federation_1() => false,
+            _ => {
+                on_field
+                    || (!self.is_federation_1() && !self.on_type(definition, "external").is_empty())
+            }
+        }
+    }
+
+    fn read_facts(&mut self) {
+        let mut key_fields = HashSet::new();
+        let mut provided = HashSet::new();
+        let mut required = HashSet::new();
+        for (name, ty) in self.own_types() {
+            for key in self.on_type(ty, "key") {
+                if let Some(set) = self.set_of(key, name, true) {
+                    self.collect(name, &set, &mut key_fields);
+                }
+            }
+            for field in fields_of(ty).into_iter().flat_map(Fields::values) {
+                for directive in self.applied(&field.directives, "requires") {
+                    if let Some(set) = self.set_of(directive, name, false) {
+                        self.collect(name, &set, &mut required);
+                    }
+                }
+                for directive in self.applied(&field.directives, "provides") {
+                    let target = field.ty.inner_named_type();
+                    if let Some(set) = self.set_of(directive, target, false) {
+                        self.collect(target, &set, &mut provided);
+                    }
+                }
+            }
+        }
+        let mut externals = HashSet::new();
+        for (name, ty) in self.own_types() {
+            let extended = self.extensions.contains(name);
+            for field in fields_of(ty).into_iter().flat_map(Fields::keys) {
+                let at = (name.clone(), field.clone());
+                // A key field of an extension is resolved here all the same:
+                // every representation brings it.
+                if self.is_marked(name, field) && !(extended && key_fields.contains(&at)) {
+                    externals.insert(at);
+                }
+            }
+        }
+        self.used = key_fields
+            .iter()
+            .chain(&provided)
+            .chain(&required)
+            .cloned()
+            .collect();
+        self.key_fields = key_fields;
+        self.provided = provided;
+        self.externals = externals;
+    }
+
+    fn collect(&self, ty: &Name, set: &[Selection], used: &mut HashSet<Coordinate>) {
+        for selection in set {
+            match selection {
+                Selection::Field(field) => {
+                    used.insert((ty.clone(), field.name.clone()));
+                    // What is selected of an interface is selected of its
+                    // implementations.
+                    if let Some(implementers) = self.schema.implementers_map().get(ty) {
+                        for object in &implementers.objects {
+                            used.insert((object.clone(), field.name.clone()));
+                        }
+                    }
+                    if let Ok(definition) = self.schema.type_field(ty, &field.name) {
+                        let inner = definition.ty.inner_named_type().clone();
+                        self.collect(&inner, &field.selection_set, used);
+                    }
+                }
+                Selection::InlineFragment(fragment) => {
+                    let inner = fragment.type_condition.as_ref().unwrap_or(ty);
+                    self.collect(inner, &fragment.selection_set, used);
+                }
+                Selection::FragmentSpread(_) => {}
+            }
+        }
+    }
+
+    /// Whether a field of this subgraph may be resolved elsewhere as well.
+    pub(crate) fn is_shareable(&self, ty: &ExtendedType, field: &Component<FieldDefinition>) -> bool {
+        let at = (ty.name().clone(), field.name.clone());
+        self.is_federation_1()
+            || self.key_fields.contains(&at)
+            || (self.externals.contains(&at) && self.provided.contains(&at))
+            || !self.applied(&field.directives, "shareable").is_empty()
+            || ty
+                .directives()
+                .iter()
+                .any(|d| Some(&d.name) == self.local.get("shareable") && d.origin == field.origin)
+    }
+
+    /// The root type of this subgraph that plays `Query`, `Mutation` or
+    /// `Subscription` under the name that all supergraphs use.
+    pub(crate) fn public_name(&self, ty: &Name) -> Name {
+        let root = &self.schema.schema_definition;
+        let is = |slot: &Option<apollo_compiler::schema::ComponentName>| {
+            slot.as_ref().is_some_and(|root| root.name == *ty)
+        };
+        if is(&root.query) {
+            name!("Query")
+        } else if is(&root.mutation) {
+            name!("Mutation")
+        } else if is(&root.subscription) {
+            name!("Subscription")
+        } else {
+            ty.clone()
+        }
+    }
+}
+
+/// The fields of an object or interface.
+pub(crate) fn fields_of(ty: &ExtendedType) -> Option<&Fields> {
+    match ty {
+        ExtendedType::Object(object) => Some(&object.fields),
+        ExtendedType::Interface(interface) => Some(&interface.fields),
+        _ => None,
+    }
+}
+
+/// The string argument `name` of a directive.
+pub(crate) fn string_argument<'a>(directive: &'a Directive, name: &str) -> Option<&'a str> {
+    directive.specified_argument_by_name(name)?.as_str()
+}
+
+pub(crate) fn bool_argument(directive: &Directive, name: &str) -> Option<bool> {
+    directive.specified_argument_by_name(name)?.to_bool()
+}
+
+/// The `fields` of a directive; Federation 1 took lists and bare names too.
+pub(crate) fn set_text(directive: &Directive) -> Option<String> {
+    match &**directive.specified_argument_by_name("fields")? {
+        Value::String(text) => Some(text.clone()),
+        Value::Enum(name) => Some(name.to_string()),
+        Value::List(items) => items
+            .iter()
+            .map(|item| match &**item {
+                Value::String(text) => Some(text.clone()),
+                Value::Enum(name) => Some(name.to_string()),
+                _ => None,
+            })
+            .collect::<Option<Vec<_>>>()
+            .map(|parts| parts.join(" ")),
+        _ => None,
+    }
+}
+
+/// The types that are only extended, by `extend` or by `@extends`.
+fn extensions(sdl: &str, schema: &Schema, extends: Option<&Name>) -> HashSet<Name> {
+    let mut extended = HashSet::new();
+    let mut defined = HashSet::new();
+    if let Ok(document) = ast::Document::parse(sdl, "schema.graphql") {
+        for definition in &document.definitions {
+            let Some(name) = definition.name() else {
+                continue;
+            };
+            match definition {
+                ast::Definition::ObjectTypeExtension(_)
+                | ast::Definition::InterfaceTypeExtension(_)
+                | ast::Definition::UnionTypeExtension(_)
+                | ast::Definition::EnumTypeExtension(_)
+                | ast::Definition::ScalarTypeExtension(_)
+                | ast::Definition::InputObjectTypeExtension(_) => {
+                    extended.insert(name.clone());
+                }
+                ast::Definition::DirectiveDefinition(_) => {}
+                _ => {
+                    defined.insert(name.clone());
+                }
+            }
+        }
+    }
+    extended.retain(|name| !defined.contains(name));
+    for (name, ty) in &schema.types {
+        if ty.directives().iter().any(|d| Some(&d.name) == extends) {
+            extended.insert(name.clone());
+        }
+    }
+    extended
+}
