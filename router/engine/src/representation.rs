@@ -40,12 +40,7 @@ pub fn collect(data: &Value, path: &[PathStep], inputs: &[EntityInput]) -> Batch
 
 type Visitor<'v> = dyn FnMut(&Map<String, Value>, &[PathSegment]) + 'v;
 
-fn visit(
-    value: &Value,
-    path: &[PathStep],
-    at: &mut Vec<PathSegment>,
-    found: &mut Visitor<'_>,
-) {
+fn visit(value: &Value, path: &[PathStep], at: &mut Vec<PathSegment>, found: &mut Visitor<'_>) {
     match value {
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {

@@ -2,7 +2,8 @@
 //!
 //! A file holds cases. Each begins with `= name` and has sections: `## subgraph
 //! NAME` (SDL), `## data NAME` (JSON), then for each query `## query` with,
-//! below it, `## variables`, `## labels`, `## expect` and `## fetches`. What is
+//! below it, `## variables`, `## labels`, `## expect`, `## ordered` (the
+//! answer's very text) and `## fetches`. What is
 //! expected is the whole answer; `"errors": N` counts errors, `"errors": "text"`
 //! finds a text in one. `## refused` holds what composition must say instead. Fetches are written `a:1 b:2`; a subgraph that is not
 //! named must not be asked.
@@ -10,6 +11,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
+
+/// What a subgraph begins with that has no `@link` of its own and does not
+/// begin with `# federation 1`.
+const LINK: &str = r#"extend schema @link(url: "https://specs.apollo.dev/federation/v2.9", import: ["@key", "@shareable", "@external", "@requires", "@provides", "@extends", "@override", "@inaccessible", "@tag", "@interfaceObject", "@authenticated", "@requiresScopes", "@policy", "@cost", "@listSize", "@composeDirective"])"#;
 
 /// One federation and what is asked of it.
 #[derive(Debug, Default, Clone)]
@@ -30,6 +35,8 @@ pub struct Ask {
     pub labels: Vec<String>,
     pub expect: Value,
     pub fetches: Option<BTreeMap<String, usize>>,
+    /// The answer's very text.
+    pub ordered: Option<String>,
 }
 
 /// Reads a file of cases.
@@ -59,7 +66,11 @@ fn read(case: &mut Case, title: &str, content: &str) -> Result<(), String> {
     let (kind, name) = title.split_once(' ').unwrap_or((title, ""));
     match kind {
         "subgraph" => {
-            let sdl = content.to_owned();
+            let linked = content.contains("@link") || content.starts_with("# federation 1");
+            let sdl = match linked {
+                true => content.to_owned(),
+                false => format!("{LINK}\n{content}"),
+            };
             case.subgraphs.push((name.to_owned(), sdl, Value::Null));
             return Ok(());
         }
@@ -90,6 +101,7 @@ fn read(case: &mut Case, title: &str, content: &str) -> Result<(), String> {
         "variables" => ask.variables = json()?.as_object().cloned().unwrap_or_default(),
         "labels" => ask.labels = content.split_whitespace().map(str::to_owned).collect(),
         "expect" => ask.expect = json()?,
+        "ordered" => ask.ordered = Some(content.to_owned()),
         "fetches" => {
             let mut fetches = BTreeMap::new();
             for word in content.split_whitespace() {

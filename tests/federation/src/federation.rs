@@ -29,6 +29,7 @@ pub struct Federation {
 #[derive(Debug)]
 pub struct Answer {
     pub json: Value,
+    pub text: String,
     /// Requests by subgraph.
     pub fetches: BTreeMap<String, usize>,
     pub plan: Option<String>,
@@ -38,6 +39,7 @@ impl Answer {
     fn refused(message: String) -> Self {
         Self {
             json: json!({ "errors": [{ "message": message }] }),
+            text: String::new(),
             fetches: BTreeMap::new(),
             plan: None,
         }
@@ -147,8 +149,10 @@ impl Federation {
             .lock()
             .map(|fetches| fetches.clone())
             .unwrap_or_default();
+        let text = String::from_utf8_lossy(&response.to_json()).into_owned();
         Answer {
-            json: serde_json::from_slice(&response.to_json()).unwrap_or_default(),
+            json: serde_json::from_str(&text).unwrap_or_default(),
+            text,
             fetches,
             plan: Some(shown),
         }

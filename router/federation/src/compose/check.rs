@@ -54,7 +54,11 @@ impl Compose<'_> {
                 });
                 // In Federation 2 an extension that has a key stands for itself.
                 let alone = !subgraph.is_federation_1() && !ty.is_object();
-                if !defined && (subgraph.is_federation_1() || alone || subgraph.on_type(ty, "key").is_empty()) {
+                if !defined
+                    && (subgraph.is_federation_1()
+                        || alone
+                        || subgraph.on_type(ty, "key").is_empty())
+                {
                     self.errors.push(
                         CompositionError::new(
                             "EXTENSION_WITH_NO_BASE",
@@ -79,9 +83,7 @@ impl Compose<'_> {
                         continue;
                     }
                     let at = subgraph.location(field.location());
-                    let used = subgraph
-                        .used
-                        .contains(&(name.clone(), field_name.clone()));
+                    let used = subgraph.used.contains(&(name.clone(), field_name.clone()));
                     let for_interface = self.implements_with(subgraph, ty, field_name);
                     let unused = !used && !for_interface;
                     if unused && subgraph.is_federation_1() {
@@ -118,9 +120,9 @@ impl Compose<'_> {
 
     fn implements_with(&self, subgraph: &Subgraph, ty: &ExtendedType, field: &Name) -> bool {
         matches!(ty, ExtendedType::Object(object)
-            if object.implements_interfaces.iter().any(|interface| {
-                subgraph.schema.get_interface(interface).is_some_and(|i| i.fields.contains_key(field))
-            }))
+        if object.implements_interfaces.iter().any(|interface| {
+            subgraph.schema.get_interface(interface).is_some_and(|i| i.fields.contains_key(field))
+        }))
     }
 
     /// Whether some subgraph resolves a field, itself or as an interface object.
@@ -139,7 +141,8 @@ impl Compose<'_> {
                 let held = other.is_interface_object(definition) && interfaces.contains(name);
                 (other.public_name(name) == *ty || held)
                     && fields_of(definition).is_some_and(|fields| fields.contains_key(field))
-                    && (!other.is_external(name, field) || other.key_fields.contains(&(name.clone(), field.clone())))
+                    && (!other.is_external(name, field)
+                        || other.key_fields.contains(&(name.clone(), field.clone())))
             })
         })
     }
@@ -191,7 +194,10 @@ impl Compose<'_> {
             let mut error = CompositionError::new(
                 "INVALID_FIELD_SHARING",
                 if ty == "Subscription" {
-                    format!("\"{ty}.{field}\" is resolved by {}: a subscription has one source", names.join(", "))
+                    format!(
+                        "\"{ty}.{field}\" is resolved by {}: a subscription has one source",
+                        names.join(", ")
+                    )
                 } else {
                     format!(
                         "\"{ty}.{field}\" is resolved by {} but is not @shareable in {}",
@@ -276,7 +282,9 @@ impl Compose<'_> {
                         let Some(set) = subgraph.set_of(directive, name, false) else {
                             continue;
                         };
-                        if let Some(reason) = unselectable(schema, &subgraph.public_name(name), &set) {
+                        if let Some(reason) =
+                            unselectable(schema, &subgraph.public_name(name), &set)
+                        {
                             self.errors.push(
                                 CompositionError::new(
                                     "REQUIRES_INVALID_FIELDS",
@@ -354,11 +362,17 @@ fn unselectable(schema: &Schema, ty: &Name, set: &[Selection]) -> Option<String>
                     field.name, missing.name
                 ));
             }
-            unselectable(schema, definition.ty.inner_named_type(), &field.selection_set)
+            unselectable(
+                schema,
+                definition.ty.inner_named_type(),
+                &field.selection_set,
+            )
         }
-        Selection::InlineFragment(inline) => {
-            unselectable(schema, inline.type_condition.as_ref().unwrap_or(ty), &inline.selection_set)
-        }
+        Selection::InlineFragment(inline) => unselectable(
+            schema,
+            inline.type_condition.as_ref().unwrap_or(ty),
+            &inline.selection_set,
+        ),
         Selection::FragmentSpread(_) => None,
     })
 }

@@ -68,12 +68,14 @@ impl Check<'_> {
             ExtendedType::InputObject(input) => {
                 input.fields.values().all(|field| hides(&field.directives))
             }
-            ExtendedType::Enum(definition) => {
-                definition.values.values().all(|value| hides(&value.directives))
-            }
-            ExtendedType::Union(union) => {
-                union.members.iter().all(|member| self.is_hidden_type(&member.name))
-            }
+            ExtendedType::Enum(definition) => definition
+                .values
+                .values()
+                .all(|value| hides(&value.directives)),
+            ExtendedType::Union(union) => union
+                .members
+                .iter()
+                .all(|member| self.is_hidden_type(&member.name)),
             ExtendedType::Scalar(_) => false,
         };
         if only_hidden {
@@ -116,18 +118,26 @@ impl Check<'_> {
                 let Some(wanted) = theirs.argument_by_name(&argument.name) else {
                     continue;
                 };
-                let (own, wanted_hidden) =
-                    (argument.directives.has(HIDDEN), wanted.directives.has(HIDDEN));
+                let (own, wanted_hidden) = (
+                    argument.directives.has(HIDDEN),
+                    wanted.directives.has(HIDDEN),
+                );
                 if own && !wanted_hidden && !hidden {
                     self.report(
                         "IMPLEMENTED_BY_INACCESSIBLE",
-                        format!("\"{at}({}:)\" is @inaccessible, but that of \"{interface}\" is not", argument.name),
+                        format!(
+                            "\"{at}({}:)\" is @inaccessible, but that of \"{interface}\" is not",
+                            argument.name
+                        ),
                     );
                 }
                 if wanted_hidden && !own && argument.is_required() && !hidden {
                     self.report(
                         "REQUIRED_INACCESSIBLE",
-                        format!("\"{at}({}:)\" is required, but @inaccessible in \"{interface}\"", argument.name),
+                        format!(
+                            "\"{at}({}:)\" is required, but @inaccessible in \"{interface}\"",
+                            argument.name
+                        ),
                     );
                 }
             }
@@ -138,7 +148,10 @@ impl Check<'_> {
         if self.is_hidden_type(field.ty.inner_named_type()) {
             self.report(
                 "REFERENCED_INACCESSIBLE",
-                format!("\"{at}\" is visible, but its type \"{}\" is @inaccessible", field.ty),
+                format!(
+                    "\"{at}\" is visible, but its type \"{}\" is @inaccessible",
+                    field.ty
+                ),
             );
         }
         for argument in &field.arguments {
@@ -160,7 +173,10 @@ impl Check<'_> {
         if self.is_hidden_type(named) {
             self.report(
                 "REFERENCED_INACCESSIBLE",
-                format!("\"{at}\" is visible, but its type \"{}\" is @inaccessible", input.ty),
+                format!(
+                    "\"{at}\" is visible, but its type \"{}\" is @inaccessible",
+                    input.ty
+                ),
             );
         }
         if let Some(default) = &input.default_value

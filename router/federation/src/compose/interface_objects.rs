@@ -156,12 +156,14 @@ impl Compose<'_> {
 /// Whether a type says that it implements an interface.
 pub(super) fn implements(ty: &ExtendedType, interface: &Name) -> bool {
     match ty {
-        ExtendedType::Object(object) => {
-            object.implements_interfaces.iter().any(|i| i.name == *interface)
-        }
-        ExtendedType::Interface(other) => {
-            other.implements_interfaces.iter().any(|i| i.name == *interface)
-        }
+        ExtendedType::Object(object) => object
+            .implements_interfaces
+            .iter()
+            .any(|i| i.name == *interface),
+        ExtendedType::Interface(other) => other
+            .implements_interfaces
+            .iter()
+            .any(|i| i.name == *interface),
         _ => false,
     }
 }

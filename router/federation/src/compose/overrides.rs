@@ -101,7 +101,9 @@ impl Compose<'_> {
             );
             return;
         };
-        self.overrides.won.insert(at, (over.from.to_owned(), label.clone()));
+        self.overrides
+            .won
+            .insert(at, (over.from.to_owned(), label.clone()));
         let other = &self.subgraphs[source];
         let theirs = other
             .own_types()
@@ -149,11 +151,17 @@ impl Compose<'_> {
         let (code, message) = match &label {
             Some(label) => (
                 "OVERRIDE_MIGRATION_IN_PROGRESS",
-                format!("\"{ty}.{field}\" moves from \"{}\" to \"{}\" by the label \"{label}\"", other.name, subgraph.name),
+                format!(
+                    "\"{ty}.{field}\" moves from \"{}\" to \"{}\" by the label \"{label}\"",
+                    other.name, subgraph.name
+                ),
             ),
             None => (
                 "OVERRIDDEN_FIELD_CAN_BE_REMOVED",
-                format!("\"{ty}.{field}\" of \"{}\" is resolved by \"{}\" now: remove it, or mark it @external where it is still used", other.name, subgraph.name),
+                format!(
+                    "\"{ty}.{field}\" of \"{}\" is resolved by \"{}\" now: remove it, or mark it @external where it is still used",
+                    other.name, subgraph.name
+                ),
             ),
         };
         self.hints
@@ -192,6 +200,8 @@ fn is_label(label: &str) -> bool {
         return crate::operation::percent_of(percent).is_some();
     }
     let mut chars = label.chars();
-    chars.next().is_some_and(|first| first.is_ascii_alphabetic())
+    chars
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic())
         && chars.all(|c| c.is_ascii_alphanumeric() || "_-:./".contains(c))
 }

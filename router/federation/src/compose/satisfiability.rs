@@ -72,7 +72,10 @@ impl Search<'_> {
             let hand = self.everywhere(&query.name);
             self.visit(&query.name, hand);
         }
-        for root in [&schema.mutation, &schema.subscription].into_iter().flatten() {
+        for root in [&schema.mutation, &schema.subscription]
+            .into_iter()
+            .flatten()
+        {
             let Some(ty) = self.graph.api().get_object(&root.name).cloned() else {
                 continue;
             };
@@ -103,7 +106,11 @@ impl Search<'_> {
             .everywhere(root)
             .into_iter()
             .map(|one| Hand::from([one]))
-            .filter(|hand| !self.resolvers(root, field, hand, &mut Vec::new()).is_empty())
+            .filter(|hand| {
+                !self
+                    .resolvers(root, field, hand, &mut Vec::new())
+                    .is_empty()
+            })
             .collect();
         self.quiet += 1;
         let any = hands.iter().any(|hand| self.below(root, field, hand));
@@ -130,7 +137,9 @@ impl Search<'_> {
             if self.seen.len() == STATES && self.quiet == 0 {
                 self.found.push(CompositionError::new(
                     "MAX_VALIDATION_SUBGRAPH_PATHS_EXCEEDED",
-                    format!("the graph has more than {STATES} ways to its fields; not all were checked"),
+                    format!(
+                        "the graph has more than {STATES} ways to its fields; not all were checked"
+                    ),
                 ));
             }
             return true;
@@ -178,7 +187,11 @@ impl Search<'_> {
                 }
             }
             Err(interface) => {
-                self.report(&interface, &apollo_compiler::name!("__typename"), &resolvers);
+                self.report(
+                    &interface,
+                    &apollo_compiler::name!("__typename"),
+                    &resolvers,
+                );
                 all = false;
             }
         }
@@ -209,7 +222,10 @@ impl Search<'_> {
                 .map_or(inner, |ty| ty.inner_named_type())
                 .clone();
             let mut provided = given(&parse(&had.provided), field).unwrap_or_default();
-            provided.extend(join.and_then(|join| join.provides.clone()).unwrap_or_default());
+            provided.extend(
+                join.and_then(|join| join.provides.clone())
+                    .unwrap_or_default(),
+            );
             let below = Had {
                 name: answers.clone(),
                 provided: field_set::print(&provided),
@@ -308,9 +324,10 @@ impl Search<'_> {
                     return false;
                 }
                 requiring.push(this);
-                let enters = self.graph.keys(**id, ty).iter().any(|key| {
-                    key.resolvable && self.obtains(ty, &key.fields, hand, requiring)
-                });
+                let enters =
+                    self.graph.keys(**id, ty).iter().any(|key| {
+                        key.resolvable && self.obtains(ty, &key.fields, hand, requiring)
+                    });
                 let brings = enters && self.obtains(ty, set, hand, requiring);
                 requiring.pop();
                 brings
@@ -350,9 +367,10 @@ impl Search<'_> {
                 })
             }
             Selection::InlineFragment(inline) => {
-                let applies = inline.type_condition.as_ref().is_none_or(|condition| {
-                    self.graph.possible_types(condition).contains(ty)
-                });
+                let applies = inline
+                    .type_condition
+                    .as_ref()
+                    .is_none_or(|condition| self.graph.possible_types(condition).contains(ty));
                 !applies || self.obtains(ty, &inline.selection_set, hand, requiring)
             }
             Selection::FragmentSpread(_) => false,
@@ -410,7 +428,11 @@ impl Search<'_> {
                 .collect();
             let reason = if !join.resolves(&self.labels) {
                 "only mentions it".to_owned()
-            } else if let Some(requires) = join.requires.as_ref().filter(|_| hand.contains_key(&id) || !keys.is_empty()) {
+            } else if let Some(requires) = join
+                .requires
+                .as_ref()
+                .filter(|_| hand.contains_key(&id) || !keys.is_empty())
+            {
                 format!(
                     "requires \"{}\", which cannot all be had here with a key to come back by",
                     field_set::print(requires)
@@ -418,7 +440,10 @@ impl Search<'_> {
             } else if keys.is_empty() {
                 format!("has no resolvable @key of \"{ty}\" to enter by")
             } else {
-                format!("is entered by {}, which nobody at hand can give", keys.join(" or "))
+                format!(
+                    "is entered by {}, which nobody at hand can give",
+                    keys.join(" or ")
+                )
             };
             reasons.push(format!("{} {reason}", name(&id)));
         }
@@ -431,7 +456,11 @@ impl Search<'_> {
             "SATISFIABILITY_ERROR",
             format!(
                 "the query {query} cannot be answered: \"{ty}.{field}\" cannot be had from {}; {}",
-                if at.is_empty() { "any root".to_owned() } else { at.join(", ") },
+                if at.is_empty() {
+                    "any root".to_owned()
+                } else {
+                    at.join(", ")
+                },
                 reasons.join("; ")
             ),
         ));

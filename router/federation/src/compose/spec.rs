@@ -82,7 +82,9 @@ pub(super) fn parse(text: &str) -> Schema {
         Ok(schema) => schema,
         Err(invalid) => invalid.partial,
     };
-    schema.types.retain(|_, ty| !ty.is_built_in() || text == DEFINITIONS);
+    schema
+        .types
+        .retain(|_, ty| !ty.is_built_in() || text == DEFINITIONS);
     schema
 }
 

@@ -101,7 +101,11 @@ pub(super) fn complete(
                             "DIRECTIVE_DEFINITION_INVALID",
                             format!("[{subgraph}] the definition of @{name} {reason}"),
                         )
-                        .at(Location::of(subgraph, own.location(), &schema.sources)),
+                        .at(Location::of(
+                            subgraph,
+                            own.location(),
+                            &schema.sources,
+                        )),
                     );
                 }
             }
@@ -131,7 +135,12 @@ pub(super) fn complete(
             }
         }
     }
-    for (name, scalar) in [("_Any", true), ("_FieldSet", true), ("_Service", false), ("_Entity", false)] {
+    for (name, scalar) in [
+        ("_Any", true),
+        ("_FieldSet", true),
+        ("_Service", false),
+        ("_Entity", false),
+    ] {
         if let Some(own) = schema.types.get(name)
             && own.is_scalar() != scalar
         {

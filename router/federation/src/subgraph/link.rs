@@ -71,7 +71,10 @@ impl Links {
                 );
             };
             let Some(url) = string_argument(directive, "url") else {
-                report("INVALID_LINK_DIRECTIVE_USAGE", "@link needs a url".to_owned());
+                report(
+                    "INVALID_LINK_DIRECTIVE_USAGE",
+                    "@link needs a url".to_owned(),
+                );
                 continue;
             };
             let Some((identity, version)) = split(url) else {
@@ -117,7 +120,9 @@ impl Links {
                 if version.0 != 2 || version.1 > LATEST_MINOR {
                     report(
                         "UNKNOWN_FEDERATION_LINK_VERSION",
-                        format!("\"{url}\" is not a known version of Federation 2 (up to v2.{LATEST_MINOR})"),
+                        format!(
+                            "\"{url}\" is not a known version of Federation 2 (up to v2.{LATEST_MINOR})"
+                        ),
                     );
                 }
                 links.federation = Some(version.1);
@@ -140,7 +145,10 @@ impl Links {
                                 );
                             }
                         }
-                        None if matches!(from.as_str(), "FieldSet" | "Scope" | "Policy" | "ContextFieldValue") => {}
+                        None if matches!(
+                            from.as_str(),
+                            "FieldSet" | "Scope" | "Policy" | "ContextFieldValue"
+                        ) => {}
                         None => report(
                             "INVALID_LINK_DIRECTIVE_USAGE",
                             format!("\"{url}\" has no \"{from}\" to import"),
@@ -219,9 +227,13 @@ impl Links {
                 continue;
             };
             if self.imported.contains_key(bare) {
-                let carried = CARRIED.iter().any(|(_, carried)| Some(*carried) == self.imported.get(bare).map(String::as_str));
+                let carried = CARRIED.iter().any(|(_, carried)| {
+                    Some(*carried) == self.imported.get(bare).map(String::as_str)
+                });
                 if !carried {
-                    report(format!("\"{name}\" is Federation's own and cannot be composed"));
+                    report(format!(
+                        "\"{name}\" is Federation's own and cannot be composed"
+                    ));
                 }
                 continue;
             }

@@ -17,7 +17,9 @@ mod validate;
 
 use std::collections::{HashMap, HashSet};
 
-use apollo_compiler::ast::{self, Directive, DirectiveDefinition, FieldDefinition, Selection, Value};
+use apollo_compiler::ast::{
+    self, Directive, DirectiveDefinition, FieldDefinition, Selection, Value,
+};
 use apollo_compiler::parser::SourceSpan;
 use apollo_compiler::schema::{Component, ExtendedType};
 use apollo_compiler::validation::Valid;
@@ -198,9 +200,15 @@ impl Subgraph {
     /// Whether a type is Federation's, perhaps imported under a short name.
     fn is_federations(&self, name: &str) -> bool {
         is_machinery(name)
-            || (matches!(name, "FieldSet" | "Scope" | "Policy" | "ContextFieldValue" | "Import" | "Purpose")
-                && !self.is_federation_1()
-                && !self.schema.types.get(name).is_some_and(ExtendedType::is_object))
+            || (matches!(
+                name,
+                "FieldSet" | "Scope" | "Policy" | "ContextFieldValue" | "Import" | "Purpose"
+            ) && !self.is_federation_1()
+                && !self
+                    .schema
+                    .types
+                    .get(name)
+                    .is_some_and(ExtendedType::is_object))
     }
 
     pub(crate) fn is_interface_object(&self, ty: &ExtendedType) -> bool {
@@ -214,7 +222,12 @@ impl Subgraph {
 
     /// The field set of a `@key`, `@requires` or `@provides` on or below a
     /// type, as composition takes it; `None` if nothing is left of it.
-    pub(crate) fn set_of(&self, directive: &Directive, ty: &Name, is_key: bool) -> Option<FieldSet> {
+    pub(crate) fn set_of(
+        &self,
+        directive: &Directive,
+        ty: &Name,
+        is_key: bool,
+    ) -> Option<FieldSet> {
         let set = field_set::parse(&set_text(directive)?).ok()?;
         if !self.is_federation_1() || is_key {
             return Some(set);
@@ -342,7 +355,11 @@ impl Subgraph {
     }
 
     /// Whether a field of this subgraph may be resolved elsewhere as well.
-    pub(crate) fn is_shareable(&self, ty: &ExtendedType, field: &Component<FieldDefinition>) -> bool {
+    pub(crate) fn is_shareable(
+        &self,
+        ty: &ExtendedType,
+        field: &Component<FieldDefinition>,
+    ) -> bool {
         let at = (ty.name().clone(), field.name.clone());
         self.is_federation_1()
             || self.key_fields.contains(&at)

@@ -71,7 +71,12 @@ const REQUIRES: Codes = Codes {
 };
 
 impl Check<'_> {
-    fn report(&mut self, code: &'static str, node: Option<apollo_compiler::parser::SourceSpan>, message: String) {
+    fn report(
+        &mut self,
+        code: &'static str,
+        node: Option<apollo_compiler::parser::SourceSpan>,
+        message: String,
+    ) {
         self.errors.push(
             CompositionError::new(code, format!("[{}] {message}", self.subgraph.name))
                 .at(self.subgraph.location(node)),
@@ -149,16 +154,18 @@ impl Check<'_> {
             parts.sort();
             Some(parts)
         };
-        let resolvable = |directive: &Directive| bool_argument(directive, "resolvable") != Some(false);
+        let resolvable =
+            |directive: &Directive| bool_argument(directive, "resolvable") != Some(false);
         let wanted = normal(key);
         let map = subgraph.schema.implementers_map();
         for object in map.get(name).into_iter().flat_map(|i| &i.objects) {
             let Some(ty) = subgraph.schema.types.get(object) else {
                 continue;
             };
-            let has = subgraph.on_type(ty, "key").into_iter().any(|other| {
-                normal(other) == wanted && (resolvable(other) || !resolvable(key))
-            });
+            let has = subgraph
+                .on_type(ty, "key")
+                .into_iter()
+                .any(|other| normal(other) == wanted && (resolvable(other) || !resolvable(key)));
             if !has {
                 self.report(
                     "INTERFACE_KEY_NOT_ON_IMPLEMENTATION",
@@ -265,7 +272,8 @@ impl Check<'_> {
             for directive in subgraph.applied(&field.directives, codes.directive) {
                 if is_interface {
                     if !subgraph.is_federation_1() {
-                        let message = format!("@{} on \"{at}\", a field of an interface", codes.directive);
+                        let message =
+                            format!("@{} on \"{at}\", a field of an interface", codes.directive);
                         self.report(unsupported, directive.location(), message);
                     }
                     continue;
@@ -274,11 +282,21 @@ impl Check<'_> {
                     "provides" => field.ty.inner_named_type(),
                     _ => name,
                 };
-                let composite = subgraph.schema.types.get(target).is_some_and(|ty| !ty.is_leaf());
+                let composite = subgraph
+                    .schema
+                    .types
+                    .get(target)
+                    .is_some_and(|ty| !ty.is_leaf());
                 if !composite {
                     if !subgraph.is_federation_1() {
-                        let message = format!("@provides on \"{at}\", which answers no object but \"{target}\"");
-                        self.report("PROVIDES_ON_NON_OBJECT_FIELD", directive.location(), message);
+                        let message = format!(
+                            "@provides on \"{at}\", which answers no object but \"{target}\""
+                        );
+                        self.report(
+                            "PROVIDES_ON_NON_OBJECT_FIELD",
+                            directive.location(),
+                            message,
+                        );
                     }
                     continue;
                 }
@@ -315,7 +333,11 @@ impl Check<'_> {
         let set = match field_set::parse(&text) {
             Ok(set) => set,
             Err(reason) => {
-                self.report(codes.invalid, directive.location(), format!("{on}: {reason}"));
+                self.report(
+                    codes.invalid,
+                    directive.location(),
+                    format!("{on}: {reason}"),
+                );
                 return None;
             }
         };
@@ -368,9 +390,10 @@ impl Check<'_> {
                 }
                 self.with_arguments(definition.ty.inner_named_type(), &field.selection_set)
             }
-            Selection::InlineFragment(inline) => {
-                self.with_arguments(inline.type_condition.as_ref().unwrap_or(ty), &inline.selection_set)
-            }
+            Selection::InlineFragment(inline) => self.with_arguments(
+                inline.type_condition.as_ref().unwrap_or(ty),
+                &inline.selection_set,
+            ),
             Selection::FragmentSpread(_) => None,
         })
     }
@@ -458,7 +481,10 @@ impl Check<'_> {
                 self.report("LIST_SIZE_APPLIED_TO_NON_LIST", size.location(), message);
             }
             let assumed = size.specified_argument_by_name("assumedSize");
-            if assumed.and_then(|v| v.to_i32()).is_some_and(|size| size < 0) {
+            if assumed
+                .and_then(|v| v.to_i32())
+                .is_some_and(|size| size < 0)
+            {
                 let message = format!("the assumedSize of \"{at}\" is negative");
                 self.report("LIST_SIZE_INVALID_ASSUMED_SIZE", size.location(), message);
             }
@@ -468,8 +494,14 @@ impl Check<'_> {
                     !ty.is_list() && ty.inner_named_type() == "Int"
                 };
                 if !known.is_some_and(|argument| is_int(&argument.ty)) {
-                    let message = format!("the slicing argument \"{name}\" of \"{at}\" is no argument of type Int");
-                    self.report("LIST_SIZE_INVALID_SLICING_ARGUMENT", size.location(), message);
+                    let message = format!(
+                        "the slicing argument \"{name}\" of \"{at}\" is no argument of type Int"
+                    );
+                    self.report(
+                        "LIST_SIZE_INVALID_SLICING_ARGUMENT",
+                        size.location(),
+                        message,
+                    );
                 }
             }
             for name in sized {
@@ -492,7 +524,9 @@ impl Check<'_> {
 
 fn has_directive(set: &[Selection]) -> bool {
     set.iter().any(|selection| match selection {
-        Selection::Field(field) => !field.directives.is_empty() || has_directive(&field.selection_set),
+        Selection::Field(field) => {
+            !field.directives.is_empty() || has_directive(&field.selection_set)
+        }
         Selection::InlineFragment(inline) => {
             !inline.directives.is_empty() || has_directive(&inline.selection_set)
         }

@@ -37,7 +37,16 @@ impl Merge<'_, '_> {
                 }
             }
         }
-        for canonical in ["deprecated", "inaccessible", "tag", "authenticated", "requiresScopes", "policy", "cost", "listSize"] {
+        for canonical in [
+            "deprecated",
+            "inaccessible",
+            "tag",
+            "authenticated",
+            "requiresScopes",
+            "policy",
+            "cost",
+            "listSize",
+        ] {
             let same: Vec<&Node<Directive>> = found
                 .iter()
                 .filter(|(name, _)| *name == canonical)
@@ -65,7 +74,11 @@ impl Merge<'_, '_> {
                 "policy" => out.push(all_of("policy", "policies", &same)),
                 "cost" => {
                     let weight = same.iter().filter_map(|d| int(d, "weight")).max();
-                    out.push(Apply::new("cost").value("weight", number(weight.unwrap_or(1))).done());
+                    out.push(
+                        Apply::new("cost")
+                            .value("weight", number(weight.unwrap_or(1)))
+                            .done(),
+                    );
                 }
                 _ => out.push(list_size(&same)),
             }
@@ -81,8 +94,15 @@ impl Merge<'_, '_> {
             if repeatable || !out.iter().any(|d| d.name == other.name) {
                 out.push(other);
             } else {
-                let message = format!("@{} differs on \"{coordinate}\": the first is kept", other.name);
-                self.hint(Level::Warn, "INCONSISTENT_NON_REPEATABLE_DIRECTIVE_ARGUMENTS", message);
+                let message = format!(
+                    "@{} differs on \"{coordinate}\": the first is kept",
+                    other.name
+                );
+                self.hint(
+                    Level::Warn,
+                    "INCONSISTENT_NON_REPEATABLE_DIRECTIVE_ARGUMENTS",
+                    message,
+                );
             }
         }
     }
@@ -98,7 +118,11 @@ impl Merge<'_, '_> {
         }
         if counts.len() > 1 {
             let message = format!("@{} differs on \"{coordinate}\"", counts[0].0.name);
-            self.hint(Level::Warn, "INCONSISTENT_NON_REPEATABLE_DIRECTIVE_ARGUMENTS", message);
+            self.hint(
+                Level::Warn,
+                "INCONSISTENT_NON_REPEATABLE_DIRECTIVE_ARGUMENTS",
+                message,
+            );
         }
         let most = counts.iter().map(|(_, count)| *count).max();
         let kept = counts.iter().find(|(_, count)| Some(*count) == most);
@@ -131,12 +155,18 @@ impl Merge<'_, '_> {
 
     pub(super) fn adopt_carried(&self, schema: &mut Schema) {
         for (canonicals, url, purpose, definitions) in spec::CARRIED {
-            if !canonicals.iter().any(|canonical| self.carried.contains(canonical)) {
+            if !canonicals
+                .iter()
+                .any(|canonical| self.carried.contains(canonical))
+            {
                 continue;
             }
             let parsed = spec::parse(definitions);
             for (name, definition) in parsed.directive_definitions {
-                schema.directive_definitions.entry(name).or_insert(definition);
+                schema
+                    .directive_definitions
+                    .entry(name)
+                    .or_insert(definition);
             }
             for (name, ty) in parsed.types {
                 schema.types.entry(name).or_insert(ty);
@@ -161,8 +191,12 @@ impl Merge<'_, '_> {
     pub(super) fn adopt_composed(&mut self, schema: &mut Schema) {
         let mut by_name: HashMap<&Name, &ComposedDirective> = HashMap::new();
         let mut order: Vec<&Name> = Vec::new();
-        let all: Vec<&ComposedDirective> =
-            self.compose.subgraphs.iter().flat_map(|s| &s.composed).collect();
+        let all: Vec<&ComposedDirective> = self
+            .compose
+            .subgraphs
+            .iter()
+            .flat_map(|s| &s.composed)
+            .collect();
         for composed in &all {
             let Some(known) = by_name.get(&composed.name) else {
                 by_name.insert(&composed.name, composed);
@@ -198,7 +232,10 @@ impl Merge<'_, '_> {
             self.compose.errors.push(
                 CompositionError::new(
                     "DIRECTIVE_COMPOSITION_ERROR",
-                    format!("\"{}\" is composed as @{} and as @{}", a.canonical, a.name, b.name),
+                    format!(
+                        "\"{}\" is composed as @{} and as @{}",
+                        a.canonical, a.name, b.name
+                    ),
                 )
                 .at(a.at.clone())
                 .at(b.at.clone()),
@@ -241,24 +278,44 @@ impl Merge<'_, '_> {
                 .filter_map(|s| s.schema.directive_definitions.get(name))
                 .collect();
             if others.len() < rest.len() {
-                let message = format!("the executable directive @{name} is left out: some subgraph does not define it");
-                self.hint(Level::Warn, "INCONSISTENT_EXECUTABLE_DIRECTIVE_PRESENCE", message);
+                let message = format!(
+                    "the executable directive @{name} is left out: some subgraph does not define it"
+                );
+                self.hint(
+                    Level::Warn,
+                    "INCONSISTENT_EXECUTABLE_DIRECTIVE_PRESENCE",
+                    message,
+                );
                 continue;
             }
             let mut locations = executable(definition);
             locations.retain(|l| others.iter().all(|o| o.locations.contains(l)));
             if locations.is_empty() {
-                let message = format!("the executable directive @{name} is left out: its definitions have no location in common");
+                let message = format!(
+                    "the executable directive @{name} is left out: its definitions have no location in common"
+                );
                 self.hint(Level::Warn, "NO_EXECUTABLE_DIRECTIVE_INTERSECTION", message);
                 continue;
             }
-            if others.iter().any(|o| executable(o).len() != locations.len()) {
-                let message = format!("@{name} applies to different locations: the common ones are kept");
-                self.hint(Level::Warn, "INCONSISTENT_EXECUTABLE_DIRECTIVE_LOCATIONS", message);
+            if others
+                .iter()
+                .any(|o| executable(o).len() != locations.len())
+            {
+                let message =
+                    format!("@{name} applies to different locations: the common ones are kept");
+                self.hint(
+                    Level::Warn,
+                    "INCONSISTENT_EXECUTABLE_DIRECTIVE_LOCATIONS",
+                    message,
+                );
             }
             if others.iter().any(|o| o.repeatable != definition.repeatable) {
                 let message = format!("@{name} is repeatable in some subgraphs only: it is not");
-                self.hint(Level::Warn, "INCONSISTENT_EXECUTABLE_DIRECTIVE_REPEATABLE", message);
+                self.hint(
+                    Level::Warn,
+                    "INCONSISTENT_EXECUTABLE_DIRECTIVE_REPEATABLE",
+                    message,
+                );
             }
             let mut merged = (**definition).clone();
             merged.repeatable &= others.iter().all(|o| o.repeatable);
@@ -334,7 +391,11 @@ fn strings(directive: &Directive, argument: &str) -> Vec<String> {
 
 /// Every subgraph's demand must hold: `[[a], [b]]` and `[[c]]` make
 /// `[[a, c], [b, c]]`.
-fn all_of(name: &'static str, argument: &'static str, same: &[&Node<Directive>]) -> Node<Directive> {
+fn all_of(
+    name: &'static str,
+    argument: &'static str,
+    same: &[&Node<Directive>],
+) -> Node<Directive> {
     let mut all: Vec<Vec<String>> = vec![Vec::new()];
     let mut seen: Vec<&Node<Directive>> = Vec::new();
     for directive in same {
@@ -342,22 +403,20 @@ fn all_of(name: &'static str, argument: &'static str, same: &[&Node<Directive>])
             continue;
         }
         seen.push(directive);
-        let options: Vec<Vec<String>> = match directive
-            .specified_argument_by_name(argument)
-            .map(|v| &**v)
-        {
-            Some(Value::List(items)) => items
-                .iter()
-                .map(|item| match &**item {
-                    Value::List(inner) => inner
-                        .iter()
-                        .filter_map(|text| Some(text.as_str()?.to_owned()))
-                        .collect(),
-                    other => other.as_str().map(str::to_owned).into_iter().collect(),
-                })
-                .collect(),
-            _ => Vec::new(),
-        };
+        let options: Vec<Vec<String>> =
+            match directive.specified_argument_by_name(argument).map(|v| &**v) {
+                Some(Value::List(items)) => items
+                    .iter()
+                    .map(|item| match &**item {
+                        Value::List(inner) => inner
+                            .iter()
+                            .filter_map(|text| Some(text.as_str()?.to_owned()))
+                            .collect(),
+                        other => other.as_str().map(str::to_owned).into_iter().collect(),
+                    })
+                    .collect(),
+                _ => Vec::new(),
+            };
         let mut next = Vec::new();
         for known in &all {
             for option in &options {
@@ -381,7 +440,9 @@ fn all_of(name: &'static str, argument: &'static str, same: &[&Node<Directive>])
         .iter()
         .filter(|option| !needless(option))
         .map(|option| {
-            let texts = option.iter().map(|text| Node::new(Value::String(text.clone())));
+            let texts = option
+                .iter()
+                .map(|text| Node::new(Value::String(text.clone())));
             Node::new(Value::List(texts.collect()))
         })
         .collect();

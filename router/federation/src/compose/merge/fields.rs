@@ -76,7 +76,10 @@ impl Merge<'_, '_> {
                 continue;
             }
             let mut join = Apply::new("join__field").graph(source.graph);
-            for (directive, target) in [("requires", local), ("provides", definition.ty.inner_named_type())] {
+            for (directive, target) in [
+                ("requires", local),
+                ("provides", definition.ty.inner_named_type()),
+            ] {
                 for applied in source.subgraph.applied(&definition.directives, directive) {
                     // Federation 1 ignored both on interfaces.
                     if source.subgraph.is_federation_1() && source.ty.is_interface() {
@@ -136,7 +139,11 @@ impl Merge<'_, '_> {
     }
 
     /// The widest of the declared types.
-    fn merge_output(&mut self, coordinate: &str, definitions: &[Definition<'_, '_>]) -> Option<Type> {
+    fn merge_output(
+        &mut self,
+        coordinate: &str,
+        definitions: &[Definition<'_, '_>],
+    ) -> Option<Type> {
         let (first_source, first) = definitions.first()?;
         let mut merged = first.ty.clone();
         for (source, definition) in definitions {
@@ -168,13 +175,20 @@ impl Merge<'_, '_> {
                 }
             }
         }
-        if definitions.iter().any(|(_, definition)| definition.ty != merged) {
+        if definitions
+            .iter()
+            .any(|(_, definition)| definition.ty != merged)
+        {
             let all: Vec<_> = definitions
                 .iter()
                 .map(|(s, d)| format!("\"{}\" in {}", d.ty, s.subgraph.name))
                 .collect();
             let message = format!("\"{coordinate}\" is {}: \"{merged}\" it is", all.join(", "));
-            self.hint(Level::Info, "INCONSISTENT_BUT_COMPATIBLE_FIELD_TYPE", message);
+            self.hint(
+                Level::Info,
+                "INCONSISTENT_BUT_COMPATIBLE_FIELD_TYPE",
+                message,
+            );
         }
         Some(merged)
     }

@@ -54,7 +54,8 @@ impl Merge<'_, '_> {
                 .filter_map(|(s, d)| Some((*s, d.node_argument(name)?)))
                 .collect();
             let at = format!("{coordinate}({name}:)");
-            if let Some(argument) = self.merge_input_value(&ARGUMENT, &at, definitions.len(), &found)
+            if let Some(argument) =
+                self.merge_input_value(&ARGUMENT, &at, definitions.len(), &found)
             {
                 merged.push(Node::new(argument));
             }
@@ -76,6 +77,7 @@ impl Merge<'_, '_> {
             names.extend(input.fields.keys());
         }
         let mut merged = IndexMap::default();
+        let before = self.compose.errors.len();
         for name in names {
             let found: Vec<Found<'_, '_>> = inputs
                 .iter()
@@ -86,7 +88,7 @@ impl Merge<'_, '_> {
                 merged.insert(name.clone(), Component::new(field));
             }
         }
-        if merged.is_empty() {
+        if merged.is_empty() && self.compose.errors.len() == before {
             self.compose.errors.push(CompositionError::new(
                 "EMPTY_MERGED_INPUT_TYPE",
                 format!("the subgraphs share no field of input \"{ty}\""),
@@ -143,7 +145,9 @@ impl Merge<'_, '_> {
             self.compose.errors.push(error);
         } else if !different.is_empty() && different.len() < found.len() {
             default_value = None;
-            let message = format!("the default value of \"{coordinate}\" is left out: some subgraph has none");
+            let message = format!(
+                "the default value of \"{coordinate}\" is left out: some subgraph has none"
+            );
             self.hint(Level::Warn, "INCONSISTENT_DEFAULT_VALUE_PRESENCE", message);
         }
         let mut directives = Vec::new();
@@ -249,12 +253,21 @@ impl Merge<'_, '_> {
                     continue;
                 }
                 if input {
-                    let message = format!("\"{coordinate}\" is left out: some subgraph does not define it");
-                    self.hint(Level::Warn, "INCONSISTENT_ENUM_VALUE_FOR_INPUT_ENUM", message);
+                    let message =
+                        format!("\"{coordinate}\" is left out: some subgraph does not define it");
+                    self.hint(
+                        Level::Warn,
+                        "INCONSISTENT_ENUM_VALUE_FOR_INPUT_ENUM",
+                        message,
+                    );
                     continue;
                 }
                 let message = format!("\"{coordinate}\" is in some subgraphs only");
-                self.hint(Level::Debug, "INCONSISTENT_ENUM_VALUE_FOR_OUTPUT_ENUM", message);
+                self.hint(
+                    Level::Debug,
+                    "INCONSISTENT_ENUM_VALUE_FOR_OUTPUT_ENUM",
+                    message,
+                );
             }
             let mut directives: Vec<_> = found
                 .iter()

@@ -64,7 +64,8 @@ impl Compose<'_> {
                 let public = subgraph.public_name(name);
                 // A root that holds nothing but machinery is no definition.
                 let root = matches!(public.as_str(), "Query" | "Mutation" | "Subscription");
-                let empty = fields_of(ty).is_some_and(|fields| subgraph.is_placeholder(fields.keys()));
+                let empty =
+                    fields_of(ty).is_some_and(|fields| subgraph.is_placeholder(fields.keys()));
                 if root && empty {
                     continue;
                 }
@@ -293,7 +294,8 @@ impl Merge<'_, '_> {
 
     /// Of Federation 1 alone: a type that had only external fields of no use.
     fn without_fields(&mut self, name: &Name, sources: &[Source<'_>]) -> Option<ExtendedType> {
-        if self.used_as_output.contains(name) && sources.iter().all(|s| s.subgraph.is_federation_1())
+        if self.used_as_output.contains(name)
+            && sources.iter().all(|s| s.subgraph.is_federation_1())
         {
             let mut error = CompositionError::new(
                 "TYPE_WITH_ONLY_UNUSED_EXTERNAL",
@@ -316,7 +318,10 @@ impl Merge<'_, '_> {
                 .filter(|s| !keyed(s))
                 .map(|s| s.subgraph.name.as_str())
                 .collect();
-            let message = format!("\"{name}\" is an entity, but has no @key in {}", without.join(", "));
+            let message = format!(
+                "\"{name}\" is an entity, but has no @key in {}",
+                without.join(", ")
+            );
             self.hint(Level::Info, "INCONSISTENT_ENTITY", message);
         }
     }
@@ -348,7 +353,10 @@ impl Merge<'_, '_> {
             .map(|(member, _)| member.name.to_string())
             .collect();
         if !partial.is_empty() {
-            let message = format!("union \"{name}\" has {} in some subgraphs only", partial.join(", "));
+            let message = format!(
+                "union \"{name}\" has {} in some subgraphs only",
+                partial.join(", ")
+            );
             self.hint(Level::Debug, "INCONSISTENT_UNION_MEMBER", message);
         }
         members.into_keys().collect()
@@ -369,9 +377,9 @@ impl Merge<'_, '_> {
         a == b
             || self.supertypes.get(a).is_some_and(|supertypes| {
                 supertypes.contains(b)
-                    || supertypes
-                        .iter()
-                        .any(|middle| middle != a && self.supertypes.get(middle).is_some_and(|s| s.contains(b)))
+                    || supertypes.iter().any(|middle| {
+                        middle != a && self.supertypes.get(middle).is_some_and(|s| s.contains(b))
+                    })
             })
     }
 }
