@@ -177,6 +177,27 @@ enum SchemaCommand {
         /// Where to write the supergraph [default: standard output]
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        /// How to print errors and hints; as JSON they are all that is printed
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+    },
+    /// Print how a query would be answered, without asking anybody
+    Plan {
+        /// Supergraph SDL
+        #[arg(long, value_name = "FILE")]
+        supergraph: PathBuf,
+        /// A file with the query
+        #[arg(long, value_name = "FILE")]
+        query: PathBuf,
+        /// Which operation, if the file has several
+        #[arg(long, value_name = "NAME")]
+        operation: Option<String>,
+        /// The variables, as a JSON object: @skip and @include read them
+        #[arg(long, value_name = "JSON")]
+        variables: Option<String>,
+        /// Override labels that are on
+        #[arg(long = "label", value_name = "LABEL")]
+        labels: Vec<String>,
     },
     /// Print a service's SDL, or the supergraph
     Print {
@@ -184,6 +205,12 @@ enum SchemaCommand {
         #[arg(value_enum)]
         name: Option<ServiceName>,
     },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
 }
 
 /// Runs a command until it is done, or until the process is asked to stop.
@@ -227,9 +254,24 @@ async fn run_command(command: Command) -> Result<(), Error> {
             roles::subgraph(&shared, args.name, listener, stop_signal()).await
         }
         Command::Schema { command } => match command {
-            SchemaCommand::Compose { subgraphs, out } => {
-                schema::compose(&subgraphs, out.as_deref())
-            }
+            SchemaCommand::Compose {
+                subgraphs,
+                out,
+                format,
+            } => schema::compose(&subgraphs, out.as_deref(), format == Format::Json),
+            SchemaCommand::Plan {
+                supergraph,
+                query,
+                operation,
+                variables,
+                labels,
+            } => schema::plan(
+                &supergraph,
+                &query,
+                operation.as_deref(),
+                variables.as_deref(),
+                &labels,
+            ),
             SchemaCommand::Print { name } => {
                 print!("{}", schema::print(name).await?);
                 Ok(())

@@ -12,13 +12,13 @@ use stoa_kit::health::{Check, watch};
 use stoa_kit::peer::Peers;
 use stoa_kit::service::{Service, spawn_tasks};
 use stoa_kit::settings::read;
-use stoa_router::{Config, Server, Verifier};
+use stoa_router::{Server, Verifier};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::services::{OpenBus, ServiceName};
-use crate::settings::{Shared, cors_origins};
+use crate::settings::Shared;
 use crate::{Error, seed, services};
 
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -50,13 +50,7 @@ pub async fn router(
             Some(shared.identity_key()?),
             shared.router_config()?,
         ),
-        None => {
-            let config = Config {
-                cors_origins: cors_origins(),
-                ..Config::default()
-            };
-            (None, None, config)
-        }
+        None => (None, None, shared.open_router_config()),
     };
     let mut checks = subgraph_checks(&graph).map_err(client)?;
     checks.extend(shared.cache_check());

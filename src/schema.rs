@@ -1,8 +1,15 @@
-//! SDL: printing what the services serve, and composing files.
+//! SDL: printing what the services serve, composing files, planning queries.
 
 use std::path::Path;
 
-use stoa_federation::{CompositionErrors, Subgraph};
+use apollo_compiler::ExecutableDocument;
+use apollo_compiler::request::coerce_variable_values;
+use apollo_compiler::response::JsonMap;
+use stoa_federation::operation::condition_variables;
+use stoa_federation::plan::Decisions;
+use stoa_federation::{
+    Composition, CompositionErrors, Level, Subgraph, Supergraph, apollo_compiler,
+};
 use stoa_kit::front::Front;
 use stoa_kit::peer::{LocalPeers, Peers};
 use stoa_kit::settings::Environment;
@@ -71,11 +78,45 @@ pub fn supergraph(sdls: &[(ServiceName, String)]) -> Result<String, Error> {
     Ok(stoa_federation::compose(&subgraphs)?.supergraph_sdl)
 }
 
-/// Composes files given as `NAME=FILE[@URL]`.
+/// Composes files given as `NAME=FILE[@URL]`. Hints go to standard error, or,
+/// as JSON, with the errors to standard output.
 ///
 /// # Errors
 /// If a file cannot be read, or with everything that keeps them from composing.
-pub fn compose(specs: &[String], out: Option<&Path>) -> Result<(), Error> {
+pub fn compose(specs: &[String], out: Option<&Path>, as_json: bool) -> Result<(), Error> {
+    let composed = compose_files(specs)?;
+    let (errors, hints, sdl) = match &composed {
+        Ok(composition) => (
+            &[][..],
+            composition.hints.as_slice(),
+            Some(&composition.supergraph_sdl),
+        ),
+        Err(errors) => (errors.0.as_slice(), &[][..], None),
+    };
+    if as_json {
+        let mut report = serde_json::json!({ "errors": errors, "hints": hints });
+        if out.is_none() {
+            report["supergraphSdl"] = serde_json::json!(sdl);
+        }
+        println!("{report:#}");
+    } else {
+        for hint in hints.iter().filter(|hint| hint.level > Level::Debug) {
+            eprintln!("hint: {hint}");
+        }
+    }
+    let sdl = composed?.supergraph_sdl;
+    match out {
+        Some(path) => std::fs::write(path, sdl)
+            .map_err(|error| Error::failed(format!("cannot write {}", path.display()), error)),
+        None if as_json => Ok(()),
+        None => {
+            print!("{sdl}");
+            Ok(())
+        }
+    }
+}
+
+fn compose_files(specs: &[String]) -> Result<Result<Composition, CompositionErrors>, Error> {
     let mut subgraphs = Vec::new();
     let mut errors = Vec::new();
     for spec in specs {
@@ -89,23 +130,59 @@ pub fn compose(specs: &[String], out: Option<&Path>) -> Result<(), Error> {
             Some((file, url)) if url.contains("://") => (file, url),
             _ => (rest, ""),
         };
-        let sdl = std::fs::read_to_string(file)
-            .map_err(|error| Error::failed(format!("cannot read {file}"), error))?;
-        match Subgraph::parse(name, url, &sdl) {
+        match Subgraph::parse(name, url, &read(Path::new(file))?) {
             Ok(subgraph) => subgraphs.push(subgraph),
             Err(found) => errors.extend(found.0),
         }
     }
-    if !errors.is_empty() {
-        return Err(CompositionErrors(errors).into());
-    }
-    let sdl = stoa_federation::compose(&subgraphs)?.supergraph_sdl;
-    match out {
-        Some(path) => std::fs::write(path, sdl)
-            .map_err(|error| Error::failed(format!("cannot write {}", path.display()), error)),
-        None => {
-            print!("{sdl}");
-            Ok(())
-        }
-    }
+    Ok(if errors.is_empty() {
+        stoa_federation::compose(&subgraphs)
+    } else {
+        Err(CompositionErrors(errors))
+    })
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path)
+        .map_err(|error| Error::failed(format!("cannot read {}", path.display()), error))
+}
+
+/// Prints the plan of a query.
+///
+/// # Errors
+/// If a file cannot be read, or the query is invalid or has no plan.
+pub fn plan(
+    supergraph: &Path,
+    query: &Path,
+    operation: Option<&str>,
+    variables: Option<&str>,
+    labels: &[String],
+) -> Result<(), Error> {
+    let graph = Supergraph::parse(&read(supergraph)?)?;
+    let invalid =
+        |problem: String| Error::failed(format!("cannot plan {}", query.display()), problem);
+    let document = ExecutableDocument::parse_and_validate(graph.api(), read(query)?, query)
+        .map_err(|error| invalid(error.errors.to_string()))?;
+    let operation = document
+        .operations
+        .get(operation)
+        .map_err(|error| invalid(error.message().to_string()))?;
+    let given: JsonMap = match variables {
+        None => JsonMap::default(),
+        Some(text) => serde_json::from_str(text)
+            .map_err(|error| Error::failed("--variables is not a JSON object", error))?,
+    };
+    let coerced = coerce_variable_values(graph.api(), operation, &given)
+        .map_err(|error| invalid(error.message().to_string()))?;
+    let decisions = Decisions {
+        conditions: condition_variables(&document, operation)
+            .into_iter()
+            .filter_map(|name| Some((name.clone(), coerced.get(name.as_str())?.as_bool()?)))
+            .collect(),
+        labels: labels.iter().map(|label| label.as_str().into()).collect(),
+    };
+    let plan = stoa_federation::plan::plan(&graph, &document, operation, &decisions)
+        .map_err(|error| invalid(error.to_string()))?;
+    print!("{}", plan.display(&graph));
+    Ok(())
 }

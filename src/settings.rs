@@ -241,31 +241,37 @@ impl Shared {
                 cookies: vec![(REFRESH_COOKIE.to_owned(), users.clone())],
                 response: vec![(axum::http::header::SET_COOKIE, users)],
             },
-            cors_origins: cors_origins(),
-            ..Config::default()
+            ..self.open_router_config()
         })
+    }
+
+    /// The rules of a router over anyone's graph.
+    pub fn open_router_config(&self) -> Config {
+        Config {
+            cors_origins: listed("STOA_CORS_ORIGINS").collect(),
+            expose_plans: self.environment.is_development(),
+            override_labels: listed("STOA_OVERRIDE_LABELS").collect(),
+            ..Config::default()
+        }
     }
 }
 
-/// From `STOA_CORS_ORIGINS`, separated by commas.
-pub fn cors_origins() -> Vec<String> {
-    read("STOA_CORS_ORIGINS")
-        .unwrap_or_default()
+/// What a variable lists, separated by commas.
+fn listed(name: &str) -> impl Iterator<Item = String> {
+    let text = read(name).unwrap_or_default();
+    let items: Vec<String> = text
         .split(',')
         .map(str::trim)
-        .filter(|origin| !origin.is_empty())
+        .filter(|item| !item.is_empty())
         .map(str::to_owned)
-        .collect()
+        .collect();
+    items.into_iter()
 }
 
 /// From `STOA_TRUSTED_PROXIES`: addresses and networks, separated by commas.
 fn trusted_proxies() -> Result<Vec<IpNet>, SettingError> {
     const NAME: &str = "STOA_TRUSTED_PROXIES";
-    read(NAME)
-        .unwrap_or_default()
-        .split(',')
-        .map(str::trim)
-        .filter(|text| !text.is_empty())
+    listed(NAME)
         .map(|text| {
             text.parse::<IpNet>()
                 .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))

@@ -1,6 +1,7 @@
 //! Limits and rules. The defaults are those of the shop's own clients with
 //! room to spare.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -17,6 +18,11 @@ pub struct Config {
     pub headers: HeaderRules,
     /// Refuses `__schema` and `__type`.
     pub hide_schema: bool,
+    /// Answers a request's plan to `extensions: { "plan": true }`.
+    pub expose_plans: bool,
+    /// The labels of progressive overrides that are on. Those of the form
+    /// `percent(N)` are drawn for each operation.
+    pub override_labels: BTreeSet<String>,
     /// Origins other than the router's own that pages may call from.
     pub cors_origins: Vec<String>,
 }

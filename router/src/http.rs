@@ -139,7 +139,6 @@ struct Parameters {
     operation_name: Option<String>,
     variables: Option<Map<String, Value>>,
     #[serde(default)]
-    #[allow(dead_code, reason = "its form is checked")]
     extensions: Option<Map<String, Value>>,
 }
 
@@ -164,6 +163,9 @@ impl Parameters {
             })?,
             operation_name: self.operation_name.filter(|name| !name.is_empty()),
             variables: self.variables.unwrap_or_default(),
+            explain: self
+                .extensions
+                .is_some_and(|extensions| extensions.get("plan") == Some(&Value::Bool(true))),
         })
     }
 }

@@ -3,6 +3,7 @@
 //! full text.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,9 +17,9 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use futures_util::stream::{BoxStream, StreamExt};
 use serde_json::{Map, Value};
 use stoa_engine::{Execution, GraphQLError, Response, Transport};
-use stoa_federation::operation::condition_variables;
+use stoa_federation::operation::{condition_variables, percent};
 use stoa_federation::plan::{Decisions, PlanError, plan};
-use stoa_federation::{QueryPlan, Supergraph, apollo_compiler};
+use stoa_federation::{Labels, QueryPlan, Supergraph, apollo_compiler};
 use stoa_kit::clock::Clock;
 use stoa_kit::identity::{IDENTITY_HEADER, IdentityKey};
 use stoa_kit::telemetry::{CORRELATION_HEADER, TRACE_HEADER, in_span, inject_trace};
@@ -44,6 +45,8 @@ pub struct GraphqlRequest {
     pub query: String,
     pub operation_name: Option<String>,
     pub variables: Map<String, Value>,
+    /// Whether the client asks for the plan as well.
+    pub explain: bool,
 }
 
 /// Who sends a request, and how it is called in logs.
@@ -183,14 +186,21 @@ impl Pipeline {
             Err(error) => return Response::request_error(*error),
         };
         let timeout = self.config.limits.timeout;
-        tokio::time::timeout(timeout, stoa_engine::execute(&execution))
+        let mut response = tokio::time::timeout(timeout, stoa_engine::execute(&execution))
             .await
             .unwrap_or_else(|_| {
                 Response::request_error(GraphQLError::new(
                     "TIMEOUT",
                     format!("the operation took longer than {timeout:?}"),
                 ))
-            })
+            });
+        if request.explain && self.config.expose_plans {
+            let plan = execution.plan.display(&self.graph).to_string();
+            response
+                .extensions
+                .insert("plan".to_owned(), Value::from(plan));
+        }
+        response
     }
 
     /// Starts a subscription. It ends, with an error that says so, when the
@@ -298,7 +308,7 @@ impl Pipeline {
                 .iter()
                 .filter_map(|name| Some((name.clone(), variables.get(name.as_str())?.as_bool()?)))
                 .collect(),
-            labels: Default::default(),
+            labels: self.labels(),
         };
         let plans = || {
             prepared
@@ -334,6 +344,19 @@ impl Pipeline {
         }
         plans.insert(decisions, made.clone());
         Ok(made)
+    }
+
+    /// The override labels that are on for one operation.
+    fn labels(&self) -> Labels {
+        self.graph
+            .labels()
+            .iter()
+            .filter(|label| match percent(label) {
+                Some(share) => draw() < share,
+                None => self.config.override_labels.contains(&***label),
+            })
+            .cloned()
+            .collect()
     }
 
     fn introspect(
@@ -398,6 +421,15 @@ impl Pipeline {
                 .collect()
         })
     }
+}
+
+/// A number from 0 up to 100, drawn evenly.
+fn draw() -> f64 {
+    let bits = RandomState::new().build_hasher().finish() >> 11;
+    // 53 bits are a float's.
+    #[allow(clippy::cast_precision_loss, reason = "53 bits fit")]
+    let share = bits as f64 / (1_u64 << 53) as f64;
+    share * 100.0
 }
 
 fn token_expired() -> GraphQLError {

@@ -93,6 +93,7 @@ fn test() -> Done {
     let with = [("STOA_BINARY", binary("debug"))];
     run_with(".", "cargo", &["test", "--workspace"], &with)?;
     run("tests/clients", "node", &["compose.mjs", &binary("debug")])?;
+    run("tests/clients", "node", &["audit.mjs", &binary("debug")])?;
     browser()
 }
 

@@ -207,7 +207,7 @@ async fn run(execution: &Execution, mut state: State) -> Response {
         data: Some(data),
         errors,
         headers: state.headers,
-        cursor: None,
+        ..Response::default()
     }
 }
 

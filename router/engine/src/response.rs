@@ -82,6 +82,8 @@ pub struct Response {
     pub headers: Vec<(Arc<str>, HeaderMap)>,
     /// Of a resumable subscription's event: where to resume.
     pub cursor: Option<String>,
+    /// The `extensions` entry; left out when empty.
+    pub extensions: Map<String, Value>,
 }
 
 impl Response {
@@ -108,6 +110,13 @@ impl Response {
             out.extend_from_slice(b"\"errors\":");
             // Serialising strings, numbers and maps into memory cannot fail.
             let _ = serde_json::to_writer(&mut out, &self.errors);
+        }
+        if !self.extensions.is_empty() {
+            if out.len() > 1 {
+                out.push(b',');
+            }
+            out.extend_from_slice(b"\"extensions\":");
+            let _ = serde_json::to_writer(&mut out, &self.extensions);
         }
         out.push(b'}');
         out

@@ -26,4 +26,4 @@ pub use compose::{Composition, compose};
 pub use error::{CompositionError, CompositionErrors, Hint, Level, Location};
 pub use plan::QueryPlan;
 pub use subgraph::Subgraph;
-pub use supergraph::{SubgraphId, Supergraph};
+pub use supergraph::{Labels, SubgraphId, Supergraph};

@@ -71,7 +71,7 @@ impl Merge<'_, '_> {
         let mut names: IndexSet<&Name> = IndexSet::default();
         let inputs: Vec<(&Source<'_>, &InputObjectType)> = sources
             .iter()
-            .filter_map(|s| Some((s, &*s.ty.as_input_object()?)))
+            .filter_map(|s| Some((s, s.ty.as_input_object()?)))
             .collect();
         for (_, input) in &inputs {
             names.extend(input.fields.keys());
@@ -216,7 +216,7 @@ impl Merge<'_, '_> {
     ) -> IndexMap<Name, Component<EnumValueDefinition>> {
         let enums: Vec<(&Source<'_>, &EnumType)> = sources
             .iter()
-            .filter_map(|s| Some((s, &*s.ty.as_enum()?)))
+            .filter_map(|s| Some((s, s.ty.as_enum()?)))
             .collect();
         let input = self.used_as_input.contains(ty);
         let output = self.used_as_output.contains(ty);
