@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use futures_util::stream::StreamExt;
 use serde_json::Value;
 use stoa_engine::transport::{Events, TransportError};
-use stoa_engine::{GraphQLError, SubgraphRequest, SubgraphResponse, Transport};
+use stoa_engine::{SubgraphRequest, SubgraphResponse, Transport};
 use stoa_kit::identity::IdentityKey;
 use stoa_kit::service::{CallContext, GraphqlService};
 use stoa_kit::telemetry::in_span;
@@ -63,8 +63,10 @@ impl LocalTransport {
                 parsed
             }
         };
+        let variables: Value = serde_json::from_slice(&request.variables)
+            .map_err(|error| invalid(error.to_string()))?;
         let mut call = Request::new(&*request.text)
-            .variables(Variables::from_json(Value::Object(request.variables)))
+            .variables(Variables::from_json(variables))
             .data(context);
         if let Some(name) = &request.operation_name {
             call = call.operation_name(&**name);
@@ -74,17 +76,11 @@ impl LocalTransport {
     }
 }
 
-fn answer(response: Response) -> SubgraphResponse {
-    let errors = response
-        .errors
-        .iter()
-        .filter_map(|error| serde_json::to_value(error).ok())
-        .filter_map(|error| serde_json::from_value::<GraphQLError>(error).ok())
-        .collect();
+fn answer(mut response: Response) -> SubgraphResponse {
+    let headers = std::mem::take(&mut response.http_headers);
     SubgraphResponse {
-        errors,
-        headers: response.http_headers,
-        data: response.data.into_json().unwrap_or_default(),
+        headers,
+        ..SubgraphResponse::of(&response)
     }
 }
 

@@ -43,10 +43,9 @@ impl Transport for Played {
             Ok(Caller::User { id, .. }) => id.to_string(),
             other => format!("{other:?}"),
         };
-        Ok(SubgraphResponse {
-            data: json!({ "_entities": [{ "who": who }] }),
-            ..SubgraphResponse::default()
-        })
+        Ok(SubgraphResponse::of(
+            &json!({ "data": { "_entities": [{ "who": who }] } }),
+        ))
     }
 
     async fn subscribe(&self, _request: SubgraphRequest) -> Result<Events, TransportError> {
@@ -57,10 +56,9 @@ impl Transport for Played {
         Ok(futures_util::stream::iter(0..5)
             .map(move |_| {
                 clock.advance(Duration::from_secs(50));
-                Ok(SubgraphResponse {
-                    data: json!({ "tick": { "id": "1" } }),
-                    ..SubgraphResponse::default()
-                })
+                Ok(SubgraphResponse::of(
+                    &json!({ "data": { "tick": { "id": "1" } } }),
+                ))
             })
             .boxed())
     }

@@ -1,4 +1,5 @@
 //! Completing values: from what subgraphs answered to what the client asked.
+//! Texts and numbers are copied as they arrived, once they are known to fit.
 //!
 //! Source: GraphQL October 2021, sections 6.4.3 (value completion) and 6.4.4
 //! (errors and nullability).
@@ -9,12 +10,15 @@ use serde_json::{Map, Value};
 use stoa_federation::plan::{FieldShape, FieldSource, Leaf, ObjectShape, ValueShape};
 
 use crate::response::{GraphQLError, PathSegment};
+use crate::tree::{ListId, Node, ObjectId, Tree};
+
+const TYPENAME: u32 = 0;
 
 /// Writes the `data` entry; `null` if a null reached the root. Errors that
 /// completion itself finds are appended to `errors`.
 pub fn complete(
     shape: &ObjectShape,
-    data: &Value,
+    tree: &Tree,
     introspection: &Map<String, Value>,
     errors: &mut Vec<GraphQLError>,
     explained: Vec<Vec<PathSegment>>,
@@ -29,16 +33,13 @@ pub fn complete(
     let mut completer = Completer {
         known,
         found: 0,
-        out: Vec::with_capacity(1024),
+        out: Vec::with_capacity(tree.received() + 64),
         path: Vec::new(),
+        tree,
         introspection,
         errors,
     };
-    let root = match data {
-        Value::Object(object) => object,
-        _ => &Map::new(),
-    };
-    if completer.object(shape, root).is_err() {
+    if completer.object(shape, tree.root()).is_err() {
         completer.out.clear();
         completer.out.extend_from_slice(b"null");
     }
@@ -70,25 +71,34 @@ impl Explained {
     }
 
     fn holds(&self, path: &[PathSegment]) -> bool {
-        self.through.contains(path)
-            || (1..=path.len()).any(|length| self.at.contains(&path[..length]))
+        !self.at.is_empty()
+            && (self.through.contains(path)
+                || (1..=path.len()).any(|length| self.at.contains(&path[..length])))
     }
 }
 
 /// A null that the parent must take.
 struct Bubble;
 
+/// A step of the path that is being written.
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Key(&'a str),
+    Index(usize),
+}
+
 struct Completer<'a> {
     out: Vec<u8>,
-    path: Vec<PathSegment>,
+    path: Vec<Step<'a>>,
+    tree: &'a Tree,
     introspection: &'a Map<String, Value>,
     errors: &'a mut Vec<GraphQLError>,
     known: Explained,
     found: usize,
 }
 
-impl Completer<'_> {
-    fn object(&mut self, shape: &ObjectShape, object: &Map<String, Value>) -> Result<(), Bubble> {
+impl<'a> Completer<'a> {
+    fn object(&mut self, shape: &'a ObjectShape, object: ObjectId) -> Result<(), Bubble> {
         let (typename, fields): (&str, &[FieldShape]) = match shape {
             ObjectShape::One(name, fields) => (name, fields),
             ObjectShape::ByType {
@@ -96,12 +106,13 @@ impl Completer<'_> {
                 untyped,
                 hidden,
             } => {
-                let name = object.get("__typename").and_then(Value::as_str);
+                let name = self.tree.get(object, TYPENAME);
+                let name = name.and_then(|name| self.tree.plain(name));
                 match (name.map(|name| (name, known.get_key_value(name))), untyped) {
                     (Some((_, Some((name, fields)))), _) => (name, fields),
                     (None, Some(fields)) => ("", fields),
                     (Some((name, None)), _) if hidden.iter().any(|ty| ty == name) => {
-                        self.known.add(&self.path);
+                        self.explain();
                         return Err(Bubble);
                     }
                     _ => {
@@ -112,21 +123,25 @@ impl Completer<'_> {
             }
         };
         self.out.push(b'{');
+        let mut cursor = self.tree.start(object);
         for (index, field) in fields.iter().enumerate() {
             if index > 0 {
                 self.out.push(b',');
             }
-            self.string(&field.key);
+            // A name of GraphQL needs no escapes.
+            self.name(&field.key);
             self.out.push(b':');
             match field.source {
-                FieldSource::Typename => self.string(typename),
+                FieldSource::Typename => self.name(typename),
                 FieldSource::Introspection => {
                     let value = self.introspection.get(field.key.as_str());
-                    self.json(value.unwrap_or(&Value::Null));
+                    // Writing JSON into memory cannot fail.
+                    let _ = serde_json::to_writer(&mut self.out, value.unwrap_or(&Value::Null));
                 }
                 FieldSource::Data => {
-                    self.path.push(PathSegment::Key(field.key.as_str().into()));
-                    let done = self.value(&field.value, object.get(field.slot.as_str()));
+                    self.path.push(Step::Key(&field.key));
+                    let value = self.tree.field(object, field.slot.id, &mut cursor);
+                    let done = self.value(&field.value, value.unwrap_or(Node::Null));
                     self.path.pop();
                     done?;
                 }
@@ -137,25 +152,22 @@ impl Completer<'_> {
     }
 
     /// Writes a value; answers whether it was not null.
-    fn value(&mut self, shape: &ValueShape, value: Option<&Value>) -> Result<bool, Bubble> {
-        let inner = match shape {
-            ValueShape::NonNull(inner) => {
-                if self.value(inner, value)? {
-                    return Ok(true);
-                }
-                if !self.known.holds(&self.path) {
-                    self.error("a service answered null for a field that is never null");
-                }
-                return Err(Bubble);
+    fn value(&mut self, shape: &'a ValueShape, value: Node) -> Result<bool, Bubble> {
+        if let ValueShape::NonNull(inner) = shape {
+            if self.value(inner, value)? {
+                return Ok(true);
             }
-            inner => inner,
-        };
+            if !self.is_explained() {
+                self.error("a service answered null for a field that is never null");
+            }
+            return Err(Bubble);
+        }
         let start = self.out.len();
-        let written = match (inner, value) {
-            (_, None | Some(Value::Null)) => Err(Bubble),
-            (ValueShape::List(item), Some(Value::Array(items))) => self.list(item, items),
-            (ValueShape::Object(shape), Some(Value::Object(object))) => self.object(shape, object),
-            (ValueShape::Leaf(leaf), Some(value)) => self.leaf(leaf, value),
+        let written = match (shape, value) {
+            (_, Node::Null) => Err(Bubble),
+            (ValueShape::Leaf(leaf), value) => self.leaf(leaf, value),
+            (ValueShape::List(item), Node::List(list)) => self.list(item, list),
+            (ValueShape::Object(shape), Node::Object(object)) => self.object(shape, object),
             _ => {
                 self.error("a service answered with a value of the wrong shape");
                 Err(Bubble)
@@ -171,14 +183,14 @@ impl Completer<'_> {
         }
     }
 
-    fn list(&mut self, item: &ValueShape, items: &[Value]) -> Result<(), Bubble> {
+    fn list(&mut self, item: &'a ValueShape, list: ListId) -> Result<(), Bubble> {
         self.out.push(b'[');
-        for (index, value) in items.iter().enumerate() {
+        for (index, value) in self.tree.items(list).iter().enumerate() {
             if index > 0 {
                 self.out.push(b',');
             }
-            self.path.push(PathSegment::Index(index));
-            let done = self.value(item, Some(value));
+            self.path.push(Step::Index(index));
+            let done = self.value(item, *value);
             self.path.pop();
             done?;
         }
@@ -186,31 +198,38 @@ impl Completer<'_> {
         Ok(())
     }
 
-    fn leaf(&mut self, leaf: &Leaf, value: &Value) -> Result<(), Bubble> {
+    fn leaf(&mut self, leaf: &Leaf, value: Node) -> Result<(), Bubble> {
         let fits = match (leaf, value) {
-            (Leaf::Any, _) | (Leaf::Float, Value::Number(_)) | (Leaf::Boolean, Value::Bool(_)) => {
-                true
-            }
-            (Leaf::String | Leaf::Id, Value::String(_)) => true,
-            (Leaf::Int, Value::Number(number)) => number
-                .as_i64()
-                .is_some_and(|number| i32::try_from(number).is_ok()),
-            (Leaf::Id, Value::Number(number)) if number.is_i64() => {
-                self.string(&number.to_string());
-                return Ok(());
-            }
-            (Leaf::Enum(values), Value::String(text)) => match values.get(text.as_str()) {
-                // What clients may not see is nothing to them.
-                Some(false) => {
-                    self.known.add(&self.path);
-                    return Err(Bubble);
+            (Leaf::Any, _)
+            | (Leaf::Float, Node::Number(_))
+            | (Leaf::Boolean, Node::Bool(_))
+            | (Leaf::String | Leaf::Id, Node::Text(_)) => true,
+            (Leaf::Int, Node::Number(span)) => is_int(self.tree.text(span)),
+            (Leaf::Id, Node::Number(span)) => {
+                let text = self.tree.text(span);
+                if text
+                    .bytes()
+                    .all(|byte| byte.is_ascii_digit() || byte == b'-')
+                {
+                    self.name(text);
+                    return Ok(());
                 }
-                public => public.is_some(),
-            },
+                false
+            }
+            (Leaf::Enum(values), Node::Text(_)) => {
+                match self.tree.plain(value).and_then(|name| values.get(name)) {
+                    // What clients may not see is nothing to them.
+                    Some(false) => {
+                        self.explain();
+                        return Err(Bubble);
+                    }
+                    public => public.is_some(),
+                }
+            }
             _ => false,
         };
         if fits {
-            self.json(value);
+            self.out.extend_from_slice(self.tree.raw(value).as_bytes());
             Ok(())
         } else {
             self.error("a service answered with a value that does not fit the field's type");
@@ -218,13 +237,31 @@ impl Completer<'_> {
         }
     }
 
-    fn json(&mut self, value: &Value) {
-        // Writing JSON into memory cannot fail.
-        let _ = serde_json::to_writer(&mut self.out, value);
+    /// Writes between quotes what needs no escapes.
+    fn name(&mut self, text: &str) {
+        self.out.push(b'"');
+        self.out.extend_from_slice(text.as_bytes());
+        self.out.push(b'"');
     }
 
-    fn string(&mut self, text: &str) {
-        let _ = serde_json::to_writer(&mut self.out, text);
+    fn here(&self) -> Vec<PathSegment> {
+        self.path
+            .iter()
+            .map(|step| match step {
+                Step::Key(key) => PathSegment::Key((*key).into()),
+                Step::Index(index) => PathSegment::Index(*index),
+            })
+            .collect()
+    }
+
+    fn is_explained(&self) -> bool {
+        !self.known.at.is_empty() && self.known.holds(&self.here())
+    }
+
+    /// Notes that the null here needs no error.
+    fn explain(&mut self) {
+        let here = self.here();
+        self.known.add(&here);
     }
 
     fn error(&mut self, message: &str) {
@@ -232,8 +269,19 @@ impl Completer<'_> {
             return;
         }
         self.found += 1;
-        self.known.add(&self.path);
+        let here = self.here();
+        self.known.add(&here);
         self.errors
-            .push(GraphQLError::new("SUBGRAPH_INVALID_VALUE", message).at(self.path.clone()));
+            .push(GraphQLError::new("SUBGRAPH_INVALID_VALUE", message).at(here));
     }
+}
+
+/// Whether a JSON number is an Int: whole, and of 32 bits.
+fn is_int(text: &str) -> bool {
+    text.parse::<i32>().is_ok()
+        // `1.0` and `1e3` are whole as well.
+        || (text.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E'))
+            && text.parse::<f64>().is_ok_and(|number| {
+                number.fract() == 0.0 && number.abs() <= f64::from(i32::MAX)
+            }))
 }

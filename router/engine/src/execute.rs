@@ -10,13 +10,17 @@ use stoa_federation::Supergraph;
 use stoa_federation::plan::{Fetch, FetchKind, PathStep, QueryPlan, REPRESENTATIONS};
 
 use crate::complete::complete;
+use crate::json::{self, Answer};
 use crate::paths;
 use crate::representation::{self, Batch};
 use crate::response::{GraphQLError, PathSegment, Response};
 use crate::transport::{SubgraphRequest, SubgraphResponse, Transport, TransportError};
+use crate::tree::{Node, ObjectId, Tree};
 
 /// At most this many errors without a position are spread over null entities.
 const MAX_SPREAD_ERRORS: usize = 100;
+/// At most this many representations go into one request.
+const MAX_REPRESENTATIONS: usize = 1_000;
 
 /// Everything that running one plan needs.
 #[derive(Clone)]
@@ -38,23 +42,35 @@ impl Execution {
     fn request(
         &self,
         fetch: &Fetch,
-        representations: Option<Vec<Value>>,
+        representations: &[Vec<u8>],
         headers: &[HeaderMap],
     ) -> SubgraphRequest {
         let info = self.graph.subgraph(fetch.subgraph);
-        let mut variables = Map::new();
+        let mut variables = vec![b'{'];
         for name in &fetch.variables {
             if let Some(value) = self.variables.get(name.as_str()) {
-                variables.insert(name.to_string(), value.clone());
+                key(&mut variables, name);
+                // Writing JSON into memory cannot fail.
+                let _ = serde_json::to_writer(&mut variables, value);
             }
         }
-        if let Some(representations) = representations {
-            variables.insert(REPRESENTATIONS.to_owned(), Value::Array(representations));
+        if !representations.is_empty() {
+            key(&mut variables, REPRESENTATIONS);
+            variables.push(b'[');
+            for (index, representation) in representations.iter().enumerate() {
+                if index > 0 {
+                    variables.push(b',');
+                }
+                variables.extend_from_slice(representation);
+            }
+            variables.push(b']');
         }
+        variables.push(b'}');
         SubgraphRequest {
             subgraph: info.name.as_str().into(),
             url: info.url.as_str().into(),
             text: fetch.text.clone(),
+            prefix: fetch.prefix.clone(),
             operation_name: fetch.operation_name.clone(),
             variables,
             headers: headers
@@ -63,6 +79,16 @@ impl Execution {
                 .unwrap_or_default(),
         }
     }
+}
+
+/// Begins an entry of a JSON object.
+fn key(out: &mut Vec<u8>, name: &str) {
+    if out.len() > 1 {
+        out.push(b',');
+    }
+    out.push(b'"');
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
 }
 
 /// Executes a query or mutation.
@@ -80,7 +106,7 @@ pub async fn subscribe(execution: Execution) -> Result<BoxStream<'static, Respon
             "a subscription must select a field of the graph",
         )));
     };
-    let request = execution.request(source, None, &(execution.headers)());
+    let request = execution.request(source, &[], &(execution.headers)());
     let events = match execution.transport.subscribe(request).await {
         Ok(events) => events,
         Err(error) => {
@@ -95,13 +121,16 @@ pub async fn subscribe(execution: Execution) -> Result<BoxStream<'static, Respon
             let execution = execution.clone();
             async move {
                 let mut state = State::new(execution.plan.fetches.len());
-                if let Some(done) = state.done.first_mut() {
-                    *done = true;
+                if let Some(pending) = state.pending.first_mut() {
+                    *pending = Pending::Done;
                 }
+                let event = event.and_then(|event| state.read(event, &execution, 0));
                 match event {
                     Ok(event) => {
-                        let cursor = cursor_of(&execution.plan, &event.data);
-                        state.settle_root(event, &execution, 0, &[Vec::new()]);
+                        let data = event.answer.data;
+                        let root = representation::find(&state.tree, &[]);
+                        state.settle_root(event, &execution, 0, &root);
+                        let cursor = cursor_of(&execution.plan, &state.tree, data);
                         let mut response = run(&execution, state).await;
                         response.cursor = cursor;
                         response
@@ -116,30 +145,47 @@ pub async fn subscribe(execution: Execution) -> Result<BoxStream<'static, Respon
         .boxed())
 }
 
-fn cursor_of(plan: &QueryPlan, event: &Value) -> Option<String> {
+fn cursor_of(plan: &QueryPlan, tree: &Tree, event: Option<ObjectId>) -> Option<String> {
     let resume = plan.resume.as_ref()?;
     let [field, cursor] = &resume.cursor;
-    Some(
-        event
-            .get(field.as_str())?
-            .get(cursor.as_str())?
-            .as_str()?
-            .to_owned(),
-    )
+    let Node::Object(payload) = tree.get(event?, field.id)? else {
+        return None;
+    };
+    serde_json::from_str(tree.raw(tree.get(payload, cursor.id)?)).ok()
+}
+
+/// How far a fetch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pending {
+    NotStarted,
+    /// This many requests are out.
+    Started(usize),
+    Done,
 }
 
 /// The data so far and what is known of each fetch.
 struct State {
-    data: Value,
+    tree: Tree,
     errors: Vec<GraphQLError>,
     /// Where data is missing for a reason that one error tells for all.
     explained: Vec<Vec<PathSegment>>,
     headers: Vec<(Arc<str>, HeaderMap)>,
-    started: Vec<bool>,
-    done: Vec<bool>,
+    pending: Vec<Pending>,
 }
 
-type Settled = (usize, Batch, Result<SubgraphResponse, TransportError>);
+/// A request of a fetch: which, the objects it is about, and the number of its
+/// first representation among theirs.
+struct Sent {
+    fetch: usize,
+    batch: Arc<Batch>,
+    first: u32,
+}
+
+/// An answer that was read.
+struct Answered {
+    answer: Answer,
+    headers: HeaderMap,
+}
 
 async fn run(execution: &Execution, mut state: State) -> Response {
     let mut running = FuturesUnordered::new();
@@ -147,40 +193,49 @@ async fn run(execution: &Execution, mut state: State) -> Response {
     loop {
         // Starting one may settle it at once, when there is nothing to ask for.
         while let Some(index) = state.next_ready(&execution.plan) {
-            state.started[index] = true;
             let fetch = &execution.plan.fetches[index];
-            let (batch, request) = match &fetch.kind {
-                FetchKind::Root { .. } => {
-                    let found = representation::find(&state.data, &fetch.path);
-                    if found.is_empty() {
-                        state.done[index] = true;
-                        continue;
-                    }
-                    let batch = Batch {
-                        targets: vec![found],
-                        ..Batch::default()
-                    };
-                    (batch, execution.request(fetch, None, &headers))
-                }
+            let batch = Arc::new(match &fetch.kind {
+                FetchKind::Root { .. } => representation::find(&state.tree, &fetch.path),
                 FetchKind::Entities { inputs } => {
-                    let mut batch = representation::collect(&state.data, &fetch.path, inputs);
-                    if batch.representations.is_empty() {
-                        state.done[index] = true;
-                        continue;
-                    }
-                    let representations = std::mem::take(&mut batch.representations);
-                    let request = execution.request(fetch, Some(representations), &headers);
-                    (batch, request)
+                    representation::collect(&state.tree, &fetch.path, inputs)
                 }
-            };
-            let transport = execution.transport.clone();
-            running.push(async move { (index, batch, transport.execute(request).await) });
+            });
+            if batch.targets.is_empty() {
+                state.pending[index] = Pending::Done;
+                continue;
+            }
+            let mut requests = Vec::new();
+            match &fetch.kind {
+                FetchKind::Root { .. } => requests.push((0, &[][..])),
+                FetchKind::Entities { .. } => {
+                    let chunks = batch.representations.chunks(MAX_REPRESENTATIONS);
+                    for (number, chunk) in chunks.enumerate() {
+                        let first = u32::try_from(number * MAX_REPRESENTATIONS);
+                        requests.push((first.unwrap_or(u32::MAX), chunk));
+                    }
+                }
+            }
+            state.pending[index] = Pending::Started(requests.len());
+            for (first, representations) in requests {
+                let request = execution.request(fetch, representations, &headers);
+                let transport = execution.transport.clone();
+                let sent = Sent {
+                    fetch: index,
+                    batch: batch.clone(),
+                    first,
+                };
+                running.push(async move { (sent, transport.execute(request).await) });
+            }
         }
-        let Some(settled) = running.next().await else {
+        let Some((sent, result)) = running.next().await else {
             break;
         };
-        state.settle(settled, execution);
+        state.settle(&sent, result, execution);
     }
+    finish(execution, state)
+}
+
+fn finish(execution: &Execution, state: State) -> Response {
     let shape = &execution.plan.shape;
     let mut errors: Vec<GraphQLError> = Vec::with_capacity(state.errors.len());
     for error in state.errors {
@@ -198,7 +253,7 @@ async fn run(execution: &Execution, mut state: State) -> Response {
         .collect();
     let data = complete(
         shape,
-        &state.data,
+        &state.tree,
         &execution.introspection,
         &mut errors,
         explained,
@@ -214,42 +269,83 @@ async fn run(execution: &Execution, mut state: State) -> Response {
 impl State {
     fn new(fetches: usize) -> Self {
         Self {
-            data: Value::Object(Map::new()),
+            tree: Tree::default(),
             errors: Vec::new(),
             explained: Vec::new(),
             headers: Vec::new(),
-            started: vec![false; fetches],
-            done: vec![false; fetches],
+            pending: vec![Pending::NotStarted; fetches],
         }
     }
 
     fn next_ready(&self, plan: &QueryPlan) -> Option<usize> {
         plan.fetches.iter().enumerate().position(|(index, fetch)| {
-            !self.started[index]
-                && !self.done[index]
-                && fetch.depends_on.iter().all(|needed| self.done[*needed])
+            self.pending[index] == Pending::NotStarted
+                && fetch
+                    .depends_on
+                    .iter()
+                    .all(|needed| self.pending[*needed] == Pending::Done)
         })
     }
 
-    fn settle(&mut self, (index, batch, result): Settled, execution: &Execution) {
-        self.done[index] = true;
+    /// Reads an answer into the tree.
+    fn read(
+        &mut self,
+        response: SubgraphResponse,
+        execution: &Execution,
+        index: usize,
+    ) -> Result<Answered, TransportError> {
+        let read = json::read(&mut self.tree, &execution.plan.slots, response.body);
+        let subgraph = || match execution.plan.fetches.get(index) {
+            Some(fetch) => execution
+                .graph
+                .subgraph(fetch.subgraph)
+                .name
+                .as_str()
+                .into(),
+            None => Arc::from(""),
+        };
+        match (read, response.failure) {
+            (Ok(answer), _) => Ok(Answered {
+                answer,
+                headers: response.headers,
+            }),
+            (Err(_), Some(status)) => Err(TransportError::Status {
+                subgraph: subgraph(),
+                status,
+            }),
+            (Err(cause), None) => Err(TransportError::Invalid {
+                subgraph: subgraph(),
+                cause,
+            }),
+        }
+    }
+
+    fn settle(
+        &mut self,
+        sent: &Sent,
+        result: Result<SubgraphResponse, TransportError>,
+        execution: &Execution,
+    ) {
+        let index = sent.fetch;
+        self.pending[index] = match self.pending[index] {
+            Pending::Started(more) if more > 1 => Pending::Started(more - 1),
+            _ => Pending::Done,
+        };
         let fetch = &execution.plan.fetches[index];
-        let response = match result {
-            Ok(response) => response,
+        let result = result.and_then(|response| self.read(response, execution, index));
+        let answered = match result {
+            Ok(answered) => answered,
             Err(error) => {
                 log_failure(&error);
-                self.fail(&error, fetch, &batch);
+                self.fail(&error, fetch, sent);
                 return;
             }
         };
         match &fetch.kind {
-            FetchKind::Root { .. } => {
-                let targets = batch.targets.first().map_or(&[][..], Vec::as_slice);
-                self.settle_root(response, execution, index, targets);
-            }
+            FetchKind::Root { .. } => self.settle_root(answered, execution, index, &sent.batch),
             FetchKind::Entities { .. } => {
-                self.keep_headers(response.headers, execution, fetch);
-                self.settle_entities(response.data, response.errors, &batch, &fetch.path);
+                self.keep_headers(answered.headers, execution, fetch);
+                self.settle_entities(answered.answer, sent, fetch);
             }
         }
     }
@@ -257,36 +353,25 @@ impl State {
     /// Merges an answer from a root type into the objects that it belongs to.
     fn settle_root(
         &mut self,
-        response: SubgraphResponse,
+        answered: Answered,
         execution: &Execution,
         index: usize,
-        targets: &[Vec<PathSegment>],
+        batch: &Batch,
     ) {
-        if let Some(fetch) = execution.plan.fetches.get(index) {
-            self.keep_headers(response.headers, execution, fetch);
-        }
-        for target in targets {
-            for error in &response.errors {
-                let mut error = error.clone();
-                error.locations.clear();
-                error.path.splice(0..0, target.iter().cloned());
-                self.errors.push(error);
-            }
-        }
-        self.merge_all(targets, response.data);
-    }
-
-    fn merge_all(&mut self, targets: &[Vec<PathSegment>], from: Value) {
-        let Some((last, others)) = targets.split_last() else {
+        let Some(fetch) = execution.plan.fetches.get(index) else {
             return;
         };
-        for target in others {
-            if let Some(value) = representation::at(&mut self.data, target) {
-                representation::merge(value, from.clone());
+        self.keep_headers(answered.headers, execution, fetch);
+        for (_, target) in &batch.targets {
+            for error in &answered.answer.errors {
+                let mut error = error.clone();
+                error.locations.clear();
+                error.path.splice(0..0, batch.path(*target, &fetch.path));
+                self.errors.push(error);
             }
-        }
-        if let Some(value) = representation::at(&mut self.data, last) {
-            representation::merge(value, from);
+            if let Some(data) = answered.answer.data {
+                self.tree.merge(target.object, data);
+            }
         }
     }
 
@@ -297,37 +382,27 @@ impl State {
         }
     }
 
-    fn settle_entities(
-        &mut self,
-        data: Value,
-        errors: Vec<GraphQLError>,
-        batch: &Batch,
-        path: &[PathStep],
-    ) {
-        let entities = match data {
-            Value::Object(mut object) => match object.remove("_entities") {
-                Some(Value::Array(entities)) => entities,
-                _ => Vec::new(),
-            },
+    fn settle_entities(&mut self, answer: Answer, sent: &Sent, fetch: &Fetch) {
+        let entities: Vec<Node> = match answer.entities {
+            Some(Node::List(list)) => self.tree.items(list).to_vec(),
             _ => Vec::new(),
         };
-        for error in errors {
-            self.place(error, &entities, batch, path);
+        for error in answer.errors {
+            self.place(error, &entities, sent, fetch);
         }
-        for (entity, targets) in entities.into_iter().zip(&batch.targets) {
-            self.merge_all(targets, entity);
+        for (number, target) in &sent.batch.targets {
+            let entity = number
+                .checked_sub(sent.first)
+                .and_then(|offset| entities.get(offset as usize));
+            if let Some(Node::Object(entity)) = entity {
+                self.tree.merge(target.object, *entity);
+            }
         }
     }
 
     /// Moves an entity error to the client's path. Some servers give it no
     /// index; then it belongs to the entities that lack what it is about.
-    fn place(
-        &mut self,
-        mut error: GraphQLError,
-        entities: &[Value],
-        batch: &Batch,
-        path: &[PathStep],
-    ) {
+    fn place(&mut self, mut error: GraphQLError, entities: &[Node], sent: &Sent, fetch: &Fetch) {
         error.locations.clear();
         let rest = match error.path.split_first() {
             Some((PathSegment::Key(key), rest)) if &**key == "_entities" => rest.to_vec(),
@@ -336,57 +411,78 @@ impl State {
         let (indexes, rest): (Vec<usize>, Vec<PathSegment>) = match rest.split_first() {
             Some((PathSegment::Index(index), rest)) => (vec![*index], rest.to_vec()),
             Some((PathSegment::Key(key), _)) => {
-                let lacking = |entity: &Value| entity.get(&**key).is_none_or(Value::is_null);
+                let lacking = |entity: &Node| self.lacks(*entity, key);
                 (indexes_where(entities, lacking), rest.clone())
             }
-            None => (indexes_where(entities, Value::is_null), Vec::new()),
+            None => (
+                indexes_where(entities, |entity| *entity == Node::Null),
+                Vec::new(),
+            ),
         };
-        let mut placed = 0;
-        for target in indexes
+        let numbers = indexes
             .iter()
-            .filter_map(|index| batch.targets.get(*index))
-            .flatten()
-            .take(MAX_SPREAD_ERRORS)
-        {
-            let mut path = target.clone();
+            .filter_map(|index| sent.first.checked_add(u32::try_from(*index).ok()?));
+        let mut placed = Vec::new();
+        for target in numbers.flat_map(|number| sent.batch.of(number)) {
+            if placed.len() == MAX_SPREAD_ERRORS {
+                break;
+            }
+            let mut path = sent.batch.path(target, &fetch.path);
             path.extend(rest.iter().cloned());
-            self.errors.push(GraphQLError {
+            placed.push(GraphQLError {
                 path,
                 ..error.clone()
             });
-            placed += 1;
         }
-        if placed == 0 {
-            error.path = static_path(path);
-            self.errors.push(error);
+        if placed.is_empty() {
+            error.path = static_path(&fetch.path);
+            placed.push(error);
+        }
+        self.errors.append(&mut placed);
+    }
+
+    fn lacks(&self, entity: Node, key: &str) -> bool {
+        let Node::Object(entity) = entity else {
+            return true;
+        };
+        // Keys of answers are names: the raw text tells whether there is one.
+        let raw = self.tree.raw(Node::Object(entity));
+        match serde_json::from_str::<Value>(raw) {
+            Ok(value) => value.get(key).is_none_or(Value::is_null),
+            Err(_) => true,
         }
     }
 
     /// A fetch that gave no answer: one error where its data would be.
-    fn fail(&mut self, error: &TransportError, fetch: &Fetch, batch: &Batch) {
+    fn fail(&mut self, error: &TransportError, fetch: &Fetch, sent: &Sent) {
         let error = error.to_graphql();
+        let paths = sent
+            .batch
+            .targets
+            .iter()
+            .map(|(_, target)| sent.batch.path(*target, &fetch.path));
         match &fetch.kind {
             FetchKind::Root { keys } => {
-                for target in batch.targets.iter().flatten() {
+                for target in paths {
                     for key in keys {
                         let mut path = target.clone();
-                        path.push(PathSegment::Key(key.as_str().into()));
+                        path.push(PathSegment::Key(key.name.as_str().into()));
                         self.errors.push(error.clone().at(path));
                     }
                 }
             }
             FetchKind::Entities { .. } => {
-                let first = batch.targets.first().and_then(|targets| targets.first());
-                let path = first.cloned().unwrap_or_else(|| static_path(&fetch.path));
+                let all: Vec<_> = paths.collect();
+                let first = all.first().cloned();
+                let path = first.unwrap_or_else(|| static_path(&fetch.path));
                 self.errors.push(error.at(path));
-                self.explained
-                    .extend(batch.targets.iter().flatten().cloned());
+                self.explained.extend(all);
             }
         }
     }
 }
 
-fn indexes_where(entities: &[Value], lacking: impl Fn(&Value) -> bool) -> Vec<usize> {
+fn indexes_where(entities: &[Node], lacking: impl Fn(&Node) -> bool) -> Vec<usize> {
     entities
         .iter()
         .enumerate()
@@ -398,7 +494,7 @@ fn indexes_where(entities: &[Value], lacking: impl Fn(&Value) -> bool) -> Vec<us
 fn static_path(path: &[PathStep]) -> Vec<PathSegment> {
     path.iter()
         .filter_map(|step| match step {
-            PathStep::Key(key) => Some(PathSegment::Key(key.as_str().into())),
+            PathStep::Key(slot) => Some(PathSegment::Key(slot.name.as_str().into())),
             PathStep::Types(_) => None,
         })
         .collect()

@@ -7,10 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-use crate::response::GraphQLError;
 use crate::transport::{Events, SubgraphRequest, SubgraphResponse, Transport, TransportError};
 
 /// The most bytes that one answer, or one event, may have.
@@ -25,22 +22,6 @@ const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct HttpTransport {
     client: reqwest::Client,
-}
-
-#[derive(Serialize)]
-struct Body<'a> {
-    query: &'a str,
-    #[serde(rename = "operationName", skip_serializing_if = "Option::is_none")]
-    operation_name: Option<&'a str>,
-    variables: &'a Map<String, Value>,
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    #[serde(default)]
-    data: Value,
-    #[serde(default)]
-    errors: Option<Vec<GraphQLError>>,
 }
 
 impl HttpTransport {
@@ -64,11 +45,8 @@ impl HttpTransport {
             .post(&*request.url)
             .headers(request.headers.clone())
             .header(reqwest::header::ACCEPT, accept)
-            .json(&Body {
-                query: &request.text,
-                operation_name: request.operation_name.as_deref(),
-                variables: &request.variables,
-            })
+            .header(reqwest::header::CONTENT_TYPE, "application/json")
+            .body(body(request))
             .send()
             .await
             .map_err(|error| TransportError::Unreachable {
@@ -88,15 +66,20 @@ impl HttpTransport {
         let status = response.status();
         let headers = response.headers().clone();
         let body = read(subgraph, response.bytes_stream().boxed()).await?;
-        match decode(subgraph, &body) {
-            Ok(answer) => Ok(SubgraphResponse { headers, ..answer }),
-            Err(_) if !status.is_success() => Err(TransportError::Status {
-                subgraph: subgraph.clone(),
-                status: status.as_u16(),
-            }),
-            Err(error) => Err(error),
-        }
+        Ok(SubgraphResponse {
+            body: body.into(),
+            failure: (!status.is_success()).then(|| status.as_u16()),
+            headers,
+        })
     }
+}
+
+fn body(request: &SubgraphRequest) -> Vec<u8> {
+    let mut body = Vec::with_capacity(request.prefix.len() + request.variables.len() + 1);
+    body.extend_from_slice(request.prefix.as_bytes());
+    body.extend_from_slice(&request.variables);
+    body.push(b'}');
+    body
 }
 
 type Chunks = BoxStream<'static, Result<Bytes, reqwest::Error>>;
@@ -117,24 +100,6 @@ async fn read(subgraph: &Arc<str>, mut chunks: Chunks) -> Result<Vec<u8>, Transp
         body.extend_from_slice(&chunk);
     }
     Ok(body)
-}
-
-fn decode(subgraph: &Arc<str>, body: &[u8]) -> Result<SubgraphResponse, TransportError> {
-    let invalid = |cause: String| TransportError::Invalid {
-        subgraph: subgraph.clone(),
-        cause,
-    };
-    let answer: Answer =
-        serde_json::from_slice(body).map_err(|error| invalid(error.to_string()))?;
-    let errors = answer.errors.unwrap_or_default();
-    if !answer.data.is_object() && errors.is_empty() {
-        return Err(invalid("neither data nor errors".to_owned()));
-    }
-    Ok(SubgraphResponse {
-        data: answer.data,
-        errors,
-        headers: Default::default(),
-    })
 }
 
 #[async_trait]
@@ -192,7 +157,10 @@ impl EventSource {
         while !self.ended {
             match self.parser.next_event() {
                 Some(event) if event.name == "next" => {
-                    return Some(decode(&self.subgraph, event.data.as_bytes()));
+                    return Some(Ok(SubgraphResponse {
+                        body: event.data.into(),
+                        ..SubgraphResponse::default()
+                    }));
                 }
                 Some(event) if event.name == "complete" => {
                     self.ended = true;

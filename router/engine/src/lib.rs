@@ -5,7 +5,9 @@
 //! | [`transport`] | the one trait by which a subgraph is reached, and its errors |
 //! | [`http`] | that trait over HTTP: JSON for answers, server-sent events for subscriptions |
 //! | [`execute`] | runs a plan: each fetch as soon as what it needs is there |
-//! | [`representation`] | finds entities in what has been fetched and asks for each once |
+//! | [`json`] | reads answers into the data, checking and decoding nothing twice |
+//! | [`tree`] | the data: spans of what was received, merged into one tree |
+//! | [`representation`] | finds entities in the data and asks for each once |
 //! | [`paths`] | from the data's slots to the client's keys |
 //! | [`complete`] | turns the data into the client's answer: order, coercion, null propagation |
 //! | [`response`] | the answer and its errors |
@@ -13,10 +15,12 @@
 pub mod complete;
 pub mod execute;
 pub mod http;
+pub mod json;
 pub mod paths;
 pub mod representation;
 pub mod response;
 pub mod transport;
+pub mod tree;
 
 pub use execute::{Execution, execute, subscribe};
 pub use http::HttpTransport;

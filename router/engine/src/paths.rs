@@ -16,7 +16,7 @@ pub fn to_client(shape: &ObjectShape, path: &[PathSegment]) -> Vec<PathSegment> 
                 let found: Vec<&FieldShape> = here
                     .iter()
                     .flat_map(|shape| fields(shape))
-                    .filter(|field| field.source == FieldSource::Data && field.slot == **slot)
+                    .filter(|field| field.source == FieldSource::Data && field.slot.name == **slot)
                     .collect();
                 let Some(first) = found.first() else {
                     return out;

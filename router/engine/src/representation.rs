@@ -1,66 +1,147 @@
-//! Entities: finding them in the data, asking for each once, and putting the
-//! answers back.
+//! Entities: finding them in the data and asking for each once.
 
 use std::collections::HashMap;
 
-use serde_json::{Map, Value};
 use stoa_federation::plan::{EntityInput, PathStep, Required};
 
 use crate::response::PathSegment;
+use crate::tree::{Node, ObjectId, Tree};
 
-/// The representations of one entity fetch and where each answer belongs.
-#[derive(Debug, Default)]
-pub struct Batch {
-    pub representations: Vec<Value>,
-    /// For each representation, the paths of the objects that it stands for.
-    pub targets: Vec<Vec<Vec<PathSegment>>>,
+const TYPENAME: u32 = 0;
+
+/// An object of the data, with the indexes of the lists on the way to it.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    pub object: ObjectId,
+    start: u32,
+    end: u32,
 }
 
-/// The paths of the objects at `path`.
-pub fn find(data: &Value, path: &[PathStep]) -> Vec<Vec<PathSegment>> {
-    let mut found = Vec::new();
-    visit(data, path, &mut Vec::new(), &mut |_, at| {
-        found.push(at.to_vec())
-    });
-    found
+/// The objects that a fetch is about, and how to ask for them.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Each as JSON, equal ones once.
+    pub representations: Vec<Vec<u8>>,
+    /// With the number of the representation that stands for it.
+    pub targets: Vec<(u32, Target)>,
+    indexes: Vec<u32>,
+    /// How many lists each key of the path goes through.
+    lists: Vec<u32>,
+}
+
+impl Batch {
+    /// Where a target stands, under the data's own keys.
+    pub fn path(&self, target: Target, path: &[PathStep]) -> Vec<PathSegment> {
+        let mut indexes = self.indexes[target.start as usize..target.end as usize].iter();
+        let keys = path.iter().filter_map(|step| match step {
+            PathStep::Key(slot) => Some(slot),
+            PathStep::Types(_) => None,
+        });
+        let mut out = Vec::new();
+        for (key, slot) in keys.enumerate() {
+            out.push(PathSegment::Key(slot.name.as_str().into()));
+            let lists = self.lists.get(key).copied().unwrap_or(0);
+            for index in indexes.by_ref().take(lists as usize) {
+                out.push(PathSegment::Index(*index as usize));
+            }
+        }
+        out
+    }
+
+    /// The targets of one representation.
+    pub fn of(&self, representation: u32) -> impl Iterator<Item = Target> {
+        self.targets
+            .iter()
+            .filter(move |(number, _)| *number == representation)
+            .map(|(_, target)| *target)
+    }
+}
+
+/// The objects at a path, not as entities.
+pub fn find(tree: &Tree, path: &[PathStep]) -> Batch {
+    let mut batch = Batch::default();
+    let root = Node::Object(tree.root());
+    visit(
+        tree,
+        root,
+        path,
+        0,
+        &mut Vec::new(),
+        &mut batch,
+        &mut |_, _| Some(0),
+    );
+    batch
 }
 
 /// Collects the representations of the objects at `path`, equal ones once.
-pub fn collect(data: &Value, path: &[PathStep], inputs: &[EntityInput]) -> Batch {
-    let mut collector = Collector {
-        inputs,
-        batch: Batch::default(),
-        seen: HashMap::new(),
-    };
-    visit(data, path, &mut Vec::new(), &mut |object, at| {
-        collector.entity(object, at);
-    });
-    collector.batch
+pub fn collect(tree: &Tree, path: &[PathStep], inputs: &[EntityInput]) -> Batch {
+    let mut seen: HashMap<Vec<u8>, u32> = HashMap::new();
+    let mut batch = Batch::default();
+    let mut made = Vec::new();
+    let root = Node::Object(tree.root());
+    visit(
+        tree,
+        root,
+        path,
+        0,
+        &mut Vec::new(),
+        &mut batch,
+        &mut |object, representations| {
+            made.clear();
+            if !represent(tree, object, inputs, &mut made) {
+                return None;
+            }
+            if let Some(known) = seen.get(&made) {
+                return Some(*known);
+            }
+            let number = u32::try_from(representations.len()).ok()?;
+            seen.insert(made.clone(), number);
+            representations.push(made.clone());
+            Some(number)
+        },
+    );
+    batch
 }
 
-type Visitor<'v> = dyn FnMut(&Map<String, Value>, &[PathSegment]) + 'v;
+/// Answers the number of an object's representation, if it has one.
+type Visitor<'v> = dyn FnMut(ObjectId, &mut Vec<Vec<u8>>) -> Option<u32> + 'v;
 
-fn visit(value: &Value, path: &[PathStep], at: &mut Vec<PathSegment>, found: &mut Visitor<'_>) {
-    match value {
-        Value::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                at.push(PathSegment::Index(index));
-                visit(item, path, at, found);
+fn visit(
+    tree: &Tree,
+    node: Node,
+    path: &[PathStep],
+    key: usize,
+    at: &mut Vec<u32>,
+    batch: &mut Batch,
+    found: &mut Visitor<'_>,
+) {
+    match node {
+        Node::List(list) => {
+            for (index, item) in tree.items(list).iter().enumerate() {
+                at.push(u32::try_from(index).unwrap_or(u32::MAX));
+                visit(tree, *item, path, key, at, batch, found);
                 at.pop();
             }
         }
-        Value::Object(object) => match path.split_first() {
-            None => found(object, at),
-            Some((PathStep::Key(key), rest)) => {
-                if let Some(inner) = object.get(key.as_str()) {
-                    at.push(PathSegment::Key(key.as_str().into()));
-                    visit(inner, rest, at, found);
-                    at.pop();
+        Node::Object(object) => match path.split_first() {
+            None => {
+                if let Some(number) = found(object, &mut batch.representations) {
+                    note_lists(batch, key, at.len());
+                    let start = u32::try_from(batch.indexes.len()).unwrap_or(u32::MAX);
+                    batch.indexes.extend_from_slice(at);
+                    let end = u32::try_from(batch.indexes.len()).unwrap_or(u32::MAX);
+                    batch.targets.push((number, Target { object, start, end }));
+                }
+            }
+            Some((PathStep::Key(slot), rest)) => {
+                if let Some(inner) = tree.get(object, slot.id) {
+                    note_lists(batch, key, at.len());
+                    visit(tree, inner, rest, key + 1, at, batch, found);
                 }
             }
             Some((PathStep::Types(types), rest)) => {
-                if has_type(object, types) {
-                    visit(value, rest, at, found);
+                if has_type(tree, object, types) {
+                    visit(tree, node, rest, key, at, batch, found);
                 }
             }
         },
@@ -68,156 +149,124 @@ fn visit(value: &Value, path: &[PathStep], at: &mut Vec<PathSegment>, found: &mu
     }
 }
 
-struct Collector<'a> {
-    inputs: &'a [EntityInput],
-    batch: Batch,
-    seen: HashMap<String, usize>,
-}
-
-impl Collector<'_> {
-    fn entity(&mut self, object: &Map<String, Value>, at: &[PathSegment]) {
-        let typename = object.get("__typename").and_then(Value::as_str);
-        let input = match (typename, self.inputs) {
-            (Some(name), inputs) => inputs
-                .iter()
-                .find(|input| input.types.iter().any(|ty| ty == name)),
-            (None, [only]) => Some(only),
-            (None, _) => None,
-        };
-        let Some(input) = input else { return };
-        let mut representation = Map::new();
-        representation.insert(
-            "__typename".to_owned(),
-            Value::from(input.typename.as_str()),
-        );
-        if !copy(object, &input.keys, true, &mut representation)
-            || !copy(object, &input.requires, false, &mut representation)
-        {
-            return;
-        }
-        let representation = Value::Object(representation);
-        let batch = &mut self.batch;
-        let index = *self
-            .seen
-            .entry(representation.to_string())
-            .or_insert_with(|| {
-                batch.representations.push(representation);
-                batch.targets.push(Vec::new());
-                batch.representations.len() - 1
-            });
-        if let Some(targets) = batch.targets.get_mut(index) {
-            targets.push(at.to_vec());
-        }
+/// Notes that `total` lists were gone through by the first `keys` keys.
+fn note_lists(batch: &mut Batch, keys: usize, total: usize) {
+    let Some(last) = keys.checked_sub(1) else {
+        return;
+    };
+    if batch.lists.len() <= last {
+        let before: u32 = batch.lists.iter().sum();
+        batch.lists.resize(last, 0);
+        let total = u32::try_from(total).unwrap_or(u32::MAX);
+        batch.lists.push(total.saturating_sub(before));
     }
 }
 
-fn has_type(object: &Map<String, Value>, types: &[impl AsRef<str>]) -> bool {
-    object
-        .get("__typename")
-        .and_then(Value::as_str)
+fn has_type(tree: &Tree, object: ObjectId, types: &[impl AsRef<str>]) -> bool {
+    tree.get(object, TYPENAME)
+        .and_then(|name| tree.plain(name))
         .is_some_and(|name| types.iter().any(|ty| ty.as_ref() == name))
 }
 
-/// Copies fields into a representation; false if one is missing, or null
-/// where `strict`.
-fn copy(
-    object: &Map<String, Value>,
-    fields: &[Required],
+/// Writes the representation of an object; false if it has none.
+fn represent(tree: &Tree, object: ObjectId, inputs: &[EntityInput], out: &mut Vec<u8>) -> bool {
+    let typename = tree.get(object, TYPENAME).and_then(|name| tree.plain(name));
+    let input = match (typename, inputs) {
+        (Some(name), inputs) => inputs
+            .iter()
+            .find(|input| input.types.iter().any(|ty| ty == name)),
+        (None, [only]) => Some(only),
+        (None, _) => None,
+    };
+    let Some(input) = input else { return false };
+    out.extend_from_slice(b"{\"__typename\":\"");
+    out.extend_from_slice(input.typename.as_bytes());
+    out.push(b'"');
+    let complete = fields(tree, object, &input.keys, true, out)
+        && fields(tree, object, &input.requires, false, out);
+    out.push(b'}');
+    complete
+}
+
+/// Writes fields, each after a comma; false if one is missing, or null where
+/// `strict`.
+fn fields(
+    tree: &Tree,
+    object: ObjectId,
+    required: &[Required],
     strict: bool,
-    out: &mut Map<String, Value>,
+    out: &mut Vec<u8>,
 ) -> bool {
-    for required in fields {
+    let mut cursor = tree.start(object);
+    for required in required {
+        if required.field == "__typename" {
+            continue;
+        }
         if let Some(types) = &required.only
-            && !has_type(object, types)
+            && !has_type(tree, object, types)
         {
             continue;
         }
-        let Some(value) = object.get(required.key.as_str()) else {
-            if required.field == "__typename" {
-                continue;
-            }
+        let Some(value) = tree.field(object, required.key.id, &mut cursor) else {
             return false;
         };
-        if strict && value.is_null() {
+        if strict && value == Node::Null {
             return false;
         }
-        match copied(value, &required.nested, strict) {
-            Some(value) => out.insert(required.field.to_string(), value),
-            None => return false,
-        };
+        out.extend_from_slice(b",\"");
+        out.extend_from_slice(required.field.as_bytes());
+        out.extend_from_slice(b"\":");
+        if !nested(tree, value, &required.nested, strict, out) {
+            return false;
+        }
     }
     true
 }
 
-fn copied(value: &Value, nested: &[Required], strict: bool) -> Option<Value> {
-    if nested.is_empty() {
-        return Some(value.clone());
+fn nested(
+    tree: &Tree,
+    value: Node,
+    required: &[Required],
+    strict: bool,
+    out: &mut Vec<u8>,
+) -> bool {
+    if required.is_empty() {
+        out.extend_from_slice(tree.raw(value).as_bytes());
+        return true;
     }
     match value {
-        Value::Object(object) => {
-            let mut out = Map::new();
-            if let Some(name) = object.get("__typename") {
-                out.insert("__typename".to_owned(), name.clone());
+        Node::Object(object) => {
+            out.push(b'{');
+            let start = out.len();
+            if let Some(name) = tree.get(object, TYPENAME) {
+                out.extend_from_slice(b",\"__typename\":");
+                out.extend_from_slice(tree.raw(name).as_bytes());
             }
-            copy(object, nested, strict, &mut out).then_some(Value::Object(out))
+            if !fields(tree, object, required, strict, out) {
+                return false;
+            }
+            if out.len() > start {
+                out.remove(start);
+            }
+            out.push(b'}');
+            true
         }
-        Value::Array(items) => items
-            .iter()
-            .map(|item| copied(item, nested, strict))
-            .collect::<Option<Vec<_>>>()
-            .map(Value::Array),
-        other => Some(other.clone()),
-    }
-}
-
-/// Merges an answer into the data: objects by key, lists by position; null
-/// never hides what is there.
-pub fn merge(into: &mut Value, from: Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            for (key, value) in from {
-                match into.get_mut(&key) {
-                    Some(existing) => merge(existing, value),
-                    None => {
-                        into.insert(key, value);
-                    }
+        Node::List(list) => {
+            out.push(b'[');
+            for (index, item) in tree.items(list).iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                if !nested(tree, *item, required, strict, out) {
+                    return false;
                 }
             }
+            out.push(b']');
+            true
         }
-        (Value::Array(into), Value::Array(from)) if into.len() == from.len() => {
-            for (existing, value) in into.iter_mut().zip(from) {
-                merge(existing, value);
-            }
+        other => {
+            out.extend_from_slice(tree.raw(other).as_bytes());
+            true
         }
-        (into @ Value::Null, from) => *into = from,
-        _ => {}
-    }
-}
-
-/// The value at a path of the data.
-pub fn at<'a>(data: &'a mut Value, path: &[PathSegment]) -> Option<&'a mut Value> {
-    path.iter().try_fold(data, |value, segment| match segment {
-        PathSegment::Key(key) => value.get_mut(&**key),
-        PathSegment::Index(index) => value.get_mut(*index),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn merging_keeps_what_is_there() {
-        let mut data = json!({ "a": { "x": 1, "l": [{ "p": 1 }, null] }, "n": null });
-        merge(
-            &mut data,
-            json!({ "a": { "y": 2, "l": [{ "q": 2 }, null], "x": null }, "n": { "z": 3 } }),
-        );
-        assert_eq!(
-            data,
-            json!({ "a": { "x": 1, "l": [{ "p": 1, "q": 2 }, null], "y": 2 }, "n": { "z": 3 } })
-        );
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use ::http::HeaderMap;
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::response::GraphQLError;
 
@@ -17,17 +18,33 @@ pub struct SubgraphRequest {
     pub url: Arc<str>,
     /// Fixed for the life of a plan: a transport may cache by it.
     pub text: Arc<str>,
+    /// A JSON request up to its variables, which only `}` follows.
+    pub prefix: Arc<str>,
     pub operation_name: Option<Arc<str>>,
-    pub variables: Map<String, Value>,
+    /// A JSON object.
+    pub variables: Vec<u8>,
     pub headers: HeaderMap,
 }
 
 /// What a subgraph answered.
 #[derive(Debug, Default)]
 pub struct SubgraphResponse {
-    pub data: Value,
-    pub errors: Vec<GraphQLError>,
+    /// A GraphQL response as JSON, or whatever else came.
+    pub body: Bytes,
+    /// The HTTP status, if it was not one of success.
+    pub failure: Option<u16>,
     pub headers: HeaderMap,
+}
+
+impl SubgraphResponse {
+    /// An answer of a subgraph that is no server.
+    pub fn of(answer: &impl serde::Serialize) -> Self {
+        Self {
+            // What cannot be written is no answer, and found out when read.
+            body: serde_json::to_vec(answer).unwrap_or_default().into(),
+            ..Self::default()
+        }
+    }
 }
 
 /// Why a subgraph gave no answer. The texts are fit for clients: no address

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use stoa_engine::transport::Events;
 use stoa_engine::{
-    Execution, GraphQLError, SubgraphRequest, SubgraphResponse, Transport, TransportError, execute,
+    Execution, SubgraphRequest, SubgraphResponse, Transport, TransportError, execute,
 };
 use stoa_federation::{Subgraph, Supergraph, apollo_compiler, compose, plan};
 
@@ -51,14 +51,8 @@ impl Transport for Played {
         self.asked
             .lock()
             .unwrap()
-            .push((name, Value::Object(request.variables)));
-        queue.remove(0).map(|mut answer| SubgraphResponse {
-            data: answer["data"].take(),
-            errors: serde_json::from_value::<Option<Vec<GraphQLError>>>(answer["errors"].take())
-                .unwrap()
-                .unwrap_or_default(),
-            headers: Default::default(),
-        })
+            .push((name, serde_json::from_slice(&request.variables).unwrap()));
+        queue.remove(0).map(|answer| SubgraphResponse::of(&answer))
     }
 
     async fn subscribe(&self, _request: SubgraphRequest) -> Result<Events, TransportError> {

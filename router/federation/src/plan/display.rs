@@ -36,7 +36,7 @@ impl fmt::Display for Display<'_> {
                     .path
                     .iter()
                     .map(|step| match step {
-                        PathStep::Key(key) => key.to_string(),
+                        PathStep::Key(slot) => slot.name.to_string(),
                         PathStep::Types(types) => format!("|{}|", types.join(",")),
                     })
                     .collect();

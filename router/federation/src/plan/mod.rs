@@ -26,6 +26,7 @@ use crate::operation::{self, Conditions};
 use crate::supergraph::{Labels, SubgraphId, Supergraph};
 pub use shape::{FieldShape, FieldSource, Leaf, ObjectShape, ValueShape};
 use slots::Slots;
+pub use slots::{Slot, SlotTable};
 
 /// How many selections, fetch nodes and shape nodes one plan may take.
 pub const BUDGET: usize = 50_000;
@@ -59,13 +60,15 @@ pub struct QueryPlan {
     pub introspects: bool,
     /// How its subscription resumes, if its field is `@resumable`.
     pub resume: Option<Resume>,
+    /// The keys of whatever the fetches answer.
+    pub slots: SlotTable,
 }
 
 /// Where a resumable subscription answers its cursor and takes it back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resume {
     /// The root field's slot, then the cursor's within it.
-    pub cursor: [Name; 2],
+    pub cursor: [Slot; 2],
     /// The variable of the first fetch that takes a cursor when the client
     /// gave none; absent where the client wrote a literal.
     pub variable: Option<Name>,
@@ -82,6 +85,8 @@ pub struct Fetch {
     pub kind: FetchKind,
     /// The operation's text, fixed when the plan is made.
     pub text: Arc<str>,
+    /// A JSON request up to its variables, which only `}` follows.
+    pub prefix: Arc<str>,
     pub operation_name: Option<Arc<str>>,
     /// The client's variables that the text uses.
     pub variables: Vec<Name>,
@@ -91,8 +96,8 @@ pub struct Fetch {
 pub enum FetchKind {
     /// Selects from a root type.
     Root {
-        /// The slots that it selects.
-        keys: Vec<Name>,
+        /// What it selects.
+        keys: Vec<Slot>,
     },
     /// Asks `_entities` for the objects at the fetch's path.
     Entities { inputs: Vec<EntityInput> },
@@ -101,7 +106,7 @@ pub enum FetchKind {
 /// A step from an object to others below it. Lists are walked through.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PathStep {
-    Key(Name),
+    Key(Slot),
     /// Keeps the objects of these types only.
     Types(Vec<Name>),
 }
@@ -123,8 +128,8 @@ pub struct EntityInput {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Required {
     pub field: Name,
-    /// The slot that holds it.
-    pub key: Name,
+    /// Where the object has it.
+    pub key: Slot,
     /// Only for objects of these types.
     pub only: Option<Vec<Name>>,
     pub nested: Vec<Required>,
@@ -176,11 +181,46 @@ pub fn plan(
         slots: &slots,
     };
     let planned = search::best(&task, budget)?;
-    Ok(QueryPlan {
+    let mut plan = QueryPlan {
         operation: operation.operation_type,
         fetches: planned.fetches,
         shape,
         introspects,
         resume: planned.resume,
-    })
+        slots: SlotTable::new(),
+    };
+    number(&mut plan);
+    Ok(plan)
+}
+
+/// Numbers every slot of a finished plan.
+fn number(plan: &mut QueryPlan) {
+    let slots = &mut plan.slots;
+    for fetch in &mut plan.fetches {
+        for step in &mut fetch.path {
+            if let PathStep::Key(slot) = step {
+                slots.number(slot);
+            }
+        }
+        match &mut fetch.kind {
+            FetchKind::Root { keys } => keys.iter_mut().for_each(|slot| slots.number(slot)),
+            FetchKind::Entities { inputs } => {
+                for input in inputs {
+                    number_required(slots, &mut input.keys);
+                    number_required(slots, &mut input.requires);
+                }
+            }
+        }
+    }
+    for slot in plan.resume.iter_mut().flat_map(|resume| &mut resume.cursor) {
+        slots.number(slot);
+    }
+    plan.shape.number(slots);
+}
+
+fn number_required(slots: &mut SlotTable, required: &mut [Required]) {
+    for required in required {
+        slots.number(&mut required.key);
+        number_required(slots, &mut required.nested);
+    }
 }

@@ -12,7 +12,7 @@ use apollo_compiler::collections::IndexMap;
 use apollo_compiler::schema::ExtendedType;
 
 use super::PlanError;
-use super::slots::Slots;
+use super::slots::{Slot, SlotTable, Slots};
 use crate::operation::{Field, Item, Selections};
 use crate::supergraph::Supergraph;
 
@@ -36,7 +36,7 @@ pub enum ObjectShape {
 pub struct FieldShape {
     pub key: Name,
     /// Where the data has it.
-    pub slot: Name,
+    pub slot: Slot,
     pub source: FieldSource,
     pub value: ValueShape,
 }
@@ -71,6 +71,32 @@ pub enum Leaf {
     Enum(Arc<HashMap<Name, bool>>),
     /// A custom scalar: any JSON.
     Any,
+}
+
+impl ObjectShape {
+    pub(super) fn number(&mut self, slots: &mut SlotTable) {
+        match self {
+            Self::One(_, fields) => number(fields, slots),
+            Self::ByType { known, untyped, .. } => {
+                for fields in known.values_mut().chain(untyped.iter_mut()) {
+                    number(fields, slots);
+                }
+            }
+        }
+    }
+}
+
+fn number(fields: &mut [FieldShape], slots: &mut SlotTable) {
+    for field in fields {
+        slots.number(&mut field.slot);
+        let mut value = &mut field.value;
+        while let ValueShape::NonNull(inner) | ValueShape::List(inner) = value {
+            value = inner;
+        }
+        if let ValueShape::Object(shape) = value {
+            shape.number(slots);
+        }
+    }
 }
 
 pub(super) fn compile(
@@ -150,7 +176,7 @@ impl Compiler<'_> {
             };
             shapes.push(FieldShape {
                 key: key.clone(),
-                slot: self.slots.of(self.graph, ty, field),
+                slot: Slot::new(self.slots.of(self.graph, ty, field)),
                 source,
                 value,
             });

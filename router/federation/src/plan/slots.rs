@@ -4,12 +4,74 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::hash::{Hash, Hasher};
 
 use apollo_compiler::ast::Argument;
-use apollo_compiler::{Name, Node};
+use apollo_compiler::{Name, Node, name};
 
 use crate::operation::Field;
 use crate::supergraph::Supergraph;
+
+/// Where fetched objects hold a field. Two slots of one plan are the same if
+/// their names are; by their numbers that is told faster.
+#[derive(Debug, Clone)]
+pub struct Slot {
+    pub name: Name,
+    /// The position in the plan's table.
+    pub id: u32,
+}
+
+impl Slot {
+    pub(super) fn new(name: Name) -> Self {
+        Self { name, id: u32::MAX }
+    }
+}
+
+impl PartialEq for Slot {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Slot {}
+
+impl Hash for Slot {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+/// Every slot of a finished plan, numbered; `__typename` is 0.
+#[derive(Debug, Default)]
+pub struct SlotTable {
+    pub names: Vec<Name>,
+    ids: HashMap<Name, u32>,
+}
+
+impl SlotTable {
+    pub(super) fn new() -> Self {
+        let mut table = Self::default();
+        table.number(&mut Slot::new(name!("__typename")));
+        table
+    }
+
+    /// The number of a key that subgraphs answer.
+    pub fn id(&self, key: &str) -> Option<u32> {
+        self.ids.get(key).copied()
+    }
+
+    pub(super) fn number(&mut self, slot: &mut Slot) {
+        slot.id = match self.ids.get(&slot.name) {
+            Some(id) => *id,
+            None => {
+                let id = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+                self.names.push(slot.name.clone());
+                self.ids.insert(slot.name.clone(), id);
+                id
+            }
+        };
+    }
+}
 
 /// The slots of one operation. The first use of a field name takes the name
 /// itself; a use with other arguments, or on a type where GraphQL would not
@@ -42,7 +104,7 @@ impl Slots {
                 known.push(text);
                 known.len() - 1
             });
-        name(&field.name, index)
+        slot_name(&field.name, index)
     }
 
     /// The slot of a field without effects, if it was used before.
@@ -55,11 +117,14 @@ impl Slots {
     ) -> Option<Name> {
         let text = distinction(graph, ty, field, arguments);
         let known = self.known.get(field)?;
-        Some(name(field, known.iter().position(|other| *other == text)?))
+        Some(slot_name(
+            field,
+            known.iter().position(|other| *other == text)?,
+        ))
     }
 }
 
-fn name(field: &Name, index: usize) -> Name {
+fn slot_name(field: &Name, index: usize) -> Name {
     if index == 0 {
         field.clone()
     } else {

@@ -9,7 +9,7 @@ use apollo_compiler::{Name, name};
 
 use super::{Entities, GroupId, Instance, Planner, PositionId};
 use crate::operation::{Field, Item, Selections};
-use crate::plan::{EntityInput, PathStep, PlanError, Required};
+use crate::plan::{EntityInput, PathStep, PlanError, Required, Slot};
 use crate::supergraph::SubgraphId;
 
 /// What a field wants from elsewhere: how its representation gets it, the
@@ -186,6 +186,7 @@ impl Planner<'_> {
                     };
                     added.key = key.clone();
                     selections.0.push(Item::Field(added));
+                    let key = Slot::new(key);
                     required.push(Required {
                         field: field.name.clone(),
                         key,

@@ -8,7 +8,7 @@ use apollo_compiler::Name;
 use apollo_compiler::executable::Operation;
 
 use super::{Entities, GroupId, PlanCost, Planned, Planner};
-use crate::plan::{EntityInput, Fetch, FetchKind, REPRESENTATIONS, Required};
+use crate::plan::{EntityInput, Fetch, FetchKind, REPRESENTATIONS, Required, Slot};
 
 impl Planner<'_> {
     pub(super) fn finish(mut self, operation: &Operation) -> Planned {
@@ -225,12 +225,16 @@ impl Planner<'_> {
             path: group.path.clone(),
             kind: match &group.entities {
                 None => FetchKind::Root {
-                    keys: self.arena.get(group.root).fields.keys().cloned().collect(),
+                    keys: {
+                        let fields = &self.arena.get(group.root).fields;
+                        fields.keys().cloned().map(Slot::new).collect()
+                    },
                 },
                 Some(entities) => FetchKind::Entities {
                     inputs: entities.inputs.values().cloned().collect(),
                 },
             },
+            prefix: prefix(&text, operation_name.as_deref()),
             text: text.into(),
             operation_name,
             variables,
@@ -266,6 +270,16 @@ impl Planner<'_> {
         }
         variables
     }
+}
+
+/// A JSON request up to its variables.
+fn prefix(text: &str, operation_name: Option<&str>) -> Arc<str> {
+    let mut out = format!("{{\"query\":{}", serde_json::Value::from(text));
+    if let Some(name) = operation_name {
+        let _ = write!(out, ",\"operationName\":{}", serde_json::Value::from(name));
+    }
+    out.push_str(",\"variables\":");
+    out.into()
 }
 
 /// Whether one representation can carry what both fetches want.

@@ -33,7 +33,7 @@ use apollo_compiler::{Name, Node, name};
 
 use super::selection::{Arena, NodeId, SelectedField};
 use super::slots::Slots;
-use super::{EntityInput, Fetch, PathStep, PlanError, Resume};
+use super::{EntityInput, Fetch, PathStep, PlanError, Resume, Slot};
 use crate::field_set::{self, FieldSet};
 use crate::operation::{Field, Item, Selections};
 use crate::supergraph::{Labels, SubgraphId, Supergraph};
@@ -329,7 +329,7 @@ impl Planner<'_> {
         };
         field.slot = Some(slot.clone());
         self.resume = Some(Resume {
-            cursor: [slot, cursor],
+            cursor: [Slot::new(slot), cursor],
             variable,
         });
         Some(field)
@@ -668,7 +668,7 @@ impl Planner<'_> {
             Some(child) => child,
             None => {
                 let mut path = self.positions[at].path.clone();
-                path.push(PathStep::Key(slot.clone()));
+                path.push(PathStep::Key(Slot::new(slot.clone())));
                 let runtime = if held {
                     self.graph.possible_types(&field.ty)
                 } else {

@@ -1,0 +1,265 @@
+//! The data: one tree of all that subgraphs answered. Texts and numbers stay
+//! where they arrived; the tree holds where.
+//!
+//! Objects are chains of fields in one arena, so that an answer merges into an
+//! object by adding to its chain, and nothing is cloned. An entity that stands
+//! at several places is one object at all of them.
+
+use bytes::Bytes;
+
+/// A piece of a received answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    buffer: u32,
+    start: u32,
+    end: u32,
+}
+
+/// A value. Copying one copies no data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Node {
+    Null,
+    Bool(bool),
+    Number(Span),
+    /// As it arrived: escaped, between its quotes.
+    Text(Span),
+    List(ListId),
+    Object(ObjectId),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ObjectId(u32);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListId(u32);
+
+const NONE: u32 = u32::MAX;
+
+#[derive(Debug)]
+struct Object {
+    raw: Span,
+    first: u32,
+    last: u32,
+}
+
+#[derive(Debug)]
+struct List {
+    raw: Span,
+    start: u32,
+    end: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Field {
+    slot: u32,
+    next: u32,
+    value: Node,
+}
+
+/// A place in an object's chain from which the next lookup begins: fields are
+/// mostly looked up in the order in which they arrived.
+#[derive(Debug, Clone, Copy)]
+pub struct Cursor(u32);
+
+#[derive(Debug)]
+pub struct Tree {
+    buffers: Vec<Bytes>,
+    objects: Vec<Object>,
+    fields: Vec<Field>,
+    lists: Vec<List>,
+    items: Vec<Node>,
+    root: ObjectId,
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        let mut tree = Self {
+            buffers: vec![Bytes::from_static(b"{}")],
+            objects: Vec::new(),
+            fields: Vec::new(),
+            lists: Vec::new(),
+            items: Vec::new(),
+            root: ObjectId(0),
+        };
+        let raw = tree.span(0, 0, 2);
+        tree.add_object(raw);
+        tree
+    }
+}
+
+/// Positions fit 32 bits: an answer has a limit far below that.
+fn index(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(NONE)
+}
+
+impl Tree {
+    pub fn root(&self) -> ObjectId {
+        self.root
+    }
+
+    /// How many bytes have been received.
+    pub fn received(&self) -> usize {
+        self.buffers.iter().map(Bytes::len).sum()
+    }
+
+    pub(crate) fn add_buffer(&mut self, bytes: Bytes) -> u32 {
+        self.buffers.push(bytes);
+        index(self.buffers.len() - 1)
+    }
+
+    pub(crate) fn span(&self, buffer: u32, start: usize, end: usize) -> Span {
+        Span {
+            buffer,
+            start: index(start),
+            end: index(end),
+        }
+    }
+
+    pub(crate) fn add_object(&mut self, raw: Span) -> ObjectId {
+        self.objects.push(Object {
+            raw,
+            first: NONE,
+            last: NONE,
+        });
+        ObjectId(index(self.objects.len() - 1))
+    }
+
+    pub(crate) fn set_raw(&mut self, id: ObjectId, raw: Span) {
+        self.objects[id.0 as usize].raw = raw;
+    }
+
+    pub(crate) fn add_list(&mut self, raw: Span, items: &mut Vec<Node>, from: usize) -> ListId {
+        let start = index(self.items.len());
+        self.items.extend(items.drain(from..));
+        self.lists.push(List {
+            raw,
+            start,
+            end: index(self.items.len()),
+        });
+        ListId(index(self.lists.len() - 1))
+    }
+
+    pub(crate) fn add_field(&mut self, object: ObjectId, slot: u32, value: Node) {
+        self.fields.push(Field {
+            slot,
+            next: NONE,
+            value,
+        });
+        let at = index(self.fields.len() - 1);
+        let object = &mut self.objects[object.0 as usize];
+        match object.last {
+            NONE => object.first = at,
+            last => self.fields[last as usize].next = at,
+        }
+        object.last = at;
+    }
+
+    /// The text as it arrived.
+    pub fn text(&self, span: Span) -> &str {
+        let buffer = &self.buffers[span.buffer as usize];
+        // Buffers were checked to be UTF-8, and spans begin and end at ASCII.
+        std::str::from_utf8(&buffer[span.start as usize..span.end as usize]).unwrap_or_default()
+    }
+
+    /// The JSON of a value that no fetch merged into.
+    pub fn raw(&self, node: Node) -> &str {
+        match node {
+            Node::Null => "null",
+            Node::Bool(true) => "true",
+            Node::Bool(false) => "false",
+            Node::Number(span) | Node::Text(span) => self.text(span),
+            Node::List(id) => self.text(self.lists[id.0 as usize].raw),
+            Node::Object(id) => self.text(self.objects[id.0 as usize].raw),
+        }
+    }
+
+    /// A text without its quotes, if it holds no escapes.
+    pub fn plain(&self, node: Node) -> Option<&str> {
+        let Node::Text(span) = node else { return None };
+        let text = self.text(span);
+        let inner = text.get(1..text.len().checked_sub(1)?)?;
+        (!inner.contains('\\')).then_some(inner)
+    }
+
+    pub fn items(&self, list: ListId) -> &[Node] {
+        let list = &self.lists[list.0 as usize];
+        &self.items[list.start as usize..list.end as usize]
+    }
+
+    pub fn start(&self, object: ObjectId) -> Cursor {
+        Cursor(self.objects[object.0 as usize].first)
+    }
+
+    /// A field of an object, looked for from the cursor on and then from the
+    /// first; the cursor moves behind it.
+    pub fn field(&self, object: ObjectId, slot: u32, cursor: &mut Cursor) -> Option<Node> {
+        let first = self.objects[object.0 as usize].first;
+        let found = self
+            .find(cursor.0, NONE, slot)
+            .or_else(|| self.find(first, cursor.0, slot))?;
+        let field = &self.fields[found as usize];
+        cursor.0 = field.next;
+        Some(field.value)
+    }
+
+    pub fn get(&self, object: ObjectId, slot: u32) -> Option<Node> {
+        self.field(object, slot, &mut self.start(object))
+    }
+
+    fn find(&self, from: u32, until: u32, slot: u32) -> Option<u32> {
+        let mut at = from;
+        while at != until && at != NONE {
+            let field = &self.fields[at as usize];
+            if field.slot == slot {
+                return Some(at);
+            }
+            at = field.next;
+        }
+        None
+    }
+
+    /// Merges an object into another: what is there stays, but null gives way.
+    pub fn merge(&mut self, into: ObjectId, from: ObjectId) {
+        if into == from {
+            return;
+        }
+        let mut at = self.objects[from.0 as usize].first;
+        while at != NONE {
+            let Field { slot, next, value } = self.fields[at as usize];
+            let first = self.objects[into.0 as usize].first;
+            match self.find(first, NONE, slot) {
+                None => self.add_field(into, slot, value),
+                Some(known) => {
+                    let merged = self.merge_node(self.fields[known as usize].value, value);
+                    self.fields[known as usize].value = merged;
+                }
+            }
+            at = next;
+        }
+    }
+
+    fn merge_node(&mut self, known: Node, value: Node) -> Node {
+        match (known, value) {
+            (Node::Null, value) => value,
+            (Node::Object(into), Node::Object(from)) => {
+                self.merge(into, from);
+                known
+            }
+            (Node::List(into), Node::List(from)) if into != from => {
+                let (start, from_start) = (
+                    self.lists[into.0 as usize].start,
+                    self.lists[from.0 as usize].start,
+                );
+                if self.items(into).len() == self.items(from).len() {
+                    for offset in 0..index(self.items(into).len()) {
+                        let a = self.items[(start + offset) as usize];
+                        let b = self.items[(from_start + offset) as usize];
+                        let merged = self.merge_node(a, b);
+                        self.items[(start + offset) as usize] = merged;
+                    }
+                }
+                known
+            }
+            _ => known,
+        }
+    }
+}
