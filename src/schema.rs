@@ -179,6 +179,7 @@ pub fn plan(
             .into_iter()
             .filter_map(|name| Some((name.clone(), coerced.get(name.as_str())?.as_bool()?)))
             .collect(),
+        denied: Default::default(),
         labels: labels.iter().map(|label| label.as_str().into()).collect(),
     };
     let plan = stoa_federation::plan::plan(&graph, &document, operation, &decisions)

@@ -1,5 +1,6 @@
 //! Access tokens: JWTs verified once, here, against a JWK set.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use axum::http::{HeaderMap, header};
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
+use stoa_federation::Grants;
 use stoa_kit::clock::{Clock, Micros};
 use stoa_kit::identity::{Caller, Role};
 use stoa_schema::UserId;
@@ -34,12 +36,15 @@ pub struct Principal {
     pub caller: Caller,
     /// When the token ends; nothing that it opened outlives that.
     pub expires_at: Option<Micros>,
+    /// What the token grants; nothing without one.
+    pub grants: Option<Arc<Grants>>,
 }
 
 impl Principal {
     pub const ANONYMOUS: Self = Self {
         caller: Caller::Anonymous,
         expires_at: None,
+        grants: None,
     };
 }
 
@@ -71,6 +76,11 @@ struct Claims {
     exp: i64,
     #[serde(default)]
     role: Option<String>,
+    /// Separated by spaces (RFC 8693, section 4.2).
+    #[serde(default)]
+    scope: String,
+    #[serde(default)]
+    policies: BTreeSet<String>,
 }
 
 /// Verifies access tokens.
@@ -159,6 +169,11 @@ impl Verifier {
                 role: role.unwrap_or(Role::Customer),
             },
             expires_at: Some(claims.exp.saturating_mul(1_000_000)),
+            grants: Some(Arc::new(Grants {
+                authenticated: true,
+                scopes: claims.scope.split_whitespace().map(str::to_owned).collect(),
+                policies: claims.policies,
+            })),
         })
     }
 

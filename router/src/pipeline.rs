@@ -2,7 +2,7 @@
 //! coerce variables, execute. Parsed documents and plans are cached by their
 //! full text.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,9 +17,10 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use futures_util::stream::{BoxStream, StreamExt};
 use serde_json::{Map, Value};
 use stoa_engine::{Execution, GraphQLError, Response, Transport};
-use stoa_federation::operation::{condition_variables, percent};
+use stoa_federation::access::DemandId;
+use stoa_federation::operation::{condition_variables, demands, percent};
 use stoa_federation::plan::{Decisions, PlanError, plan};
-use stoa_federation::{Labels, QueryPlan, Supergraph, apollo_compiler};
+use stoa_federation::{Grants, Labels, QueryPlan, Supergraph, apollo_compiler};
 use stoa_kit::clock::Clock;
 use stoa_kit::identity::{IDENTITY_HEADER, IdentityKey};
 use stoa_kit::telemetry::{CORRELATION_HEADER, TRACE_HEADER, in_span, inject_trace};
@@ -64,6 +65,7 @@ pub struct Prepared {
     document: Valid<ExecutableDocument>,
     operation: Node<Operation>,
     conditions: Vec<apollo_compiler::Name>,
+    demands: BTreeSet<DemandId>,
     plans: Mutex<HashMap<Decisions, Arc<QueryPlan>>>,
 }
 
@@ -167,6 +169,7 @@ impl Pipeline {
             .into_iter()
             .collect();
         Ok(Prepared {
+            demands: demands(&self.graph, &document, &operation),
             document,
             operation,
             conditions,
@@ -271,7 +274,7 @@ impl Pipeline {
         );
         let coerced = coerce_variable_values(self.graph.api(), &prepared.operation, &values)
             .map_err(|error| GraphQLError::new("BAD_USER_INPUT", error.message().to_string()))?;
-        let plan = self.plan(prepared, &coerced)?;
+        let plan = self.plan(prepared, &coerced, client)?;
         let introspection = if plan.introspects {
             self.introspect(prepared, &coerced)?
         } else {
@@ -301,7 +304,11 @@ impl Pipeline {
         &self,
         prepared: &Prepared,
         variables: &JsonMap,
+        client: &Client,
     ) -> Result<Arc<QueryPlan>, Box<GraphQLError>> {
+        let nothing = Grants::default();
+        let grants = client.principal.grants.as_deref().unwrap_or(&nothing);
+        let all = self.graph.demands();
         let decisions = Decisions {
             conditions: prepared
                 .conditions
@@ -309,6 +316,15 @@ impl Pipeline {
                 .filter_map(|name| Some((name.clone(), variables.get(name.as_str())?.as_bool()?)))
                 .collect(),
             labels: self.labels(),
+            denied: prepared
+                .demands
+                .iter()
+                .copied()
+                .filter(|id| {
+                    all.get(*id as usize)
+                        .is_some_and(|demand| !demand.is_met(grants))
+                })
+                .collect(),
         };
         let plans = || {
             prepared

@@ -96,6 +96,7 @@ fn client(expires_in: Duration) -> (Client, String) {
                 role: Role::Customer,
             },
             expires_at: Some(START + micros(expires_in)),
+            grants: None,
         },
         correlation_id: "test".into(),
         headers: Arc::new(HeaderMap::new()),

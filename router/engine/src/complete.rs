@@ -138,6 +138,13 @@ impl<'a> Completer<'a> {
                     // Writing JSON into memory cannot fail.
                     let _ = serde_json::to_writer(&mut self.out, value.unwrap_or(&Value::Null));
                 }
+                FieldSource::Denied => {
+                    self.path.push(Step::Key(&field.key));
+                    self.explain();
+                    let done = self.value(&field.value, Node::Null);
+                    self.path.pop();
+                    done?;
+                }
                 FieldSource::Data => {
                     self.path.push(Step::Key(&field.key));
                     let value = self.tree.field(object, field.slot.id, &mut cursor);

@@ -7,6 +7,7 @@ use ::http::HeaderMap;
 use futures_util::stream::{BoxStream, FuturesUnordered, StreamExt};
 use serde_json::{Map, Value};
 use stoa_federation::Supergraph;
+use stoa_federation::operation::Denied;
 use stoa_federation::plan::{Fetch, FetchKind, PathStep, QueryPlan, REPRESENTATIONS};
 
 use crate::complete::complete;
@@ -101,6 +102,9 @@ pub async fn execute(execution: &Execution) -> Response {
 /// The outer error is a request error: the source stream never began.
 pub async fn subscribe(execution: Execution) -> Result<BoxStream<'static, Response>, Response> {
     let Some(source) = execution.plan.fetches.first() else {
+        if let Some(denied) = execution.plan.denied.first() {
+            return Err(Response::request_error(unauthorized(denied)));
+        }
         return Err(Response::request_error(GraphQLError::new(
             "BAD_REQUEST",
             "a subscription must select a field of the graph",
@@ -246,6 +250,7 @@ fn finish(execution: &Execution, state: State) -> Response {
             errors.push(placed);
         }
     }
+    errors.extend(execution.plan.denied.iter().map(unauthorized));
     let explained = state
         .explained
         .iter()
@@ -264,6 +269,20 @@ fn finish(execution: &Execution, state: State) -> Response {
         headers: state.headers,
         ..Response::default()
     }
+}
+
+fn unauthorized(denied: &Denied) -> GraphQLError {
+    let path = denied.path.iter();
+    GraphQLError::new(
+        "UNAUTHORIZED_FIELD_OR_TYPE",
+        format!(
+            "you are not allowed to see \"{}.{}\"",
+            denied.ty, denied.field
+        ),
+    )
+    .at(path
+        .map(|key| PathSegment::Key(key.as_str().into()))
+        .collect())
 }
 
 impl State {

@@ -7,12 +7,14 @@
 //! | [`subgraph`] | parses and validates one subgraph's SDL and resolves its `@link`s |
 //! | [`compose`] | merges subgraphs into supergraph SDL (join v0.4, link v1.0), or lists every reason why not |
 //! | [`supergraph`] | loads supergraph SDL (ours or anyone's) into the model that planning reads |
+//! | [`access`] | who may see what |
 //! | [`operation`] | a client operation with fragments inlined and conditions decided |
 //! | [`plan`] | chooses the fetches that answer an operation, and the shape of its answer |
 //!
 //! The format is that of the Apollo Federation 2 specification and its
 //! `join`/`link` supergraph specifications.
 
+pub mod access;
 pub mod compose;
 pub mod error;
 pub mod field_set;
@@ -21,6 +23,7 @@ pub mod plan;
 pub mod subgraph;
 pub mod supergraph;
 
+pub use access::Grants;
 pub use apollo_compiler;
 pub use compose::{Composition, compose};
 pub use error::{CompositionError, CompositionErrors, Hint, Level, Location};

@@ -10,7 +10,8 @@ use apollo_compiler::ast::{Argument, DirectiveList, Value};
 use apollo_compiler::executable::{self, Operation, Selection, SelectionSet};
 use apollo_compiler::{ExecutableDocument, Name, Node};
 
-use crate::plan::PlanError;
+use crate::access::DemandId;
+use crate::plan::{Decisions, PlanError};
 use crate::supergraph::Supergraph;
 
 /// Begins the slots and variables that planning adds.
@@ -55,6 +56,8 @@ pub(crate) struct Field {
     /// The named type that the field answers.
     pub ty: Name,
     pub selections: Selections,
+    /// Not for this client: answered as null.
+    pub denied: bool,
 }
 
 /// The variables that some `@skip` or `@include` of the operation reads.
@@ -101,6 +104,47 @@ fn condition<'a>(directives: &'a DirectiveList, name: &str) -> Option<&'a Value>
     Some(directives.get(name)?.specified_argument_by_name("if")?)
 }
 
+/// The numbers of the demands that an operation's fields may make.
+pub fn demands(
+    graph: &Supergraph,
+    document: &ExecutableDocument,
+    operation: &Operation,
+) -> BTreeSet<DemandId> {
+    let mut found = BTreeSet::new();
+    if graph.demands().is_empty() {
+        return found;
+    }
+    let fragments = document.fragments.values();
+    let sets = fragments.map(|fragment| &fragment.selection_set);
+    for set in sets.chain([&operation.selection_set]) {
+        note_demands(graph, set, &mut found);
+    }
+    found
+}
+
+fn note_demands(graph: &Supergraph, set: &SelectionSet, found: &mut BTreeSet<DemandId>) {
+    found.extend(graph.demands_of_type(&set.ty));
+    for selection in &set.selections {
+        match selection {
+            Selection::Field(field) => {
+                found.extend(graph.demands_of(&set.ty, &field.name));
+                note_demands(graph, &field.selection_set, found);
+            }
+            Selection::InlineFragment(inline) => note_demands(graph, &inline.selection_set, found),
+            Selection::FragmentSpread(_) => {}
+        }
+    }
+}
+
+/// A field that was denied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denied {
+    pub ty: Name,
+    pub field: Name,
+    /// The response keys on the way to it.
+    pub path: Vec<Name>,
+}
+
 /// Inlines an operation.
 ///
 /// # Errors
@@ -110,14 +154,17 @@ pub(crate) fn flatten(
     graph: &Supergraph,
     document: &ExecutableDocument,
     operation: &Operation,
-    conditions: &Conditions,
+    decisions: &Decisions,
     budget: &mut usize,
-) -> Result<Selections, PlanError> {
+) -> Result<(Selections, Vec<Denied>), PlanError> {
     let mut flatten = Flatten {
         graph,
         document,
-        conditions,
+        decisions,
         budget,
+        path: Vec::new(),
+        closed: false,
+        denied: Vec::new(),
     };
     let mut out = Selections::default();
     flatten.set(
@@ -125,14 +172,18 @@ pub(crate) fn flatten(
         &operation.selection_set,
         &mut out,
     )?;
-    Ok(out)
+    Ok((out, flatten.denied))
 }
 
 struct Flatten<'a> {
     graph: &'a Supergraph,
     document: &'a ExecutableDocument,
-    conditions: &'a Conditions,
+    decisions: &'a Decisions,
     budget: &'a mut usize,
+    path: Vec<Name>,
+    /// Inside a fragment on a type that this client may not see.
+    closed: bool,
+    denied: Vec<Denied>,
 }
 
 impl Flatten<'_> {
@@ -148,7 +199,7 @@ impl Flatten<'_> {
             }
             *self.budget = self.budget.checked_sub(1).ok_or(PlanError::TooLarge)?;
             match selection {
-                Selection::Field(field) => self.field(field, out)?,
+                Selection::Field(field) => self.field(parent, field, out)?,
                 Selection::InlineFragment(inline) => {
                     let condition = inline.type_condition.as_ref().unwrap_or(parent);
                     self.fragment(parent, condition, &inline.selection_set, out)?;
@@ -168,15 +219,33 @@ impl Flatten<'_> {
         Ok(())
     }
 
-    fn field(&mut self, field: &executable::Field, out: &mut Selections) -> Result<(), PlanError> {
+    fn field(
+        &mut self,
+        parent: &Name,
+        field: &executable::Field,
+        out: &mut Selections,
+    ) -> Result<(), PlanError> {
         let key = field.response_key().clone();
+        let denied = self.is_denied(parent, field);
+        if denied {
+            let mut path = self.path.clone();
+            path.push(key.clone());
+            if !self.denied.iter().any(|known| known.path == path) {
+                self.denied.push(Denied {
+                    ty: parent.clone(),
+                    field: field.name.clone(),
+                    path,
+                });
+            }
+        }
         let existing = out.0.iter().position(
-            |item| matches!(item, Item::Field(other) if other.key == key && other.name == field.name),
+            |item| matches!(item, Item::Field(other) if other.key == key && other.name == field.name && other.denied == denied),
         );
         let index = existing.unwrap_or_else(|| {
             out.0.push(Item::Field(Field {
-                key,
+                key: key.clone(),
                 slot: None,
+                denied,
                 name: field.name.clone(),
                 arguments: field.arguments.clone(),
                 ty: field.ty().inner_named_type().clone(),
@@ -186,7 +255,12 @@ impl Flatten<'_> {
         });
         if let Some(Item::Field(merged)) = out.0.get_mut(index) {
             let ty = merged.ty.clone();
-            self.set(&ty, &field.selection_set, &mut merged.selections)?;
+            // Below a denied field nothing more is asked or told.
+            if !denied {
+                self.path.push(key);
+                self.set(&ty, &field.selection_set, &mut merged.selections)?;
+                self.path.pop();
+            }
         }
         Ok(())
     }
@@ -210,20 +284,41 @@ impl Flatten<'_> {
             return Ok(());
         }
         let mut inner = Selections::default();
-        self.set(condition, set, &mut inner)?;
+        let before = self.closed;
+        self.closed |= self
+            .graph
+            .demands_of_type(condition)
+            .any(|demand| self.decisions.denied.contains(&demand));
+        let done = self.set(condition, set, &mut inner);
+        self.closed = before;
+        done?;
         if !inner.0.is_empty() {
             out.0.push(Item::Fragment(condition.clone(), inner));
         }
         Ok(())
     }
 
+    fn is_denied(&self, parent: &Name, field: &executable::Field) -> bool {
+        let denied = &self.decisions.denied;
+        field.name != "__typename"
+            && (self.closed
+                || (!denied.is_empty()
+                    && !self
+                        .graph
+                        .demands_of(parent, &field.name)
+                        .is_disjoint(denied)))
+    }
+
     fn included(&self, directives: &DirectiveList) -> bool {
         let holds = |name, default| match condition(directives, name) {
             None => default,
             Some(Value::Boolean(value)) => *value,
-            Some(Value::Variable(variable)) => {
-                self.conditions.get(variable).copied().unwrap_or(default)
-            }
+            Some(Value::Variable(variable)) => self
+                .decisions
+                .conditions
+                .get(variable)
+                .copied()
+                .unwrap_or(default),
             Some(_) => default,
         };
         !holds("skip", false) && holds("include", true)

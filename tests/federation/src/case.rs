@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
+use stoa_federation::Grants;
 
 /// What a subgraph begins with that has no `@link` of its own and does not
 /// begin with `# federation 1`.
@@ -33,6 +34,7 @@ pub struct Ask {
     pub query: String,
     pub variables: Map<String, Value>,
     pub labels: Vec<String>,
+    pub grants: Grants,
     pub expect: Value,
     pub fetches: Option<BTreeMap<String, usize>>,
     /// The answer's very text.
@@ -99,6 +101,16 @@ fn read(case: &mut Case, title: &str, content: &str) -> Result<(), String> {
     let ask = case.asks.last_mut().ok_or("there is no query before it")?;
     match kind {
         "variables" => ask.variables = json()?.as_object().cloned().unwrap_or_default(),
+        "grants" => {
+            ask.grants.authenticated = true;
+            for word in content.split_whitespace() {
+                match word.split_once(':') {
+                    Some(("scope", scope)) => ask.grants.scopes.insert(scope.to_owned()),
+                    Some(("policy", policy)) => ask.grants.policies.insert(policy.to_owned()),
+                    _ => return Err("write scope:NAME or policy:NAME".to_owned()),
+                };
+            }
+        }
         "labels" => ask.labels = content.split_whitespace().map(str::to_owned).collect(),
         "expect" => ask.expect = json()?,
         "ordered" => ask.ordered = Some(content.to_owned()),

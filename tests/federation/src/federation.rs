@@ -13,9 +13,9 @@ use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 use stoa_engine::transport::Events;
 use stoa_engine::{Execution, SubgraphRequest, SubgraphResponse, Transport, TransportError};
-use stoa_federation::operation::condition_variables;
+use stoa_federation::operation::{condition_variables, demands};
 use stoa_federation::plan::{self, Decisions};
-use stoa_federation::{QueryPlan, Subgraph, Supergraph, compose};
+use stoa_federation::{Grants, QueryPlan, Subgraph, Supergraph, compose};
 
 use crate::told::{Told, ToldSubgraphs};
 
@@ -23,6 +23,14 @@ use crate::told::{Told, ToldSubgraphs};
 pub struct Federation {
     pub graph: Arc<Supergraph>,
     pub subgraphs: Arc<ToldSubgraphs>,
+}
+
+/// What holds for one request.
+#[derive(Debug, Default)]
+pub struct Given<'a> {
+    /// Override labels that are on.
+    pub labels: Vec<&'a str>,
+    pub grants: Grants,
 }
 
 /// What a query came to.
@@ -82,7 +90,7 @@ impl Federation {
         &self,
         query: &str,
         variables: &Map<String, Value>,
-        labels: &[&str],
+        given: &Given<'_>,
     ) -> Result<(QueryPlan, Map<String, Value>), String> {
         let document = ExecutableDocument::parse_and_validate(self.graph.api(), query, "query")
             .map_err(|invalid| format!("invalid: {}", invalid.errors))?;
@@ -90,11 +98,11 @@ impl Federation {
             .operations
             .get(None)
             .map_err(|_| "no operation".to_owned())?;
-        let given: JsonMap = variables
+        let values: JsonMap = variables
             .iter()
             .map(|(name, value)| (name.as_str().into(), value.clone().into()))
             .collect();
-        let coerced = coerce_variable_values(self.graph.api(), operation, &given)
+        let coerced = coerce_variable_values(self.graph.api(), operation, &values)
             .map_err(|error| error.message().to_string())?;
         let decisions = Decisions {
             conditions: condition_variables(&document, operation)
@@ -104,7 +112,11 @@ impl Federation {
                     Some((name, value))
                 })
                 .collect(),
-            labels: labels.iter().map(|label| Arc::from(*label)).collect(),
+            labels: given.labels.iter().map(|label| Arc::from(*label)).collect(),
+            denied: demands(&self.graph, &document, operation)
+                .into_iter()
+                .filter(|id| !self.graph.demands()[*id as usize].is_met(&given.grants))
+                .collect(),
         };
         let plan = plan::plan(&self.graph, &document, operation, &decisions)
             .map_err(|error| error.to_string())?;
@@ -123,10 +135,10 @@ impl Federation {
         &self,
         query: &str,
         variables: &Map<String, Value>,
-        labels: &[&str],
+        given: &Given<'_>,
         inner: Arc<dyn Transport>,
     ) -> Answer {
-        let (plan, variables) = match self.plan(query, variables, labels) {
+        let (plan, variables) = match self.plan(query, variables, given) {
             Ok(planned) => planned,
             Err(message) => return Answer::refused(message),
         };

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Failed, Trial};
 use stoa_engine::HttpTransport;
 use stoa_federation_tests::case::{self, Case};
-use stoa_federation_tests::federation::{Federation, Served, serve};
+use stoa_federation_tests::federation::{Federation, Given, Served, serve};
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -54,9 +54,12 @@ fn run(case: &Case) -> Result<(), Failed> {
                     http: HttpTransport::new()?,
                     address,
                 });
-                let labels: Vec<&str> = ask.labels.iter().map(String::as_str).collect();
+                let given = Given {
+                    labels: ask.labels.iter().map(String::as_str).collect(),
+                    grants: ask.grants.clone(),
+                };
                 let answer = federation
-                    .ask(&ask.query, &ask.variables, &labels, transport)
+                    .ask(&ask.query, &ask.variables, &given, transport)
                     .await;
                 let wrong = |reason: &str| {
                     Failed::from(format!(

@@ -73,7 +73,7 @@ fn main() {
                 let answer = runtime.block_on(world.federation.ask(
                     &text,
                     &Map::new(),
-                    &[],
+                    &Default::default(),
                     world.federation.in_process(),
                 ));
                 fetched.set(fetched.get() + answer.fetches.values().sum::<usize>());

@@ -16,13 +16,15 @@ mod selection;
 pub mod shape;
 mod slots;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use apollo_compiler::executable::{Operation, OperationType};
 use apollo_compiler::validation::Valid;
 use apollo_compiler::{ExecutableDocument, Name};
 
-use crate::operation::{self, Conditions};
+use crate::access::DemandId;
+use crate::operation::{self, Conditions, Denied};
 use crate::supergraph::{Labels, SubgraphId, Supergraph};
 pub use shape::{FieldShape, FieldSource, Leaf, ObjectShape, ValueShape};
 use slots::Slots;
@@ -62,6 +64,8 @@ pub struct QueryPlan {
     pub resume: Option<Resume>,
     /// The keys of whatever the fetches answer.
     pub slots: SlotTable,
+    /// What the client may not see.
+    pub denied: Vec<Denied>,
 }
 
 /// Where a resumable subscription answers its cursor and takes it back.
@@ -142,6 +146,8 @@ pub struct Decisions {
     pub conditions: Conditions,
     /// The override labels that are on.
     pub labels: Labels,
+    /// The demands that the client does not meet.
+    pub denied: BTreeSet<DemandId>,
 }
 
 /// Plans one operation of a valid document.
@@ -162,8 +168,8 @@ pub fn plan(
     {
         return Err(PlanError::ReservedName(variable.name.clone()));
     }
-    let conditions = &decisions.conditions;
-    let selections = operation::flatten(graph, document, operation, conditions, &mut budget)?;
+    let (selections, denied) =
+        operation::flatten(graph, document, operation, decisions, &mut budget)?;
     let root = operation.object_type().clone();
     let effects = operation.operation_type == OperationType::Mutation;
     let mut slots = Slots::new(effects.then(|| root.clone()));
@@ -188,6 +194,7 @@ pub fn plan(
         introspects,
         resume: planned.resume,
         slots: SlotTable::new(),
+        denied,
     };
     number(&mut plan);
     Ok(plan)

@@ -49,6 +49,8 @@ pub enum FieldSource {
     Typename,
     /// `__schema` or `__type`, answered by the router.
     Introspection,
+    /// Null, for the client may not see it.
+    Denied,
 }
 
 #[derive(Debug)]
@@ -171,7 +173,11 @@ impl Compiler<'_> {
                             from: "the supergraph".to_owned(),
                         }
                     })?;
-                    (FieldSource::Data, self.value(&definition.ty, &children)?)
+                    let source = match field.denied {
+                        true => FieldSource::Denied,
+                        false => FieldSource::Data,
+                    };
+                    (source, self.value(&definition.ty, &children)?)
                 }
             };
             shapes.push(FieldShape {
@@ -192,11 +198,14 @@ impl Compiler<'_> {
     ) {
         for item in &set.0 {
             match item {
-                Item::Field(field) => out
-                    .entry(&field.key)
-                    .or_insert_with(|| (field, Vec::new()))
-                    .1
-                    .push(&field.selections),
+                Item::Field(field) => {
+                    let entry = out.entry(&field.key).or_insert_with(|| (field, Vec::new()));
+                    // What one way denies another may allow.
+                    if entry.0.denied {
+                        entry.0 = field;
+                    }
+                    entry.1.push(&field.selections);
+                }
                 Item::Fragment(condition, inner) => {
                     if self.graph.possible_types(condition).contains(ty) {
                         self.collect(ty, inner, out);

@@ -12,6 +12,8 @@ use apollo_compiler::ast::{Directive, FieldDefinition, Type};
 use apollo_compiler::schema::{Component, ExtendedType};
 use apollo_compiler::{Name, Schema};
 
+use crate::access::Access;
+
 use super::{FieldJoin, Key, SubgraphId, SubgraphInfo, Supergraph, TypeInfo, api, is_machinery};
 use crate::error::{CompositionError, CompositionErrors, diagnostic_location};
 use crate::field_set::{self, FieldSet};
@@ -19,13 +21,7 @@ use crate::subgraph::{bool_argument, string_argument};
 
 /// Supergraph features whose meaning planning does not carry yet; ignoring one
 /// would answer wrongly or without the access check that it stands for.
-const UNSUPPORTED: &[&str] = &[
-    "authenticated",
-    "requiresScopes",
-    "policy",
-    "context",
-    "fromContext",
-];
+const UNSUPPORTED: &[&str] = &["context", "fromContext"];
 
 impl Supergraph {
     /// Loads supergraph SDL in the `join` format.
@@ -85,6 +81,7 @@ impl Supergraph {
         let api = api::public(&schema)?;
         let implementers = api.implementers_map();
         let mut graph = Self {
+            access: Access::read(&schema),
             possible: possible(&schema),
             schema,
             api,

@@ -15,6 +15,7 @@ use apollo_compiler::schema::{ExtendedType, Implementers};
 use apollo_compiler::validation::Valid;
 use apollo_compiler::{Name, Node, Schema};
 
+use crate::access::{Access, Demand, DemandId};
 use crate::field_set::FieldSet;
 use crate::subgraph::string_argument;
 
@@ -96,6 +97,7 @@ pub struct Supergraph {
     /// See [`Supergraph::is_conflicted`].
     conflicted: HashSet<Name>,
     labels: BTreeSet<Arc<str>>,
+    access: Access,
     implementers: apollo_compiler::collections::HashMap<Name, Implementers>,
 }
 
@@ -119,6 +121,30 @@ impl Supergraph {
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = SubgraphId> + use<> {
         (0..self.subgraphs.len()).map(|index| SubgraphId(u16::try_from(index).unwrap_or(u16::MAX)))
+    }
+
+    /// What fields and types may demand of clients, by number.
+    pub fn demands(&self) -> &[Demand] {
+        &self.access.table
+    }
+
+    /// The demands of a field and of what it answers.
+    pub(crate) fn demands_of(&self, ty: &Name, field: &Name) -> BTreeSet<DemandId> {
+        if self.access.table.is_empty() {
+            return BTreeSet::new();
+        }
+        let own = self.access.of_field(ty, self.possible_types(ty), field);
+        let answers = self.field_type(ty, field);
+        own.chain(answers.into_iter().flat_map(|ty| self.demands_of_type(ty)))
+            .collect()
+    }
+
+    pub(crate) fn demands_of_type<'a>(
+        &'a self,
+        ty: &'a Name,
+    ) -> impl Iterator<Item = DemandId> + 'a {
+        self.access
+            .of_type(&self.schema, ty, self.possible_types(ty))
     }
 
     /// The labels of progressive overrides that some field has.

@@ -174,6 +174,7 @@ impl Planner<'_> {
                     let mut added = Field {
                         key: field.name.clone(),
                         slot: None,
+                        denied: false,
                         name: field.name.clone(),
                         arguments: field.arguments.clone(),
                         ty: inner_ty,

@@ -207,7 +207,7 @@ impl Planner<'_> {
         selections: &Selections,
     ) -> Result<(), PlanError> {
         let fields = selections.0.iter().filter_map(|item| match item {
-            Item::Field(field) if !field.name.starts_with("__") => Some(field),
+            Item::Field(field) if !field.name.starts_with("__") && !field.denied => Some(field),
             _ => None,
         });
         if kind == OperationType::Query {
@@ -349,6 +349,7 @@ impl Planner<'_> {
     ) -> Result<(), PlanError> {
         for item in &selections.0 {
             match item {
+                Item::Field(field) if field.denied => {}
                 Item::Field(field) => self.plan_field(at, field)?,
                 Item::Fragment(condition, inner) => self.plan_fragment(at, condition, inner)?,
             }
