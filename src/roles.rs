@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stoa_engine::HttpTransport;
+use stoa_engine::{HttpLimits, HttpTransport};
 use stoa_federation::Supergraph;
 use stoa_kit::database::Database;
 use stoa_kit::front::Front;
@@ -50,7 +50,7 @@ pub async fn router(
             Some(shared.identity_key()?),
             shared.router_config()?,
         ),
-        None => (None, None, shared.open_router_config()),
+        None => (None, None, shared.open_router_config()?),
     };
     let mut checks = subgraph_checks(&graph).map_err(client)?;
     checks.extend(shared.cache_check());
@@ -60,7 +60,7 @@ pub async fn router(
     );
     let server = Server {
         graph,
-        transport: Arc::new(HttpTransport::new().map_err(client)?),
+        transport: Arc::new(HttpTransport::new(HttpLimits::default()).map_err(client)?),
         verifier,
         identity,
         config,

@@ -14,7 +14,7 @@ use stoa_kit::nats_bus::NatsOptions;
 use stoa_kit::redis::Redis;
 use stoa_kit::secret;
 use stoa_kit::settings::{Environment, SettingError, read};
-use stoa_router::{Config, HeaderRules, RateLimits};
+use stoa_router::{Config, HeaderRules, Limits, RateLimits};
 
 use crate::Error;
 use crate::services::ServiceName;
@@ -241,18 +241,32 @@ impl Shared {
                 cookies: vec![(REFRESH_COOKIE.to_owned(), users.clone())],
                 response: vec![(axum::http::header::SET_COOKIE, users)],
             },
-            ..self.open_router_config()
+            ..self.open_router_config()?
         })
     }
 
     /// The rules of a router over anyone's graph.
-    pub fn open_router_config(&self) -> Config {
-        Config {
+    ///
+    /// # Errors
+    /// If the limit of batches is no number.
+    pub fn open_router_config(&self) -> Result<Config, SettingError> {
+        const BATCH: &str = "STOA_BATCH_LIMIT";
+        let batch = match read(BATCH) {
+            None => 0,
+            Some(text) => text.parse().map_err(|_| {
+                SettingError::new(BATCH, format!("\"{text}\" is not a number of requests"))
+            })?,
+        };
+        Ok(Config {
+            limits: Limits {
+                batch,
+                ..Limits::default()
+            },
             cors_origins: listed("STOA_CORS_ORIGINS").collect(),
             expose_plans: self.environment.is_development(),
             override_labels: listed("STOA_OVERRIDE_LABELS").collect(),
             ..Config::default()
-        }
+        })
     }
 }
 

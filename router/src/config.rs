@@ -42,6 +42,8 @@ pub struct Limits {
     pub aliases: usize,
     /// Fields at the root.
     pub root_fields: usize,
+    /// Requests that one body may hold, as a list; 0 refuses lists.
+    pub batch: usize,
     /// How long a query or mutation may take.
     pub timeout: Duration,
     /// Subscriptions of one WebSocket connection.
@@ -59,6 +61,7 @@ impl Default for Limits {
             fields: 2_000,
             aliases: 100,
             root_fields: 20,
+            batch: 0,
             timeout: Duration::from_secs(30),
             operations_per_socket: 100,
             subscriptions: 10_000,

@@ -23,7 +23,7 @@ use crate::Shared;
 use crate::auth::{AuthError, Principal};
 use crate::pipeline::{Client, GraphqlRequest, Prepared};
 use crate::rate_limit::Limited;
-use crate::{sse, ws};
+use crate::{batch, sse, ws};
 
 /// How long a request's body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
@@ -41,7 +41,7 @@ pub(crate) enum Media {
 
 impl Media {
     /// The client's favourite among ours; `None` if it takes none of them.
-    fn negotiate(headers: &HeaderMap) -> Option<Self> {
+    pub(crate) fn negotiate(headers: &HeaderMap) -> Option<Self> {
         let mut best: Option<(f32, Self)> = None;
         let mut any = false;
         for value in headers.get_all(header::ACCEPT) {
@@ -78,7 +78,7 @@ impl Media {
         }
     }
 
-    fn content_type(self) -> HeaderValue {
+    pub(crate) fn content_type(self) -> HeaderValue {
         HeaderValue::from_static(match self {
             Self::Graphql => "application/graphql-response+json; charset=utf-8",
             Self::Json => "application/json; charset=utf-8",
@@ -98,7 +98,7 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
         Self {
             status,
             errors: vec![GraphQLError::new(code, message)],
@@ -173,11 +173,7 @@ impl Parameters {
 /// Reads a JSON request, of HTTP or of a WebSocket message.
 pub(crate) fn request_from_json(value: Value) -> Result<GraphqlRequest, Refusal> {
     if value.is_array() {
-        return Err(Refusal::new(
-            StatusCode::BAD_REQUEST,
-            "BATCHING_DISABLED",
-            "batches of operations are not accepted; send one at a time",
-        ));
+        return Err(batch::refused());
     }
     serde_json::from_value::<Parameters>(value)
         .map_err(|error| {
@@ -202,14 +198,17 @@ pub(crate) async fn post(
         Ok(()) => read_post(&shared, &parts.headers, body).await,
         Err(limited) => Err(limited.into()),
     };
+    let parsed = match parsed {
+        Ok(Value::Array(requests)) if shared.config.limits.batch > 0 => {
+            return batch::respond(shared, address, parts.headers, requests).await;
+        }
+        Ok(value) => request_from_json(value),
+        Err(refusal) => Err(refusal),
+    };
     handle(shared, address, parts.headers, parsed, false).await
 }
 
-async fn read_post(
-    shared: &Shared,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<GraphqlRequest, Refusal> {
+async fn read_post(shared: &Shared, headers: &HeaderMap, body: Body) -> Result<Value, Refusal> {
     let content_type = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
@@ -244,14 +243,13 @@ async fn read_post(
                 format!("the request's body has more than {limit} bytes, or broke off"),
             )
         })?;
-    let value = serde_json::from_slice(&bytes).map_err(|error| {
+    serde_json::from_slice(&bytes).map_err(|error| {
         Refusal::new(
             StatusCode::BAD_REQUEST,
             "BAD_REQUEST",
             format!("the request's body is not JSON: {error}"),
         )
-    })?;
-    request_from_json(value)
+    })
 }
 
 pub(crate) async fn get(
@@ -362,7 +360,7 @@ async fn handle(
 /// What passed every check before execution.
 pub(crate) type Admitted = (Arc<Prepared>, GraphqlRequest, Client);
 
-async fn admit(
+pub(crate) async fn admit(
     shared: &Shared,
     address: IpAddr,
     headers: HeaderMap,
@@ -410,7 +408,7 @@ pub(crate) fn prepare(shared: &Shared, request: &GraphqlRequest) -> Result<Arc<P
     })
 }
 
-fn refused(refusal: Refusal, media: Media) -> HttpResponse {
+pub(crate) fn refused(refusal: Refusal, media: Media) -> HttpResponse {
     let status = if refusal.well_formed && media == Media::Json {
         StatusCode::OK
     } else {

@@ -10,12 +10,14 @@
 //! | [`headers`] | what passes to which subgraph, and back |
 //! | [`rate_limit`] | requests per client |
 //! | [`http`] | GraphQL over HTTP: POST, GET, content negotiation |
+//! | `batch` | several requests in one body, where that is switched on |
 //! | [`sse`] | server-sent events |
 //! | [`ws`] | `graphql-transport-ws` |
 //! | [`health`] | liveness, readiness, metrics |
 //! | [`playground`] | the page |
 
 pub mod auth;
+mod batch;
 pub mod config;
 pub mod headers;
 pub mod health;

@@ -116,7 +116,10 @@ impl<'a> Completer<'a> {
                         return Err(Bubble);
                     }
                     _ => {
-                        self.error("a service answered with an object of an unexpected type");
+                        self.error(
+                            "a service answered with an object of an unexpected type",
+                            Node::Object(object),
+                        );
                         return Err(Bubble);
                     }
                 }
@@ -165,7 +168,10 @@ impl<'a> Completer<'a> {
                 return Ok(true);
             }
             if !self.is_explained() {
-                self.error("a service answered null for a field that is never null");
+                self.error(
+                    "a service answered null for a field that is never null",
+                    value,
+                );
             }
             return Err(Bubble);
         }
@@ -176,7 +182,7 @@ impl<'a> Completer<'a> {
             (ValueShape::List(item), Node::List(list)) => self.list(item, list),
             (ValueShape::Object(shape), Node::Object(object)) => self.object(shape, object),
             _ => {
-                self.error("a service answered with a value of the wrong shape");
+                self.error("a service answered with a value of the wrong shape", value);
                 Err(Bubble)
             }
         };
@@ -239,7 +245,10 @@ impl<'a> Completer<'a> {
             self.out.extend_from_slice(self.tree.raw(value).as_bytes());
             Ok(())
         } else {
-            self.error("a service answered with a value that does not fit the field's type");
+            self.error(
+                "a service answered with a value that does not fit the field's type",
+                value,
+            );
             Err(Bubble)
         }
     }
@@ -271,15 +280,19 @@ impl<'a> Completer<'a> {
         self.known.add(&here);
     }
 
-    fn error(&mut self, message: &str) {
+    fn error(&mut self, message: &str, value: Node) {
         if self.found == MAX_ERRORS {
             return;
         }
         self.found += 1;
         let here = self.here();
         self.known.add(&here);
-        self.errors
-            .push(GraphQLError::new("SUBGRAPH_INVALID_VALUE", message).at(here));
+        let mut error = GraphQLError::new("SUBGRAPH_INVALID_VALUE", message).at(here);
+        if let Some(source) = self.tree.source(value) {
+            let service = Value::from(source);
+            error.extensions.insert("service".to_owned(), service);
+        }
+        self.errors.push(error);
     }
 }
 

@@ -313,8 +313,7 @@ impl State {
         execution: &Execution,
         index: usize,
     ) -> Result<Answered, TransportError> {
-        let read = json::read(&mut self.tree, &execution.plan.slots, response.body);
-        let subgraph = || match execution.plan.fetches.get(index) {
+        let subgraph: Arc<str> = match execution.plan.fetches.get(index) {
             Some(fetch) => execution
                 .graph
                 .subgraph(fetch.subgraph)
@@ -323,19 +322,15 @@ impl State {
                 .into(),
             None => Arc::from(""),
         };
+        let slots = &execution.plan.slots;
+        let read = json::read(&mut self.tree, slots, response.body, subgraph.clone());
         match (read, response.failure) {
             (Ok(answer), _) => Ok(Answered {
                 answer,
                 headers: response.headers,
             }),
-            (Err(_), Some(status)) => Err(TransportError::Status {
-                subgraph: subgraph(),
-                status,
-            }),
-            (Err(cause), None) => Err(TransportError::Invalid {
-                subgraph: subgraph(),
-                cause,
-            }),
+            (Err(_), Some(status)) => Err(TransportError::Status { subgraph, status }),
+            (Err(cause), None) => Err(TransportError::Invalid { subgraph, cause }),
         }
     }
 

@@ -10,30 +10,47 @@ use futures_util::stream::{BoxStream, StreamExt};
 
 use crate::transport::{Events, SubgraphRequest, SubgraphResponse, Transport, TransportError};
 
-/// The most bytes that one answer, or one event, may have.
-const MAX_RESPONSE: usize = 32 * 1024 * 1024;
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Servers of the protocol send a comment at least every few seconds; a
 /// connection silent for longer is dead.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// What one answer may take.
+#[derive(Debug, Clone, Copy)]
+pub struct HttpLimits {
+    /// The most bytes that an answer, or an event, may have.
+    pub response: usize,
+    /// From the request to the last byte of the answer, or to the first of a
+    /// stream's.
+    pub timeout: Duration,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            response: 32 * 1024 * 1024,
+            timeout: Duration::from_secs(30),
+        }
+    }
+}
+
 /// Reaches subgraphs at the URLs that the supergraph gives.
 #[derive(Debug, Clone)]
 pub struct HttpTransport {
     client: reqwest::Client,
+    limits: HttpLimits,
 }
 
 impl HttpTransport {
     /// # Errors
     /// If the platform's TLS roots cannot be loaded.
-    pub fn new() -> Result<Self, reqwest::Error> {
+    pub fn new(limits: HttpLimits) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .tcp_nodelay(true)
             .build()?;
-        Ok(Self { client })
+        Ok(Self { client, limits })
     }
 
     async fn send(
@@ -65,7 +82,12 @@ impl HttpTransport {
             .await?;
         let status = response.status();
         let headers = response.headers().clone();
-        let body = read(subgraph, response.bytes_stream().boxed()).await?;
+        let body = read(
+            subgraph,
+            response.bytes_stream().boxed(),
+            self.limits.response,
+        )
+        .await?;
         Ok(SubgraphResponse {
             body: body.into(),
             failure: (!status.is_success()).then(|| status.as_u16()),
@@ -84,17 +106,21 @@ fn body(request: &SubgraphRequest) -> Vec<u8> {
 
 type Chunks = BoxStream<'static, Result<Bytes, reqwest::Error>>;
 
-async fn read(subgraph: &Arc<str>, mut chunks: Chunks) -> Result<Vec<u8>, TransportError> {
+async fn read(
+    subgraph: &Arc<str>,
+    mut chunks: Chunks,
+    limit: usize,
+) -> Result<Vec<u8>, TransportError> {
     let mut body = Vec::new();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| TransportError::Invalid {
             subgraph: subgraph.clone(),
             cause: error.without_url().to_string(),
         })?;
-        if body.len() + chunk.len() > MAX_RESPONSE {
+        if body.len() + chunk.len() > limit {
             return Err(TransportError::TooLarge {
                 subgraph: subgraph.clone(),
-                limit: MAX_RESPONSE,
+                limit,
             });
         }
         body.extend_from_slice(&chunk);
@@ -106,23 +132,21 @@ async fn read(subgraph: &Arc<str>, mut chunks: Chunks) -> Result<Vec<u8>, Transp
 impl Transport for HttpTransport {
     async fn execute(&self, request: SubgraphRequest) -> Result<SubgraphResponse, TransportError> {
         let subgraph = request.subgraph.clone();
-        tokio::time::timeout(REQUEST_TIMEOUT, self.answer(request))
+        let after = self.limits.timeout;
+        tokio::time::timeout(after, self.answer(request))
             .await
-            .unwrap_or(Err(TransportError::Timeout {
-                subgraph,
-                after: REQUEST_TIMEOUT,
-            }))
+            .unwrap_or(Err(TransportError::Timeout { subgraph, after }))
     }
 
     async fn subscribe(&self, request: SubgraphRequest) -> Result<Events, TransportError> {
         let subgraph = request.subgraph.clone();
-        let response =
-            tokio::time::timeout(REQUEST_TIMEOUT, self.send(&request, "text/event-stream"))
-                .await
-                .unwrap_or(Err(TransportError::Timeout {
-                    subgraph: subgraph.clone(),
-                    after: REQUEST_TIMEOUT,
-                }))?;
+        let after = self.limits.timeout;
+        let response = tokio::time::timeout(after, self.send(&request, "text/event-stream"))
+            .await
+            .unwrap_or(Err(TransportError::Timeout {
+                subgraph: subgraph.clone(),
+                after,
+            }))?;
         if !response.status().is_success() {
             return Err(TransportError::Status {
                 subgraph,
@@ -132,7 +156,7 @@ impl Transport for HttpTransport {
         let source = EventSource {
             subgraph,
             chunks: response.bytes_stream().boxed(),
-            parser: EventParser::default(),
+            parser: EventParser::new(self.limits.response),
             ended: false,
         };
         Ok(
@@ -180,7 +204,7 @@ impl EventSource {
                 self.ended = true;
                 return Some(Err(TransportError::TooLarge {
                     subgraph: self.subgraph.clone(),
-                    limit: MAX_RESPONSE,
+                    limit: self.parser.limit,
                 }));
             }
         }
@@ -203,17 +227,24 @@ struct Event {
 }
 
 /// Splits `text/event-stream` bytes into events (WHATWG HTML, section 9.2.6).
-#[derive(Default)]
 struct EventParser {
     buffer: Vec<u8>,
+    limit: usize,
 }
 
 impl EventParser {
+    fn new(limit: usize) -> Self {
+        Self {
+            buffer: Vec::new(),
+            limit,
+        }
+    }
+
     /// Takes more bytes; false if an event grows past the limit.
     fn push(&mut self, bytes: &[u8]) -> bool {
         self.buffer
             .extend(bytes.iter().filter(|byte| **byte != b'\r'));
-        self.buffer.len() <= MAX_RESPONSE
+        self.buffer.len() <= self.limit
     }
 
     fn next_event(&mut self) -> Option<Event> {
@@ -250,7 +281,7 @@ mod tests {
         let text =
             ": hi\n\nevent: next\r\ndata: {\"a\":\r\ndata: 1}\r\n\r\nevent: complete\ndata:\n\n";
         for size in 1..text.len() {
-            let mut parser = EventParser::default();
+            let mut parser = EventParser::new(1_000);
             let mut events = Vec::new();
             for chunk in text.as_bytes().chunks(size) {
                 assert!(parser.push(chunk));

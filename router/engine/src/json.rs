@@ -5,6 +5,8 @@
 //! first compared with that one's; a key that the plan does not know is
 //! skipped.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use stoa_federation::plan::SlotTable;
 
@@ -28,11 +30,16 @@ pub struct Answer {
 ///
 /// # Errors
 /// What is wrong with the text, for the log.
-pub fn read(tree: &mut Tree, slots: &SlotTable, body: Bytes) -> Result<Answer, String> {
+pub fn read(
+    tree: &mut Tree,
+    slots: &SlotTable,
+    body: Bytes,
+    source: Arc<str>,
+) -> Result<Answer, String> {
     if std::str::from_utf8(&body).is_err() {
         return Err("the answer is not UTF-8".to_owned());
     }
-    let buffer = tree.add_buffer(body.clone());
+    let buffer = tree.add_buffer(body.clone(), source);
     let mut reader = Reader {
         bytes: &body,
         at: 0,
@@ -396,6 +403,7 @@ mod tests {
             &mut Tree::default(),
             &SlotTable::default(),
             Bytes::copy_from_slice(text.as_bytes()),
+            Arc::from("a"),
         )
     }
 
@@ -435,7 +443,8 @@ mod tests {
             read(
                 &mut Tree::default(),
                 &SlotTable::default(),
-                Bytes::from_static(b"{\"data\":{\"a\":\"\xff\"}}")
+                Bytes::from_static(b"{\"data\":{\"a\":\"\xff\"}}"),
+                Arc::from("a"),
             )
             .is_err()
         );

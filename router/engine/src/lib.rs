@@ -23,6 +23,6 @@ pub mod transport;
 pub mod tree;
 
 pub use execute::{Execution, execute, subscribe};
-pub use http::HttpTransport;
+pub use http::{HttpLimits, HttpTransport};
 pub use response::{GraphQLError, PathSegment, Response};
 pub use transport::{SubgraphRequest, SubgraphResponse, Transport, TransportError};

@@ -5,6 +5,8 @@
 //! object by adding to its chain, and nothing is cloned. An entity that stands
 //! at several places is one object at all of them.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 /// A piece of a received answer.
@@ -62,7 +64,8 @@ pub struct Cursor(u32);
 
 #[derive(Debug)]
 pub struct Tree {
-    buffers: Vec<Bytes>,
+    /// Each answer, with the subgraph that gave it.
+    buffers: Vec<(Bytes, Arc<str>)>,
     objects: Vec<Object>,
     fields: Vec<Field>,
     lists: Vec<List>,
@@ -73,7 +76,7 @@ pub struct Tree {
 impl Default for Tree {
     fn default() -> Self {
         let mut tree = Self {
-            buffers: vec![Bytes::from_static(b"{}")],
+            buffers: vec![(Bytes::from_static(b"{}"), Arc::from(""))],
             objects: Vec::new(),
             fields: Vec::new(),
             lists: Vec::new(),
@@ -98,11 +101,11 @@ impl Tree {
 
     /// How many bytes have been received.
     pub fn received(&self) -> usize {
-        self.buffers.iter().map(Bytes::len).sum()
+        self.buffers.iter().map(|(bytes, _)| bytes.len()).sum()
     }
 
-    pub(crate) fn add_buffer(&mut self, bytes: Bytes) -> u32 {
-        self.buffers.push(bytes);
+    pub(crate) fn add_buffer(&mut self, bytes: Bytes, source: Arc<str>) -> u32 {
+        self.buffers.push((bytes, source));
         index(self.buffers.len() - 1)
     }
 
@@ -155,9 +158,21 @@ impl Tree {
 
     /// The text as it arrived.
     pub fn text(&self, span: Span) -> &str {
-        let buffer = &self.buffers[span.buffer as usize];
+        let (buffer, _) = &self.buffers[span.buffer as usize];
         // Buffers were checked to be UTF-8, and spans begin and end at ASCII.
         std::str::from_utf8(&buffer[span.start as usize..span.end as usize]).unwrap_or_default()
+    }
+
+    /// The subgraph that a value came from, where it tells.
+    pub fn source(&self, node: Node) -> Option<&str> {
+        let span = match node {
+            Node::Null | Node::Bool(_) => return None,
+            Node::Number(span) | Node::Text(span) => span,
+            Node::List(id) => self.lists[id.0 as usize].raw,
+            Node::Object(id) => self.objects[id.0 as usize].raw,
+        };
+        let (_, source) = &self.buffers[span.buffer as usize];
+        (!source.is_empty()).then_some(source)
     }
 
     /// The JSON of a value that no fetch merged into.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde_json::Map;
 use stoa_engine::transport::Events;
 use stoa_engine::{Execution, SubgraphRequest, SubgraphResponse, Transport, TransportError};
-use stoa_federation::plan::{self, Decisions};
+use stoa_federation::plan::{self, Decisions, PlanError};
 use stoa_federation::{QueryPlan, Subgraph, Supergraph, compose};
 
 /// A loaded graph.
@@ -64,18 +64,25 @@ pub fn sdl(text: &str) {
     let _ = Supergraph::parse(text);
 }
 
-/// A client's query.
-pub fn query(graph: &Supergraph, text: &str) {
+/// A client's query: how many fetches each operation takes, or why it has no
+/// plan; nothing if it is not valid.
+pub fn query(graph: &Supergraph, text: &str) -> Vec<Result<usize, PlanError>> {
     let mut parser = Parser::new().token_limit(TOKENS).recursion_limit(RECURSION);
     let Ok(document) = parser.parse_ast(text, "query") else {
-        return;
+        return Vec::new();
     };
     let Ok(document) = document.to_executable_validate(graph.api()) else {
-        return;
+        return Vec::new();
     };
-    for operation in document.operations.iter() {
-        let _ = plan::plan(graph, &document, operation, &Decisions::default());
-    }
+    let planned = |operation| {
+        let plan = plan::plan(graph, &document, operation, &Decisions::default())?;
+        Ok(plan.fetches.len())
+    };
+    document
+        .operations
+        .iter()
+        .map(|operation| planned(operation))
+        .collect()
 }
 
 /// The plan whose fetches are given fuzzed answers.

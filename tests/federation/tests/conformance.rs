@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use stoa_engine::HttpTransport;
+use stoa_engine::{HttpLimits, HttpTransport};
 use stoa_federation_tests::case::{self, Case};
 use stoa_federation_tests::federation::{Federation, Given, Served, serve};
 
@@ -51,7 +51,7 @@ fn run(case: &Case) -> Result<(), Failed> {
             let address = serve(federation.subgraphs.clone()).await?;
             for ask in &case.asks {
                 let transport = Arc::new(Served {
-                    http: HttpTransport::new()?,
+                    http: HttpTransport::new(HttpLimits::default())?,
                     address,
                 });
                 let given = Given {

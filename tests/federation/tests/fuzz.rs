@@ -160,3 +160,67 @@ fn answer() {
         runtime.block_on(fuzz::answer(&graph, &plan, bytes));
     });
 }
+
+/// Documents that are short, valid, and as much work as their length allows.
+#[test]
+fn adversarial() {
+    let graph = fuzz::graph();
+    // Fragments that double: 2^n fields, each through both subgraphs.
+    let doubling = |levels: usize, body: &str| {
+        let mut text = "{ user { ...f0 } }".to_owned();
+        for level in 0..levels {
+            let n = level + 1;
+            let inner = body.replace("NEXT", &format!("...f{n}"));
+            text.push_str(&format!(" fragment f{level} on User {{ {inner} }}"));
+        }
+        text.push_str(&format!(" fragment f{levels} on User {{ id }}"));
+        text
+    };
+    let nested = |depth: usize| {
+        format!(
+            "{{ user {}{}{} }}",
+            "{ friends ".repeat(depth),
+            "{ posts { title size } }",
+            " }".repeat(depth)
+        )
+    };
+    let wide = |count: usize| {
+        let fields: String = (0..count)
+            .map(|n| format!(" a{n}: posts(first: {n}) {{ title size }}"))
+            .collect();
+        format!("{{ user {{ {fields} }} }}")
+    };
+    for (name, text) in [
+        (
+            "12 levels that double",
+            doubling(12, "a: friends { NEXT } b: friends { NEXT }"),
+        ),
+        (
+            "14 levels that double",
+            doubling(
+                14,
+                "a: friends { kind NEXT } b: friends { NEXT best { title } }",
+            ),
+        ),
+        (
+            "40 levels that double",
+            doubling(40, "a: friends { NEXT } b: friends { NEXT }"),
+        ),
+        ("100 levels of nesting", nested(100)),
+        ("300 aliases", wide(300)),
+        (
+            "fields six hundred times",
+            format!("{{ user {{ {} }} }}", "kind posts { title } ".repeat(600)),
+        ),
+    ] {
+        let started = Instant::now();
+        let planned = fuzz::query(&graph, &text);
+        println!(
+            "fuzz: {name}, {} bytes: {planned:?} in {:.1?}",
+            text.len(),
+            started.elapsed()
+        );
+        assert!(!planned.is_empty(), "{name} is valid");
+        assert!(started.elapsed() < LIMIT, "{name}: {:?}", started.elapsed());
+    }
+}
