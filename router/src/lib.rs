@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`config`] | limits and rules, with their defaults |
 //! | [`pipeline`] | one operation from text to answer: parse, limit, plan, execute; caches |
+//! | `document` | what newer documents hold and the parser does not know |
 //! | [`limits`] | how deep and how large an operation may be |
 //! | [`auth`] | access tokens, verified against a JWK set |
 //! | [`headers`] | what passes to which subgraph, and back |
@@ -19,6 +20,7 @@
 pub mod auth;
 mod batch;
 pub mod config;
+mod document;
 pub mod headers;
 pub mod health;
 pub mod http;

@@ -20,7 +20,7 @@ use stoa_engine::{Execution, GraphQLError, Response, Transport};
 use stoa_federation::access::DemandId;
 use stoa_federation::operation::{condition_variables, demands, percent};
 use stoa_federation::plan::{Decisions, PlanError, plan};
-use stoa_federation::{Grants, Labels, QueryPlan, Supergraph, apollo_compiler};
+use stoa_federation::{Grants, Labels, QueryPlan, Supergraph, apollo_compiler, one_of};
 use stoa_kit::clock::Clock;
 use stoa_kit::identity::{IDENTITY_HEADER, IdentityKey};
 use stoa_kit::telemetry::{CORRELATION_HEADER, TRACE_HEADER, in_span, inject_trace};
@@ -29,6 +29,7 @@ use tracing::Span;
 
 use crate::auth::Principal;
 use crate::config::Config;
+use crate::document::without_descriptions;
 use crate::limits;
 
 /// How many documents are kept, and how many plans of each: one for every
@@ -137,7 +138,8 @@ impl Pipeline {
         let mut parser = Parser::new()
             .token_limit(limits.tokens)
             .recursion_limit(RECURSION);
-        let parsed = parser.parse_ast(request.query.as_str(), "request");
+        let text = without_descriptions(&request.query);
+        let parsed = parser.parse_ast(&*text, "request");
         if parser.tokens_reached() > limits.tokens {
             return Err(vec![GraphQLError::new(
                 "QUERY_TOO_LARGE",
@@ -159,6 +161,8 @@ impl Pipeline {
             })?
             .clone();
         limits::check(&document, &operation, limits).map_err(|error| vec![*error])?;
+        one_of::check_operation(self.graph.api(), &document, &operation)
+            .map_err(|error| vec![GraphQLError::new("GRAPHQL_VALIDATION_FAILED", error)])?;
         introspection::check_max_depth(&document, &operation).map_err(|error| {
             vec![GraphQLError::new(
                 "QUERY_TOO_DEEP",
@@ -281,6 +285,10 @@ impl Pipeline {
             Map::new()
         };
         let mut variables = to_map(&coerced);
+        one_of::check_variables(self.graph.api(), &prepared.operation, |name| {
+            variables.get(name)
+        })
+        .map_err(|error| GraphQLError::new("BAD_USER_INPUT", error))?;
         if let (Some(resume), Some(id)) = (&plan.resume, &client.last_event_id)
             && let Some(variable) = &resume.variable
         {

@@ -94,7 +94,25 @@ fn test() -> Done {
     run_with(".", "cargo", &["test", "--workspace"], &with)?;
     run("tests/clients", "node", &["compose.mjs", &binary("debug")])?;
     run("tests/clients", "node", &["audit.mjs", &binary("debug")])?;
+    foreign()?;
     browser()
+}
+
+/// The conformance suite on supergraph files of another composer's.
+fn foreign() -> Done {
+    let folder = root().join("target/foreign").display().to_string();
+    run(
+        "tests/clients",
+        "node",
+        &["foreign.mjs", "../federation/cases", &folder],
+    )?;
+    let arguments = ["-p", "stoa-federation-tests", "--test", "conformance"];
+    run_with(
+        ".",
+        "cargo",
+        &[&["test"], &arguments[..]].concat(),
+        &[("STOA_SUPERGRAPHS", folder)],
+    )
 }
 
 /// The page in Chromium. Where there is none and none can be installed, that

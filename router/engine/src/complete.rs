@@ -217,14 +217,14 @@ impl<'a> Completer<'a> {
             | (Leaf::Float, Node::Number(_))
             | (Leaf::Boolean, Node::Bool(_))
             | (Leaf::String | Leaf::Id, Node::Text(_)) => true,
-            (Leaf::Int, Node::Number(span)) => is_int(self.tree.text(span)),
+            (Leaf::Int, Node::Number(span)) => is_int(self.tree.bytes(span)),
             (Leaf::Id, Node::Number(span)) => {
-                let text = self.tree.text(span);
-                if text
-                    .bytes()
-                    .all(|byte| byte.is_ascii_digit() || byte == b'-')
-                {
-                    self.name(text);
+                let digits = self.tree.bytes(span);
+                let whole = |byte: &u8| byte.is_ascii_digit() || *byte == b'-';
+                if digits.iter().all(whole) {
+                    self.out.push(b'"');
+                    self.out.extend_from_slice(digits);
+                    self.out.push(b'"');
                     return Ok(());
                 }
                 false
@@ -242,7 +242,7 @@ impl<'a> Completer<'a> {
             _ => false,
         };
         if fits {
-            self.out.extend_from_slice(self.tree.raw(value).as_bytes());
+            self.out.extend_from_slice(self.tree.raw(value));
             Ok(())
         } else {
             self.error(
@@ -297,11 +297,20 @@ impl<'a> Completer<'a> {
 }
 
 /// Whether a JSON number is an Int: whole, and of 32 bits.
-fn is_int(text: &str) -> bool {
-    text.parse::<i32>().is_ok()
-        // `1.0` and `1e3` are whole as well.
-        || (text.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E'))
-            && text.parse::<f64>().is_ok_and(|number| {
-                number.fract() == 0.0 && number.abs() <= f64::from(i32::MAX)
-            }))
+fn is_int(digits: &[u8]) -> bool {
+    let (sign, whole) = match digits {
+        [b'-', whole @ ..] => (-1, whole),
+        whole => (1, whole),
+    };
+    if whole.len() < 10 && whole.iter().all(u8::is_ascii_digit) {
+        return true;
+    }
+    let Ok(text) = std::str::from_utf8(whole) else {
+        return false;
+    };
+    // `1.0` and `1e3` are whole as well.
+    text.parse::<f64>().is_ok_and(|number| {
+        let number = number * f64::from(sign);
+        number.fract() == 0.0 && number >= f64::from(i32::MIN) && number <= f64::from(i32::MAX)
+    })
 }

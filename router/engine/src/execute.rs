@@ -155,7 +155,7 @@ fn cursor_of(plan: &QueryPlan, tree: &Tree, event: Option<ObjectId>) -> Option<S
     let Node::Object(payload) = tree.get(event?, field.id)? else {
         return None;
     };
-    serde_json::from_str(tree.raw(tree.get(payload, cursor.id)?)).ok()
+    serde_json::from_slice(tree.raw(tree.get(payload, cursor.id)?)).ok()
 }
 
 /// How far a fetch is.
@@ -461,7 +461,7 @@ impl State {
         };
         // Keys of answers are names: the raw text tells whether there is one.
         let raw = self.tree.raw(Node::Object(entity));
-        match serde_json::from_str::<Value>(raw) {
+        match serde_json::from_slice::<Value>(raw) {
             Ok(value) => value.get(key).is_none_or(Value::is_null),
             Err(_) => true,
         }

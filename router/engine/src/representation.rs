@@ -231,7 +231,7 @@ fn nested(
     out: &mut Vec<u8>,
 ) -> bool {
     if required.is_empty() {
-        out.extend_from_slice(tree.raw(value).as_bytes());
+        out.extend_from_slice(tree.raw(value));
         return true;
     }
     match value {
@@ -240,7 +240,7 @@ fn nested(
             let start = out.len();
             if let Some(name) = tree.get(object, TYPENAME) {
                 out.extend_from_slice(b",\"__typename\":");
-                out.extend_from_slice(tree.raw(name).as_bytes());
+                out.extend_from_slice(tree.raw(name));
             }
             if !fields(tree, object, required, strict, out) {
                 return false;
@@ -265,7 +265,7 @@ fn nested(
             true
         }
         other => {
-            out.extend_from_slice(tree.raw(other).as_bytes());
+            out.extend_from_slice(tree.raw(other));
             true
         }
     }

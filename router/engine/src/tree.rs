@@ -156,11 +156,10 @@ impl Tree {
         object.last = at;
     }
 
-    /// The text as it arrived.
-    pub fn text(&self, span: Span) -> &str {
+    /// The bytes as they arrived.
+    pub fn bytes(&self, span: Span) -> &[u8] {
         let (buffer, _) = &self.buffers[span.buffer as usize];
-        // Buffers were checked to be UTF-8, and spans begin and end at ASCII.
-        std::str::from_utf8(&buffer[span.start as usize..span.end as usize]).unwrap_or_default()
+        &buffer[span.start as usize..span.end as usize]
     }
 
     /// The subgraph that a value came from, where it tells.
@@ -176,23 +175,26 @@ impl Tree {
     }
 
     /// The JSON of a value that no fetch merged into.
-    pub fn raw(&self, node: Node) -> &str {
+    pub fn raw(&self, node: Node) -> &[u8] {
         match node {
-            Node::Null => "null",
-            Node::Bool(true) => "true",
-            Node::Bool(false) => "false",
-            Node::Number(span) | Node::Text(span) => self.text(span),
-            Node::List(id) => self.text(self.lists[id.0 as usize].raw),
-            Node::Object(id) => self.text(self.objects[id.0 as usize].raw),
+            Node::Null => b"null",
+            Node::Bool(true) => b"true",
+            Node::Bool(false) => b"false",
+            Node::Number(span) | Node::Text(span) => self.bytes(span),
+            Node::List(id) => self.bytes(self.lists[id.0 as usize].raw),
+            Node::Object(id) => self.bytes(self.objects[id.0 as usize].raw),
         }
     }
 
     /// A text without its quotes, if it holds no escapes.
     pub fn plain(&self, node: Node) -> Option<&str> {
         let Node::Text(span) = node else { return None };
-        let text = self.text(span);
-        let inner = text.get(1..text.len().checked_sub(1)?)?;
-        (!inner.contains('\\')).then_some(inner)
+        let bytes = self.bytes(span);
+        let inner = bytes.get(1..bytes.len().checked_sub(1)?)?;
+        if inner.contains(&b'\\') {
+            return None;
+        }
+        std::str::from_utf8(inner).ok()
     }
 
     pub fn items(&self, list: ListId) -> &[Node] {

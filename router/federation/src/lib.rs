@@ -9,6 +9,7 @@
 //! | [`supergraph`] | loads supergraph SDL (ours or anyone's) into the model that planning reads |
 //! | [`access`] | who may see what |
 //! | [`operation`] | a client operation with fragments inlined and conditions decided |
+//! | [`one_of`] | the rules of `@oneOf`, which the compiler lacks |
 //! | [`plan`] | chooses the fetches that answer an operation, and the shape of its answer |
 //!
 //! The format is that of the Apollo Federation 2 specification and its
@@ -18,6 +19,7 @@ pub mod access;
 pub mod compose;
 pub mod error;
 pub mod field_set;
+pub mod one_of;
 pub mod operation;
 pub mod plan;
 pub mod subgraph;

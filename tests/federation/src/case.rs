@@ -1,7 +1,7 @@
 //! Federations written as text.
 //!
 //! A file holds cases. Each begins with `= name` and has sections: `## subgraph
-//! NAME` (SDL), `## data NAME` (JSON), then for each query `## query` with,
+//! NAME` (SDL), `## data NAME` (JSON), perhaps `## supergraph`, then for each query `## query` with,
 //! below it, `## variables`, `## labels`, `## expect`, `## ordered` (the
 //! answer's very text) and `## fetches`. What is
 //! expected is the whole answer; `"errors": N` counts errors, `"errors": "text"`
@@ -24,6 +24,8 @@ pub struct Case {
     /// Name, SDL, data.
     pub subgraphs: Vec<(String, String, Value)>,
     pub asks: Vec<Ask>,
+    /// A supergraph to load instead of composing one.
+    pub supergraph: Option<String>,
     /// What composition must say, where it must fail.
     pub refused: Option<String>,
 }
@@ -90,6 +92,10 @@ fn read(case: &mut Case, title: &str, content: &str) -> Result<(), String> {
                 query: content.to_owned(),
                 ..Ask::default()
             });
+            return Ok(());
+        }
+        "supergraph" => {
+            case.supergraph = Some(content.to_owned());
             return Ok(());
         }
         "refused" => {

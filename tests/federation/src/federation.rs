@@ -15,7 +15,7 @@ use stoa_engine::transport::Events;
 use stoa_engine::{Execution, SubgraphRequest, SubgraphResponse, Transport, TransportError};
 use stoa_federation::operation::{condition_variables, demands};
 use stoa_federation::plan::{self, Decisions};
-use stoa_federation::{Grants, QueryPlan, Subgraph, Supergraph, compose};
+use stoa_federation::{Grants, QueryPlan, Subgraph, Supergraph, compose, one_of};
 
 use crate::told::{Told, ToldSubgraphs};
 
@@ -60,14 +60,31 @@ impl Federation {
     /// # Errors
     /// What composition, or loading its result, says.
     pub fn compose(subgraphs: &[(String, String, Value)]) -> Result<Self, String> {
+        Self::over(subgraphs, None)
+    }
+
+    /// The same under a supergraph that was composed elsewhere.
+    ///
+    /// # Errors
+    /// What loading it says.
+    pub fn over(
+        subgraphs: &[(String, String, Value)],
+        supergraph: Option<&str>,
+    ) -> Result<Self, String> {
         let parsed: Vec<Subgraph> = subgraphs
             .iter()
             .map(|(name, sdl, _)| Subgraph::parse(name, &format!("http://{name}"), sdl))
             .collect::<Result<_, _>>()
             .map_err(|errors| errors.to_string())?;
-        let composed = compose(&parsed).map_err(|errors| errors.to_string())?;
-        let graph = Supergraph::parse(&composed.supergraph_sdl)
-            .map_err(|errors| format!("{errors}\n{}", composed.supergraph_sdl))?;
+        let sdl = match supergraph {
+            Some(sdl) => sdl.to_owned(),
+            None => {
+                compose(&parsed)
+                    .map_err(|errors| errors.to_string())?
+                    .supergraph_sdl
+            }
+        };
+        let graph = Supergraph::parse(&sdl).map_err(|errors| format!("{errors}\n{sdl}"))?;
         let told = parsed
             .iter()
             .zip(subgraphs)
@@ -104,6 +121,7 @@ impl Federation {
             .collect();
         let coerced = coerce_variable_values(self.graph.api(), operation, &values)
             .map_err(|error| error.message().to_string())?;
+        one_of::check_operation(self.graph.api(), &document, operation)?;
         let decisions = Decisions {
             conditions: condition_variables(&document, operation)
                 .into_iter()
@@ -126,7 +144,8 @@ impl Federation {
                 let value = serde_json::to_value(value).unwrap_or_default();
                 (name.as_str().to_owned(), value)
             })
-            .collect();
+            .collect::<Map<String, Value>>();
+        one_of::check_variables(self.graph.api(), operation, |name| variables.get(name))?;
         Ok((plan, variables))
     }
 

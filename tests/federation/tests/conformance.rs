@@ -2,6 +2,8 @@
 //! answer, over real HTTP subgraphs.
 //!
 //! `cargo test -p stoa-federation-tests --test conformance -- NAME` runs some.
+//! With `STOA_SUPERGRAPHS=DIR` it runs those for which that folder has a
+//! supergraph of another composer's (`tests/clients/foreign.mjs` writes them).
 
 #![allow(
     clippy::unwrap_used,
@@ -9,7 +11,7 @@
     reason = "a test fails by panicking"
 )]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -25,6 +27,7 @@ fn main() {
         .map(|entry| entry.unwrap().path())
         .collect();
     files.sort();
+    let foreign = std::env::var_os("STOA_SUPERGRAPHS").map(PathBuf::from);
     let mut trials = Vec::new();
     for file in files {
         let family = file.file_stem().unwrap().to_string_lossy().into_owned();
@@ -32,18 +35,28 @@ fn main() {
             .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         for case in cases {
             let name = format!("{family}::{}", case.name.replace(' ', "_"));
-            trials.push(Trial::test(name, move || run(&case)));
+            let supergraph = match &foreign {
+                None => None,
+                Some(folder) => {
+                    match std::fs::read_to_string(folder.join(format!("{name}.graphql"))) {
+                        Ok(sdl) => Some(sdl),
+                        Err(_) => continue,
+                    }
+                }
+            };
+            trials.push(Trial::test(name, move || run(&case, supergraph.as_deref())));
         }
     }
     libtest_mimic::run(&arguments, trials).exit();
 }
 
-fn run(case: &Case) -> Result<(), Failed> {
+fn run(case: &Case, supergraph: Option<&str>) -> Result<(), Failed> {
+    let supergraph = supergraph.or(case.supergraph.as_deref());
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
         .block_on(async {
-            let federation = match (Federation::compose(&case.subgraphs), &case.refused) {
+            let federation = match (Federation::over(&case.subgraphs, supergraph), &case.refused) {
                 (Err(errors), Some(text)) if refuses(&errors, text) => return Ok(()),
                 (Ok(_), Some(text)) => return Err(format!("composed, but for {text}").into()),
                 (composed, _) => composed?,

@@ -117,6 +117,14 @@ pub(super) fn complete(
             }
         }
     }
+    if let Ok(one_of) = Schema::parse(crate::one_of::DEFINITION, "one_of.graphql")
+        && let Some(definition) = one_of.directive_definitions.get("oneOf")
+    {
+        schema
+            .directive_definitions
+            .entry(name!("oneOf"))
+            .or_insert_with(|| definition.clone());
+    }
     for (name, ty) in &known.types {
         if ty.is_built_in() {
             continue;

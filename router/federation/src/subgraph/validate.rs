@@ -23,6 +23,7 @@ pub(super) fn check(subgraph: &Subgraph) -> Vec<CompositionError> {
         check.unsupported(ty.directives().iter().map(|d| &d.node));
         check.keys(name, ty);
         check.interface_object(name, ty);
+        check.one_of(name, ty);
         for field in fields_of(ty).into_iter().flat_map(|fields| fields.values()) {
             check.unsupported(&field.directives);
             for argument in &field.arguments {
@@ -209,6 +210,24 @@ impl Check<'_> {
                 ty.name().location(),
                 format!("the @interfaceObject \"{name}\" needs a @key"),
             );
+        }
+    }
+
+    fn one_of(&mut self, name: &Name, ty: &ExtendedType) {
+        let ExtendedType::InputObject(input) = ty else {
+            return;
+        };
+        if !input.directives.has("oneOf") {
+            return;
+        }
+        for field in input.fields.values() {
+            if field.ty.is_non_null() || field.default_value.is_some() {
+                let message = format!(
+                    "\"{name}.{}\" must be nullable and have no default value: \"{name}\" is @oneOf",
+                    field.name
+                );
+                self.report("INVALID_GRAPHQL", field.location(), message);
+            }
         }
     }
 

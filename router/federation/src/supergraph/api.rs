@@ -137,8 +137,9 @@ pub(super) fn public(schema: &Schema) -> Result<Valid<Schema>, CompositionErrors
             });
         });
     }
-    api.directive_definitions
-        .retain(|name, definition| definition.is_built_in() || name == "resumable");
+    api.directive_definitions.retain(|name, definition| {
+        definition.is_built_in() || name == "resumable" || name == "oneOf"
+    });
     api.validate().map_err(|invalid| {
         CompositionErrors(
             invalid

@@ -40,6 +40,7 @@ struct Merge<'c, 'a> {
     supertypes: HashMap<Name, HashSet<Name>>,
     /// The carried directives that the result uses.
     carried: HashSet<&'static str>,
+    uses_one_of: bool,
 }
 
 impl Compose<'_> {
@@ -52,6 +53,7 @@ impl Compose<'_> {
             used_as_output: HashSet::new(),
             supertypes: HashMap::new(),
             carried: HashSet::new(),
+            uses_one_of: false,
         };
         let mut schema = spec::parse(spec::DEFINITIONS);
         schema.types.shift_remove("Query");
@@ -100,6 +102,12 @@ impl Compose<'_> {
             .contains_key("Subscription")
             .then(|| name!("Subscription").into());
         merge.adopt_carried(&mut schema);
+        if merge.uses_one_of {
+            let one_of = spec::parse(crate::one_of::DEFINITION);
+            schema
+                .directive_definitions
+                .extend(one_of.directive_definitions);
+        }
         merge.adopt_composed(&mut schema);
         merge.adopt_executable(&mut schema);
         schema
@@ -282,6 +290,10 @@ impl Merge<'_, '_> {
             }
             ExtendedType::InputObject(_) => {
                 let fields = self.merge_input(name, sources);
+                if sources.iter().all(|s| s.ty.directives().has("oneOf")) {
+                    self.uses_one_of = true;
+                    directives.push(Apply::new("oneOf").done());
+                }
                 ExtendedType::InputObject(Node::new(InputObjectType {
                     description,
                     name: name.clone(),

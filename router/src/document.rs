@@ -1,0 +1,126 @@
+//! What GraphQL's edition of September 2025 allows in a document and the parser
+//! does not know: descriptions of operations, fragments and variables.
+
+use std::borrow::Cow;
+
+/// The document with such descriptions blanked, so that every position stays.
+pub(crate) fn without_descriptions(text: &str) -> Cow<'_, str> {
+    if !text.contains('"') {
+        return Cow::Borrowed(text);
+    }
+    let bytes = text.as_bytes();
+    let mut blanked: Vec<(usize, usize)> = Vec::new();
+    // The last string that may turn out to be a description.
+    let mut open: Option<(usize, usize)> = None;
+    let mut braces = 0_usize;
+    let mut before = b' ';
+    let mut at = 0;
+    while at < bytes.len() {
+        let byte = bytes[at];
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\r' | b',' => at += 1,
+            b'#' => {
+                while at < bytes.len() && bytes[at] != b'\n' {
+                    at += 1;
+                }
+            }
+            b'"' => {
+                let end = end_of_string(bytes, at);
+                open = (braces == 0 && !matches!(before, b'=' | b':')).then_some((at, end));
+                before = byte;
+                at = end;
+            }
+            _ => {
+                let name_end = bytes[at..]
+                    .iter()
+                    .position(|b| !b.is_ascii_alphanumeric() && *b != b'_')
+                    .map_or(bytes.len(), |length| at + length);
+                let word = &text[at..name_end.max(at)];
+                let describes = byte == b'$'
+                    || matches!(word, "query" | "mutation" | "subscription" | "fragment");
+                if let Some(string) = open.take()
+                    && describes
+                {
+                    blanked.push(string);
+                }
+                match byte {
+                    b'{' => braces += 1,
+                    b'}' => braces = braces.saturating_sub(1),
+                    _ => {}
+                }
+                before = byte;
+                at = name_end.max(at + 1);
+                while !text.is_char_boundary(at) {
+                    at += 1;
+                }
+            }
+        }
+    }
+    if blanked.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut from = 0;
+    for (start, end) in blanked {
+        out.push_str(&text[from..start]);
+        out.extend(
+            text[start..end]
+                .chars()
+                .map(|c| if c == '\n' { '\n' } else { ' ' }),
+        );
+        from = end;
+    }
+    out.push_str(&text[from..]);
+    Cow::Owned(out)
+}
+
+/// Where the string that starts at `at` ends; the end if it never does.
+fn end_of_string(bytes: &[u8], at: usize) -> usize {
+    let block = bytes[at..].starts_with(b"\"\"\"");
+    let (mut at, quotes): (usize, &[u8]) = match block {
+        true => (at + 3, b"\"\"\""),
+        false => (at + 1, b"\""),
+    };
+    while at < bytes.len() {
+        let rest = &bytes[at..];
+        if block && rest.starts_with(b"\\\"\"\"") {
+            at += 4;
+        } else if !block && rest[0] == b'\\' {
+            at += 2;
+        } else if rest.starts_with(quotes) {
+            return at + quotes.len();
+        } else if !block && rest[0] == b'\n' {
+            return at;
+        } else {
+            at += 1;
+        }
+    }
+    bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptions_are_blanked_and_values_are_not() {
+        let blanked = |text: &str| without_descriptions(text).into_owned();
+        assert_eq!(
+            blanked(
+                "\"it's\" query Q(\"\"\"a\nb\"\"\" $x: String = \"x\" \"y\" $y: Int) { a(b: \"query\") }"
+            ),
+            "       query Q(    \n     $x: String = \"x\"     $y: Int) { a(b: \"query\") }"
+        );
+        for text in [
+            "{ a }",
+            "{ a(x: \"y\") }",
+            "query ($x: String = \"x\" $y: Int) { a }",
+            "query @d(x: \"y\") { a } # \"c\" query",
+            "{ a(x: \"\\\"\", y: \"\"\"\\\"\"\" query \"\"\") }",
+            "\"never ends query { a }",
+            "\"é\"",
+        ] {
+            assert_eq!(blanked(text), text);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+// Composes the conformance suite's federations with a composer that is not
+// ours, @theguild/federation-composition, so that the suite can run on its
+// supergraph files. Usage: node foreign.mjs CASES OUT
+import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { composeServices } from '@theguild/federation-composition'
+import { parse } from 'graphql'
+
+const [cases, out] = process.argv.slice(2)
+if (!out) {
+  console.error('usage: node foreign.mjs CASES OUT')
+  process.exit(2)
+}
+const source = readFileSync(join(cases, '../src/case.rs'), 'utf8')
+const LINK = /const LINK: &str = r#"(.*?)"#;/.exec(source)[1]
+
+/** A case's subgraphs, as the suite reads them. */
+function subgraphsOf(body) {
+  return `\n${body}`.split('\n## ').slice(1).flatMap(section => {
+    const [title, ...lines] = section.split('\n')
+    const [kind, name] = title.trim().split(' ')
+    if (kind !== 'subgraph') return []
+    const content = lines.join('\n').trim()
+    const linked = content.includes('@link') || content.startsWith('# federation 1')
+    return [{ name, sdl: linked ? content : `${LINK}\n${content}` }]
+  })
+}
+
+// What that composer decides otherwise than Apollo's rules, and so not tested.
+const OTHERWISE = {
+  'abstract::unions_whose_members_differ': 'of two types it takes the first, not the wider',
+  'hidden::wider_and_narrower_types': 'of two types it takes the first, not the wider',
+  'interface_objects::with_requires': 'it drops @external from fields of an interface object',
+}
+
+rmSync(out, { recursive: true, force: true })
+mkdirSync(out, { recursive: true })
+let composed = 0
+const failed = []
+for (const file of readdirSync(cases)) {
+  const family = basename(file, '.txt')
+  if (family === 'refused' || family === 'foreign') continue
+  for (const chunk of `\n${readFileSync(join(cases, file), 'utf8')}`.split('\n= ').slice(1)) {
+    const [name, ...lines] = chunk.split('\n')
+    const body = lines.join('\n')
+    if (body.includes('\n## refused')) continue
+    const subgraphs = subgraphsOf(body)
+    if (!subgraphs.length) continue
+    const label = `${family}::${name.trim().replaceAll(' ', '_')}`
+    if (OTHERWISE[label]) {
+      console.log(`  ${label}: not tested, ${OTHERWISE[label]}`)
+      continue
+    }
+    let result
+    try {
+      result = composeServices(subgraphs.map(({ name, sdl }) => ({ name, typeDefs: parse(sdl), url: `http://${name}` })))
+    } catch (error) {
+      result = { errors: [error] }
+    }
+    if (result.supergraphSdl) {
+      composed++
+      writeFileSync(join(out, `${label}.graphql`), result.supergraphSdl)
+    } else failed.push(`${label}: ${result.errors.map(error => error.message.split('\n')[0]).join('; ')}`)
+  }
+}
+console.log(`foreign supergraphs: ${composed} composed, ${failed.length} not`)
+for (const line of failed) console.log(`  ${line}`)
