@@ -10,10 +10,6 @@ use stoa_tests::{Mode, Servers, Shop, servers, shop};
 
 use crate::support::*;
 
-fn block_on<T>(scenario: impl Future<Output = T>) -> T {
-    tokio::runtime::Runtime::new().unwrap().block_on(scenario)
-}
-
 pub fn an_unreachable_subgraph_takes_down_nothing_else() {
     let shop = Shop::start(Mode::Separate);
     block_on(async {

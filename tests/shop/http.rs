@@ -1,8 +1,10 @@
 //! The router's HTTP surface.
 
 use serde_json::{Value, json};
-use stoa_tests::Shop;
 use stoa_tests::client::code;
+use stoa_tests::{Mode, Shop};
+
+use crate::support::block_on;
 
 pub async fn media_types_and_methods(shop: &Shop) {
     let http = reqwest::Client::new();
@@ -316,4 +318,52 @@ pub async fn introspection(shop: &Shop) {
         data["products"]["nodes"],
         json!([{ "__typename": "Product", "kind": "Product" }])
     );
+}
+
+pub async fn plans_and_descriptions(shop: &Shop) {
+    let http = reqwest::Client::new();
+    let ask = |body: Value| {
+        let request = http.post(format!("{}/graphql", shop.url)).json(&body);
+        async { request.send().await.unwrap().json::<Value>().await.unwrap() }
+    };
+    let query = "\"\"\"What it asks for\"\"\" query Q(\"How many\" $n: Int = 1) { products(first: $n) { nodes { sku } } }";
+    let plain = ask(json!({ "query": query })).await;
+    assert_eq!(
+        plain["data"]["products"]["nodes"].as_array().unwrap().len(),
+        1
+    );
+    assert!(plain.get("extensions").is_none(), "{plain}");
+    let explained = ask(json!({ "query": query, "extensions": { "plan": true } })).await;
+    assert_eq!(explained["data"], plain["data"]);
+    let plan = explained["extensions"]["plan"].as_str().unwrap();
+    assert!(plan.starts_with("#0 products"), "{plan}");
+}
+
+pub fn lists_of_requests() {
+    let shop = Shop::start_with(Mode::One, &[("STOA_BATCH_LIMIT", "3")]);
+    block_on(async {
+        let http = reqwest::Client::new();
+        let ask = |body: Value| {
+            let request = http.post(format!("{}/graphql", shop.url)).json(&body);
+            async { request.send().await.unwrap().json::<Value>().await.unwrap() }
+        };
+        let one = json!({ "query": "{ __typename }" });
+        let answer = ask(json!([
+            one,
+            { "query": "{ nope }" },
+            { "query": "mutation { logout { userErrors { code } } }" },
+        ]))
+        .await;
+        assert_eq!(answer[0], json!({ "data": { "__typename": "Query" } }));
+        assert_eq!(code(&answer[1]).unwrap(), "GRAPHQL_VALIDATION_FAILED");
+        assert!(answer[2]["data"]["logout"].is_object(), "{answer}");
+        for list in [json!([]), json!([one, one, one, one])] {
+            assert_eq!(code(&ask(list).await).unwrap(), "BATCH_TOO_LARGE");
+        }
+        let subscription = json!([{ "query": "subscription { myOrderUpdates { cursor } }" }]);
+        let answer = ask(subscription).await;
+        assert_eq!(code(&answer[0]).unwrap(), "SUBSCRIPTION_TRANSPORT");
+        // A request that is no list is answered as before.
+        assert_eq!(ask(one).await["data"]["__typename"], "Query");
+    });
 }

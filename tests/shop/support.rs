@@ -123,3 +123,7 @@ pub async fn change_with(client: &Client, verb: &str, order: &str, key: &str) ->
 pub fn user_error(payload: &Value) -> String {
     text(payload, "/userErrors/0/code")
 }
+
+pub fn block_on<T>(scenario: impl Future<Output = T>) -> T {
+    tokio::runtime::Runtime::new().unwrap().block_on(scenario)
+}
