@@ -17,6 +17,8 @@ use stoa_kit::telemetry::in_span;
 use tracing::Instrument;
 
 const DOCUMENTS: u64 = 2_000;
+/// Longer documents, in bytes, are parsed each time.
+const CACHED_TEXT: usize = 16 * 1024;
 
 /// A service, the request for it, and its correlation id.
 type Prepared = (Arc<dyn GraphqlService>, Request, Arc<str>);
@@ -59,7 +61,9 @@ impl LocalTransport {
                 let parsed = async_graphql::parser::parse_query(&*request.text)
                     .map_err(|error| invalid(error.to_string()))?;
                 let parsed = Arc::new(parsed);
-                self.documents.insert(key, parsed.clone());
+                if request.text.len() <= CACHED_TEXT {
+                    self.documents.insert(key, parsed.clone());
+                }
                 parsed
             }
         };

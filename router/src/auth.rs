@@ -87,8 +87,8 @@ struct Claims {
 #[derive(Clone)]
 pub struct Verifier {
     keys: Arc<RwLock<JwkSet>>,
-    /// When keys were last asked for, whatever came of it.
-    tried: Arc<Mutex<Option<Instant>>>,
+    /// When keys were last asked for, and whether they came.
+    tried: Arc<Mutex<Option<(Instant, bool)>>>,
     source: Option<(reqwest::Client, Arc<str>)>,
     clock: Clock,
 }
@@ -159,7 +159,8 @@ impl Verifier {
             .map_err(|_| AuthError::Invalid)?
             .claims;
         let now = self.clock.now().div_euclid(1_000_000);
-        if claims.exp + LEEWAY_SECONDS <= now {
+        let until = claims.exp.saturating_add(LEEWAY_SECONDS);
+        if until <= now {
             return Err(AuthError::Expired);
         }
         let role = claims.role.as_deref().and_then(Role::parse);
@@ -168,7 +169,7 @@ impl Verifier {
                 id: UserId::trusted(claims.sub),
                 role: role.unwrap_or(Role::Customer),
             },
-            expires_at: Some(claims.exp.saturating_mul(1_000_000)),
+            expires_at: Some(until.saturating_mul(1_000_000)),
             grants: Some(Arc::new(Grants {
                 authenticated: true,
                 scopes: claims.scope.split_whitespace().map(str::to_owned).collect(),
@@ -193,10 +194,11 @@ impl Verifier {
         // One at a time: who waited finds what the one before found. The wait
         // is bounded by the fetch's own time-out.
         let mut tried = self.tried.lock().await;
-        if tried.is_some_and(|at| at.elapsed() < REFETCH_AFTER) {
-            return Ok(());
+        if let Some((at, came)) = *tried
+            && at.elapsed() < REFETCH_AFTER
+        {
+            return if came { Ok(()) } else { Err(AuthError::NoKeys) };
         }
-        *tried = Some(Instant::now());
         let fetched = async {
             client
                 .get(&**url)
@@ -206,7 +208,10 @@ impl Verifier {
                 .json::<JwkSet>()
                 .await
         };
-        match fetched.await {
+        let fetched = fetched.await;
+        // After the wait: a client that goes away meanwhile has tried nothing.
+        *tried = Some((Instant::now(), fetched.is_ok()));
+        match fetched {
             Ok(set) => {
                 *self.keys.write().await = set;
                 Ok(())

@@ -56,33 +56,50 @@ pub(crate) async fn respond(
     async {
         name_span(format!("batch of {}", requests.len()));
         let mut admitted = Vec::with_capacity(requests.len());
-        for request in requests {
-            let parsed = request_from_json(request);
-            let headers = headers.clone();
-            admitted.push(
-                admit(
-                    &shared,
-                    address,
-                    headers,
-                    correlation.clone(),
-                    parsed,
-                    false,
-                )
-                .await,
+        for (index, request) in requests.into_iter().enumerate() {
+            // The first was counted with the body.
+            let counted = match index {
+                0 => Ok(()),
+                _ => shared.limiter.request(address).await,
+            };
+            let parsed = match counted {
+                Ok(()) => request_from_json(request),
+                Err(limited) => Err(limited.into()),
+            };
+            let one = admit(
+                &shared,
+                address,
+                headers.clone(),
+                correlation.clone(),
+                parsed,
+                false,
             );
+            admitted.push(one.await);
         }
         let mutates = admitted
             .iter()
             .flatten()
             .any(|(prepared, _, _)| prepared.kind() == OperationType::Mutation);
+        // One request's time is all that the list has together.
+        let until = tokio::time::Instant::now() + shared.config.limits.timeout;
+        let bounded = async |one| {
+            tokio::time::timeout_at(until, answer(&shared, one))
+                .await
+                .unwrap_or_else(|_| {
+                    Response::request_error(GraphQLError::new(
+                        "TIMEOUT",
+                        "the list of requests took too long",
+                    ))
+                })
+        };
         let answers: Vec<Response> = if mutates {
             let mut answers = Vec::with_capacity(admitted.len());
             for one in &admitted {
-                answers.push(answer(&shared, one).await);
+                answers.push(bounded(one).await);
             }
             answers
         } else {
-            join_all(admitted.iter().map(|one| answer(&shared, one))).await
+            join_all(admitted.iter().map(bounded)).await
         };
         write(&shared, &answers, &correlation)
     }

@@ -16,7 +16,12 @@ struct Size {
     depth: usize,
     fields: usize,
     aliases: usize,
+    /// Fields below `__schema` and `__type`, which the router answers itself.
+    introspection: usize,
 }
+
+/// Introspection multiplies: each field below is answered for each type.
+const INTROSPECTION_FIELDS: usize = 500;
 
 /// Checks an operation of a valid document.
 ///
@@ -43,6 +48,11 @@ pub fn check(
         ("fields", size.fields, limits.fields),
         ("aliases", size.aliases, limits.aliases),
         ("fields at the root", roots, limits.root_fields),
+        (
+            "fields of introspection",
+            size.introspection,
+            INTROSPECTION_FIELDS,
+        ),
     ] {
         if actual > limit {
             return Err(Box::new(GraphQLError::new(
@@ -62,16 +72,21 @@ fn measure<'d>(
     let mut total = Size::default();
     for selection in &set.selections {
         let size = match selection {
-            // The schema's own depth is bounded where introspection runs.
-            Selection::Field(field) if field.name.starts_with("__") => continue,
             Selection::Field(field) => {
                 let below = measure(document, &field.selection_set, known);
+                // The schema's own depth is bounded where introspection runs.
+                let own = field.name.starts_with("__");
                 Size {
-                    depth: below.depth + 1,
+                    depth: if own { 0 } else { below.depth + 1 },
                     fields: below.fields.saturating_add(1),
                     aliases: below
                         .aliases
                         .saturating_add(usize::from(field.alias.is_some())),
+                    introspection: if own {
+                        below.fields
+                    } else {
+                        below.introspection
+                    },
                 }
             }
             Selection::InlineFragment(inline) => measure(document, &inline.selection_set, known),
@@ -90,6 +105,7 @@ fn measure<'d>(
         total.depth = total.depth.max(size.depth);
         total.fields = total.fields.saturating_add(size.fields);
         total.aliases = total.aliases.saturating_add(size.aliases);
+        total.introspection = total.introspection.saturating_add(size.introspection);
     }
     total
 }

@@ -15,14 +15,15 @@ use crate::tree::{ListId, Node, ObjectId, Tree};
 const TYPENAME: u32 = 0;
 
 /// Writes the `data` entry; `null` if a null reached the root. Errors that
-/// completion itself finds are appended to `errors`.
+/// completion itself finds are appended to `errors`. Nothing if the answer
+/// would have more than [`MAX_ANSWER`] bytes.
 pub fn complete(
     shape: &ObjectShape,
     tree: &Tree,
     introspection: &Map<String, Value>,
     errors: &mut Vec<GraphQLError>,
     explained: Vec<Vec<PathSegment>>,
-) -> Vec<u8> {
+) -> Option<Vec<u8>> {
     let mut known = Explained::default();
     for error in errors.iter() {
         known.add(&error.path);
@@ -33,6 +34,7 @@ pub fn complete(
     let mut completer = Completer {
         known,
         found: 0,
+        too_large: false,
         out: Vec::with_capacity(tree.received() + 64),
         path: Vec::new(),
         tree,
@@ -43,8 +45,12 @@ pub fn complete(
         completer.out.clear();
         completer.out.extend_from_slice(b"null");
     }
-    completer.out
+    (!completer.too_large).then_some(completer.out)
 }
+
+/// The most bytes that an answer may have: an entity that stands at many
+/// places is written at each.
+pub const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
 /// At most this many errors are found by completion itself; the values are
 /// null all the same.
@@ -95,6 +101,7 @@ struct Completer<'a> {
     errors: &'a mut Vec<GraphQLError>,
     known: Explained,
     found: usize,
+    too_large: bool,
 }
 
 impl<'a> Completer<'a> {
@@ -125,6 +132,11 @@ impl<'a> Completer<'a> {
                 }
             }
         };
+        if self.out.len() > MAX_ANSWER || self.too_large {
+            self.too_large = true;
+            self.out.clear();
+            return Err(Bubble);
+        }
         self.out.push(b'{');
         let mut cursor = self.tree.start(object);
         for (index, field) in fields.iter().enumerate() {
@@ -188,6 +200,7 @@ impl<'a> Completer<'a> {
         };
         match written {
             Ok(()) => Ok(true),
+            Err(Bubble) if self.too_large => Err(Bubble),
             Err(Bubble) => {
                 self.out.truncate(start);
                 self.out.extend_from_slice(b"null");
@@ -213,11 +226,23 @@ impl<'a> Completer<'a> {
 
     fn leaf(&mut self, leaf: &Leaf, value: Node) -> Result<(), Bubble> {
         let fits = match (leaf, value) {
+            (Leaf::Float, Node::Number(span)) => is_finite(self.tree.bytes(span)),
             (Leaf::Any, _)
-            | (Leaf::Float, Node::Number(_))
             | (Leaf::Boolean, Node::Bool(_))
             | (Leaf::String | Leaf::Id, Node::Text(_)) => true,
-            (Leaf::Int, Node::Number(span)) => is_int(self.tree.bytes(span)),
+            (Leaf::Int, Node::Number(span)) => match whole(self.tree.bytes(span)) {
+                Some(number) => {
+                    self.out.extend_from_slice(number.to_string().as_bytes());
+                    return Ok(());
+                }
+                None => {
+                    let digits = self.tree.bytes(span);
+                    digits
+                        .iter()
+                        .all(|byte| byte.is_ascii_digit() || *byte == b'-')
+                        && is_int(digits)
+                }
+            },
             (Leaf::Id, Node::Number(span)) => {
                 let digits = self.tree.bytes(span);
                 let whole = |byte: &u8| byte.is_ascii_digit() || *byte == b'-';
@@ -296,21 +321,28 @@ impl<'a> Completer<'a> {
     }
 }
 
-/// Whether a JSON number is an Int: whole, and of 32 bits.
+/// Whether a JSON number written as digits is of 32 bits.
 fn is_int(digits: &[u8]) -> bool {
-    let (sign, whole) = match digits {
-        [b'-', whole @ ..] => (-1, whole),
-        whole => (1, whole),
-    };
-    if whole.len() < 10 && whole.iter().all(u8::is_ascii_digit) {
-        return true;
+    digits.len() < 10 || std::str::from_utf8(digits).is_ok_and(|text| text.parse::<i32>().is_ok())
+}
+
+/// The Int that a number with a point or an exponent is, `1.0` or `1e3`;
+/// nothing for one that is written as digits, or is no Int.
+fn whole(digits: &[u8]) -> Option<i32> {
+    if !digits.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E')) {
+        return None;
     }
-    let Ok(text) = std::str::from_utf8(whole) else {
-        return false;
-    };
-    // `1.0` and `1e3` are whole as well.
-    text.parse::<f64>().is_ok_and(|number| {
-        let number = number * f64::from(sign);
-        number.fract() == 0.0 && number >= f64::from(i32::MIN) && number <= f64::from(i32::MAX)
-    })
+    let number: f64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    let fits =
+        number.fract() == 0.0 && number >= f64::from(i32::MIN) && number <= f64::from(i32::MAX);
+    #[allow(clippy::cast_possible_truncation, reason = "whole and in range")]
+    fits.then_some(number as i32)
+}
+
+/// Whether a JSON number is one that a Float can be.
+fn is_finite(digits: &[u8]) -> bool {
+    let plain = digits.len() < 300 && !digits.iter().any(|byte| matches!(byte, b'e' | b'E'));
+    plain
+        || std::str::from_utf8(digits)
+            .is_ok_and(|text| text.parse::<f64>().is_ok_and(f64::is_finite))
 }

@@ -1,6 +1,7 @@
 //! Runs a plan. One task owns the data; fetches run beside it and each starts
 //! as soon as those that it depends on are done.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use ::http::HeaderMap;
@@ -8,7 +9,7 @@ use futures_util::stream::{BoxStream, FuturesUnordered, StreamExt};
 use serde_json::{Map, Value};
 use stoa_federation::Supergraph;
 use stoa_federation::operation::Denied;
-use stoa_federation::plan::{Fetch, FetchKind, PathStep, QueryPlan, REPRESENTATIONS};
+use stoa_federation::plan::{Fetch, FetchKind, PathStep, QueryPlan, REPRESENTATIONS, SlotTable};
 
 use crate::complete::complete;
 use crate::json::{self, Answer};
@@ -20,6 +21,10 @@ use crate::tree::{Node, ObjectId, Tree};
 
 /// At most this many errors without a position are spread over null entities.
 const MAX_SPREAD_ERRORS: usize = 100;
+/// At most this many errors are told to a client.
+const MAX_ERRORS: usize = 1_000;
+/// At most this many bytes are received for one operation.
+const MAX_RECEIVED: usize = 256 * 1024 * 1024;
 /// At most this many representations go into one request.
 const MAX_REPRESENTATIONS: usize = 1_000;
 
@@ -183,6 +188,7 @@ struct Sent {
     fetch: usize,
     batch: Arc<Batch>,
     first: u32,
+    count: u32,
 }
 
 /// An answer that was read.
@@ -204,6 +210,9 @@ async fn run(execution: &Execution, mut state: State) -> Response {
                     representation::collect(&state.tree, &fetch.path, inputs)
                 }
             });
+            if batch.overflow {
+                return Response::request_error(too_large());
+            }
             if batch.targets.is_empty() {
                 state.pending[index] = Pending::Done;
                 continue;
@@ -227,6 +236,7 @@ async fn run(execution: &Execution, mut state: State) -> Response {
                     fetch: index,
                     batch: batch.clone(),
                     first,
+                    count: u32::try_from(representations.len().max(1)).unwrap_or(u32::MAX),
                 };
                 running.push(async move { (sent, transport.execute(request).await) });
             }
@@ -242,19 +252,20 @@ async fn run(execution: &Execution, mut state: State) -> Response {
 fn finish(execution: &Execution, state: State) -> Response {
     let shape = &execution.plan.shape;
     let mut errors: Vec<GraphQLError> = Vec::with_capacity(state.errors.len());
+    let mut seen = HashSet::new();
     for error in state.errors {
-        let path = paths::to_client(shape, &error.path);
-        let placed = GraphQLError { path, ..error };
+        let path = paths::to_client(shape, &state.tree, &error.path);
         // Fetches that ask for the same objects may fail for the same reason.
-        if !errors.contains(&placed) {
-            errors.push(placed);
+        let new = seen.insert((path.clone(), error.message.clone()));
+        if new && errors.len() < MAX_ERRORS {
+            errors.push(GraphQLError { path, ..error });
         }
     }
     errors.extend(execution.plan.denied.iter().map(unauthorized));
     let explained = state
         .explained
         .iter()
-        .map(|path| paths::to_client(shape, path))
+        .map(|path| paths::to_client(shape, &state.tree, path))
         .collect();
     let data = complete(
         shape,
@@ -263,12 +274,47 @@ fn finish(execution: &Execution, state: State) -> Response {
         &mut errors,
         explained,
     );
+    let Some(data) = data else {
+        return Response::request_error(too_large());
+    };
     Response {
         data: Some(data),
         errors,
         headers: state.headers,
         ..Response::default()
     }
+}
+
+/// Refuses an answer that leaves entities out without a word.
+fn complete_batch(
+    answered: Answered,
+    tree: &Tree,
+    fetch: &Fetch,
+    sent: &Sent,
+    execution: &Execution,
+) -> Result<Answered, TransportError> {
+    if matches!(fetch.kind, FetchKind::Root { .. }) || !answered.answer.errors.is_empty() {
+        return Ok(answered);
+    }
+    let count = match answered.answer.entities {
+        Some(Node::List(list)) => tree.items(list).len(),
+        _ => 0,
+    };
+    if count == sent.count as usize {
+        return Ok(answered);
+    }
+    let subgraph = execution.graph.subgraph(fetch.subgraph).name.as_str();
+    Err(TransportError::Invalid {
+        subgraph: subgraph.into(),
+        cause: format!("{count} entities for {} representations", sent.count),
+    })
+}
+
+fn too_large() -> GraphQLError {
+    GraphQLError::new(
+        "RESPONSE_TOO_LARGE",
+        "the answer would be too large: ask for less at a time",
+    )
 }
 
 fn unauthorized(denied: &Denied) -> GraphQLError {
@@ -322,6 +368,12 @@ impl State {
                 .into(),
             None => Arc::from(""),
         };
+        if self.tree.received() + response.body.len() > MAX_RECEIVED {
+            return Err(TransportError::TooLarge {
+                subgraph,
+                limit: MAX_RECEIVED,
+            });
+        }
         let slots = &execution.plan.slots;
         let read = json::read(&mut self.tree, slots, response.body, subgraph.clone());
         match (read, response.failure) {
@@ -347,6 +399,8 @@ impl State {
         };
         let fetch = &execution.plan.fetches[index];
         let result = result.and_then(|response| self.read(response, execution, index));
+        let result = result
+            .and_then(|answered| complete_batch(answered, &self.tree, fetch, sent, execution));
         let answered = match result {
             Ok(answered) => answered,
             Err(error) => {
@@ -359,7 +413,7 @@ impl State {
             FetchKind::Root { .. } => self.settle_root(answered, execution, index, &sent.batch),
             FetchKind::Entities { .. } => {
                 self.keep_headers(answered.headers, execution, fetch);
-                self.settle_entities(answered.answer, sent, fetch);
+                self.settle_entities(answered.answer, sent, fetch, &execution.plan.slots);
             }
         }
     }
@@ -396,15 +450,19 @@ impl State {
         }
     }
 
-    fn settle_entities(&mut self, answer: Answer, sent: &Sent, fetch: &Fetch) {
+    fn settle_entities(&mut self, answer: Answer, sent: &Sent, fetch: &Fetch, slots: &SlotTable) {
         let entities: Vec<Node> = match answer.entities {
             Some(Node::List(list)) => self.tree.items(list).to_vec(),
-            _ => Vec::new(),
+            // The whole batch failed: its reasons stand for all.
+            _ => {
+                self.fail_with(answer.errors, fetch, sent);
+                return;
+            }
         };
         for error in answer.errors {
-            self.place(error, &entities, sent, fetch);
+            self.place(error, &entities, sent, fetch, slots);
         }
-        for (number, target) in &sent.batch.targets {
+        for (number, target) in sent.batch.of(sent.first, sent.count) {
             let entity = number
                 .checked_sub(sent.first)
                 .and_then(|offset| entities.get(offset as usize));
@@ -416,7 +474,14 @@ impl State {
 
     /// Moves an entity error to the client's path. Some servers give it no
     /// index; then it belongs to the entities that lack what it is about.
-    fn place(&mut self, mut error: GraphQLError, entities: &[Node], sent: &Sent, fetch: &Fetch) {
+    fn place(
+        &mut self,
+        mut error: GraphQLError,
+        entities: &[Node],
+        sent: &Sent,
+        fetch: &Fetch,
+        slots: &SlotTable,
+    ) {
         error.locations.clear();
         let rest = match error.path.split_first() {
             Some((PathSegment::Key(key), rest)) if &**key == "_entities" => rest.to_vec(),
@@ -425,7 +490,8 @@ impl State {
         let (indexes, rest): (Vec<usize>, Vec<PathSegment>) = match rest.split_first() {
             Some((PathSegment::Index(index), rest)) => (vec![*index], rest.to_vec()),
             Some((PathSegment::Key(key), _)) => {
-                let lacking = |entity: &Node| self.lacks(*entity, key);
+                let slot = slots.id(key);
+                let lacking = |entity: &Node| self.lacks(*entity, slot);
                 (indexes_where(entities, lacking), rest.clone())
             }
             None => (
@@ -437,11 +503,11 @@ impl State {
             .iter()
             .filter_map(|index| sent.first.checked_add(u32::try_from(*index).ok()?));
         let mut placed = Vec::new();
-        for target in numbers.flat_map(|number| sent.batch.of(number)) {
+        for (_, target) in numbers.flat_map(|number| sent.batch.of(number, 1)) {
             if placed.len() == MAX_SPREAD_ERRORS {
                 break;
             }
-            let mut path = sent.batch.path(target, &fetch.path);
+            let mut path = sent.batch.path(*target, &fetch.path);
             path.extend(rest.iter().cloned());
             placed.push(GraphQLError {
                 path,
@@ -455,16 +521,30 @@ impl State {
         self.errors.append(&mut placed);
     }
 
-    fn lacks(&self, entity: Node, key: &str) -> bool {
-        let Node::Object(entity) = entity else {
-            return true;
-        };
-        // Keys of answers are names: the raw text tells whether there is one.
-        let raw = self.tree.raw(Node::Object(entity));
-        match serde_json::from_slice::<Value>(raw) {
-            Ok(value) => value.get(key).is_none_or(Value::is_null),
-            Err(_) => true,
+    fn lacks(&self, entity: Node, slot: Option<u32>) -> bool {
+        match (entity, slot) {
+            (Node::Object(entity), Some(slot)) => {
+                matches!(self.tree.get(entity, slot), None | Some(Node::Null))
+            }
+            _ => true,
         }
+    }
+
+    /// Reasons why a batch has no data, where the first of it would be.
+    fn fail_with(&mut self, errors: Vec<GraphQLError>, fetch: &Fetch, sent: &Sent) {
+        let all: Vec<_> = sent
+            .batch
+            .of(sent.first, sent.count)
+            .iter()
+            .map(|(_, target)| sent.batch.path(*target, &fetch.path))
+            .collect();
+        let path = all.first().cloned();
+        let path = path.unwrap_or_else(|| static_path(&fetch.path));
+        for mut error in errors {
+            error.locations.clear();
+            self.errors.push(error.at(path.clone()));
+        }
+        self.explained.extend(all);
     }
 
     /// A fetch that gave no answer: one error where its data would be.
@@ -472,7 +552,7 @@ impl State {
         let error = error.to_graphql();
         let paths = sent
             .batch
-            .targets
+            .of(sent.first, sent.count)
             .iter()
             .map(|(_, target)| sent.batch.path(*target, &fetch.path));
         match &fetch.kind {
@@ -485,13 +565,7 @@ impl State {
                     }
                 }
             }
-            FetchKind::Entities { .. } => {
-                let all: Vec<_> = paths.collect();
-                let first = all.first().cloned();
-                let path = first.unwrap_or_else(|| static_path(&fetch.path));
-                self.errors.push(error.at(path));
-                self.explained.extend(all);
-            }
+            FetchKind::Entities { .. } => self.fail_with(vec![error], fetch, sent),
         }
     }
 }

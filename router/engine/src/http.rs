@@ -229,6 +229,8 @@ struct Event {
 /// Splits `text/event-stream` bytes into events (WHATWG HTML, section 9.2.6).
 struct EventParser {
     buffer: Vec<u8>,
+    /// How far the buffer is known to hold no end of an event.
+    scanned: usize,
     limit: usize,
 }
 
@@ -236,6 +238,7 @@ impl EventParser {
     fn new(limit: usize) -> Self {
         Self {
             buffer: Vec::new(),
+            scanned: 0,
             limit,
         }
     }
@@ -248,7 +251,15 @@ impl EventParser {
     }
 
     fn next_event(&mut self) -> Option<Event> {
-        let end = self.buffer.windows(2).position(|pair| pair == b"\n\n")?;
+        let from = self.scanned.saturating_sub(1);
+        let found = self.buffer[from..]
+            .windows(2)
+            .position(|pair| pair == b"\n\n");
+        let Some(end) = found.map(|found| from + found) else {
+            self.scanned = self.buffer.len();
+            return None;
+        };
+        self.scanned = 0;
         let block: Vec<u8> = self.buffer.drain(..end + 2).collect();
         let mut event = Event {
             name: "message".to_owned(),

@@ -22,8 +22,11 @@ pub struct Target {
 pub struct Batch {
     /// Each as JSON, equal ones once.
     pub representations: Vec<Vec<u8>>,
-    /// With the number of the representation that stands for it.
+    /// With the number of the representation that stands for it, by number.
     pub targets: Vec<(u32, Target)>,
+    /// There were more than [`MAX_TARGETS`].
+    pub overflow: bool,
+    visited: usize,
     indexes: Vec<u32>,
     /// How many lists each key of the path goes through.
     lists: Vec<u32>,
@@ -48,14 +51,20 @@ impl Batch {
         out
     }
 
-    /// The targets of one representation.
-    pub fn of(&self, representation: u32) -> impl Iterator<Item = Target> {
-        self.targets
-            .iter()
-            .filter(move |(number, _)| *number == representation)
-            .map(|(_, target)| *target)
+    /// The targets of `count` representations from `first` on.
+    pub fn of(&self, first: u32, count: u32) -> &[(u32, Target)] {
+        let from = self.targets.partition_point(|(number, _)| *number < first);
+        let until = first.saturating_add(count);
+        let to = self.targets.partition_point(|(number, _)| *number < until);
+        &self.targets[from..to]
     }
 }
+
+/// The most places that one fetch may be about: an entity that stands at many
+/// places multiplies what is below it.
+pub const MAX_TARGETS: usize = 200_000;
+/// The most values that are looked at to find them.
+const MAX_VISITED: usize = 5_000_000;
 
 /// The objects at a path, not as entities.
 pub fn find(tree: &Tree, path: &[PathStep]) -> Batch {
@@ -100,6 +109,8 @@ pub fn collect(tree: &Tree, path: &[PathStep], inputs: &[EntityInput]) -> Batch 
             Some(number)
         },
     );
+    // Found in the order of places; wanted in that of representations.
+    batch.targets.sort_by_key(|(number, _)| *number);
     batch
 }
 
@@ -115,6 +126,11 @@ fn visit(
     batch: &mut Batch,
     found: &mut Visitor<'_>,
 ) {
+    batch.visited += 1;
+    if batch.visited > MAX_VISITED || batch.targets.len() > MAX_TARGETS {
+        batch.overflow = true;
+        return;
+    }
     match node {
         Node::List(list) => {
             for (index, item) in tree.items(list).iter().enumerate() {

@@ -111,7 +111,7 @@ async fn entities_are_asked_for_once_each_and_answered_everywhere() {
             { "id": 1, "related": [] },
         ] }))],
         vec![
-            data(json!({ "_entities": [{ "rating": 5 }, { "rating": 4 }, { "rating": 5 }] })),
+            data(json!({ "_entities": [{ "rating": 5 }, { "rating": 4 }] })),
             data(json!({ "_entities": [{ "score": 7 }] })),
         ],
     )
@@ -308,4 +308,60 @@ async fn abstract_types_answer_by_their_own_type() {
     let (answer, _) = newest(json!({ "__typename": "Unheard", "stars": 1 })).await;
     assert_eq!(answer["data"]["newest"], Value::Null);
     assert_eq!(answer["errors"][0]["path"], json!(["newest"]));
+}
+
+#[tokio::test]
+async fn a_batch_that_leaves_entities_out_is_no_answer() {
+    let top = json!({ "top": [{ "id": "1", "name": "a" }, { "id": "2", "name": "b" }] });
+    let (short, _) = run(
+        "{ top { name score } }",
+        vec![data(top.clone())],
+        vec![data(json!({ "_entities": [{ "score": 1 }] }))],
+    )
+    .await;
+    assert_eq!(
+        short["data"]["top"][1],
+        json!({ "name": "b", "score": null })
+    );
+    assert_eq!(
+        short["errors"][0]["extensions"]["code"],
+        "SUBGRAPH_INVALID_RESPONSE"
+    );
+    // Reasons of its own stand where the first of the batch does.
+    let (denied, _) = run(
+        "{ top { name score } }",
+        vec![data(top)],
+        vec![Ok(
+            json!({ "data": null, "errors": [{ "message": "denied" }] }),
+        )],
+    )
+    .await;
+    assert_eq!(
+        denied["errors"],
+        json!([{ "message": "denied", "path": ["top", 0] }])
+    );
+}
+
+#[tokio::test]
+async fn a_large_batch_is_split_and_each_part_fails_alone() {
+    let top: Vec<Value> = (0..1_500)
+        .map(|n| json!({ "id": n.to_string(), "name": "x" }))
+        .collect();
+    let first: Vec<Value> = (0..1_000).map(|n| json!({ "score": n })).collect();
+    let (answer, asked) = run(
+        "{ top { score } }",
+        vec![data(json!({ "top": top }))],
+        vec![
+            data(json!({ "_entities": first })),
+            Ok(json!({ "data": null, "errors": [{ "message": "no" }] })),
+        ],
+    )
+    .await;
+    assert_eq!(asked.len(), 3);
+    assert_eq!(answer["data"]["top"][999]["score"], 999);
+    assert_eq!(answer["data"]["top"][1_000]["score"], Value::Null);
+    assert_eq!(
+        answer["errors"],
+        json!([{ "message": "no", "path": ["top", 1_000] }])
+    );
 }

@@ -2,7 +2,8 @@
 //!
 //! A field is denied when its own demands, or those of the type it answers,
 //! are not met; a field of an interface carries the demands of every
-//! implementation. What is denied is left out of the plan, answered as null,
+//! implementation, an implementation those of its interfaces, and a field with
+//! `@requires` those of what it requires. What is denied is left out of the plan, answered as null,
 //! and told in an error.
 
 use std::collections::{BTreeSet, HashMap};
@@ -52,8 +53,8 @@ impl Demand {
 #[derive(Debug, Default)]
 pub(crate) struct Access {
     pub table: Vec<Demand>,
-    types: HashMap<Name, DemandId>,
-    fields: HashMap<(Name, Name), DemandId>,
+    types: HashMap<Name, BTreeSet<DemandId>>,
+    fields: HashMap<(Name, Name), BTreeSet<DemandId>>,
 }
 
 impl Access {
@@ -61,15 +62,41 @@ impl Access {
         let mut access = Self::default();
         for (name, ty) in &schema.types {
             if let Some(id) = access.demand(ty.directives().iter().map(|d| &*d.node)) {
-                access.types.insert(name.clone(), id);
+                access.types.entry(name.clone()).or_default().insert(id);
             }
             for field in fields_of(ty).into_iter().flat_map(|fields| fields.values()) {
                 if let Some(id) = access.demand(field.directives.iter().map(|d| &**d)) {
-                    access.fields.insert((name.clone(), field.name.clone()), id);
+                    access.add((name.clone(), field.name.clone()), [id]);
                 }
             }
         }
         access
+    }
+
+    /// Adds demands to a field.
+    pub fn add(&mut self, at: (Name, Name), demands: impl IntoIterator<Item = DemandId>) {
+        self.fields.entry(at).or_default().extend(demands);
+    }
+
+    /// Lets what interfaces ask for hold for their objects as well: nobody
+    /// shall see by an object's own name what the interface closes.
+    pub fn inherit(&mut self, schema: &Schema) {
+        for (name, ty) in &schema.types {
+            let ExtendedType::Object(object) = ty else {
+                continue;
+            };
+            for interface in &object.implements_interfaces {
+                if let Some(demands) = self.types.get(&interface.name).cloned() {
+                    self.types.entry(name.clone()).or_default().extend(demands);
+                }
+                for field in object.fields.keys() {
+                    let theirs = (interface.name.clone(), field.clone());
+                    if let Some(demands) = self.fields.get(&theirs).cloned() {
+                        self.add((name.clone(), field.clone()), demands);
+                    }
+                }
+            }
+        }
     }
 
     fn demand<'d>(&mut self, directives: impl Iterator<Item = &'d Directive>) -> Option<DemandId> {
@@ -107,7 +134,9 @@ impl Access {
         };
         std::iter::once(ty)
             .chain(inherited)
-            .filter_map(|ty| self.types.get(ty).copied())
+            .filter_map(|ty| self.types.get(ty))
+            .flatten()
+            .copied()
     }
 
     /// What a field itself asks for.
@@ -119,7 +148,9 @@ impl Access {
     ) -> impl Iterator<Item = DemandId> + 'a {
         std::iter::once(ty)
             .chain(possible.iter().filter(move |object| *object != ty))
-            .filter_map(|ty| self.fields.get(&(ty.clone(), field.clone())).copied())
+            .filter_map(|ty| self.fields.get(&(ty.clone(), field.clone())))
+            .flatten()
+            .copied()
     }
 }
 

@@ -163,7 +163,10 @@ pub(crate) fn flatten(
         decisions,
         budget,
         path: Vec::new(),
-        closed: false,
+        // A root type may be closed as a whole.
+        closed: graph
+            .demands_of_type(&operation.selection_set.ty)
+            .any(|demand| decisions.denied.contains(&demand)),
         denied: Vec::new(),
     };
     let mut out = Selections::default();

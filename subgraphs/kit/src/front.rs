@@ -1,7 +1,6 @@
 //! The listener of a process, open from its first moment: while what it needs
 //! is not there yet, it says what it waits for.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -37,14 +36,10 @@ impl Front {
         listener: TcpListener,
         stop: CancellationToken,
     ) -> JoinHandle<std::io::Result<()>> {
-        let app = Router::new()
-            .fallback(answer)
-            .with_state(self.clone())
-            .into_make_service_with_connect_info::<SocketAddr>();
+        let app = Router::new().fallback(answer).with_state(self.clone());
         tokio::spawn(async move {
-            let serving =
-                axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned());
-            crate::shutdown::bounded(serving.into_future(), &stop).await
+            let serving = crate::listen::serve(listener, app, stop.clone());
+            crate::shutdown::bounded(serving, &stop).await
         })
     }
 

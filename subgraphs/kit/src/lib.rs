@@ -9,6 +9,7 @@
 //! | [`identity`] | who calls: a short-lived signed header from the router or a peer |
 //! | [`health`] | readiness: what a process depends on |
 //! | [`front`] | the listener, open while the process still waits for something |
+//! | [`listen`] | the accept loop, with its bounds |
 //! | [`clock`] | time as an input |
 //! | [`backoff`] | waiting longer and longer |
 //! | [`shutdown`] | ending within a bound |
@@ -34,6 +35,7 @@ pub mod clock;
 pub mod front;
 pub mod health;
 pub mod identity;
+pub mod listen;
 pub mod redis;
 pub mod secret;
 pub mod settings;

@@ -1,6 +1,6 @@
 //! The rules that span subgraphs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use apollo_compiler::ast::{FieldDefinition, Selection};
 use apollo_compiler::schema::{Component, ExtendedType};
@@ -177,6 +177,15 @@ impl Compose<'_> {
                 }
             }
         }
+        for (coordinate, resolver) in held_fields(self.subgraphs) {
+            // What an interface object adds is resolved for each object that
+            // has the field by itself, too.
+            let entry = resolvers.entry(coordinate.clone()).or_default();
+            if entry.is_empty() {
+                order.push(coordinate);
+            }
+            entry.push(resolver);
+        }
         for coordinate in order {
             let Some(found) = resolvers.get(&coordinate) else {
                 continue;
@@ -335,6 +344,42 @@ impl Compose<'_> {
             }
         }
     }
+}
+
+/// The fields of interface objects, for the interface and for each of its
+/// objects that some subgraph gives the field.
+fn held_fields(subgraphs: &[Subgraph]) -> Vec<(Coordinate, Resolver<'_>)> {
+    let mut held = Vec::new();
+    for subgraph in subgraphs {
+        for (name, ty) in subgraph.own_types() {
+            if !subgraph.is_interface_object(ty) {
+                continue;
+            }
+            for (field_name, field) in fields_of(ty).into_iter().flatten() {
+                let at = (name.clone(), field_name.clone());
+                if subgraph.externals.contains(&at) || subgraph.key_fields.contains(&at) {
+                    continue;
+                }
+                let resolver = (subgraph, field, subgraph.is_shareable(ty, field));
+                held.push((at, resolver));
+                let objects: BTreeSet<&Name> = subgraphs
+                    .iter()
+                    .flat_map(|other| other.own_types().map(move |own| (other, own)))
+                    .filter(|(other, (object, ty))| {
+                        implements(ty, name)
+                            && ty.is_object()
+                            && fields_of(ty).is_some_and(|f| f.contains_key(field_name))
+                            && !other.is_external(object, field_name)
+                    })
+                    .map(|(_, (object, _))| object)
+                    .collect();
+                for object in objects {
+                    held.push(((object.clone(), field_name.clone()), resolver));
+                }
+            }
+        }
+    }
+    held
 }
 
 fn unselectable(schema: &Schema, ty: &Name, set: &[Selection]) -> Option<String> {

@@ -113,7 +113,15 @@ impl Search<'_> {
             })
             .collect();
         self.quiet += 1;
-        let any = hands.iter().any(|hand| self.below(root, field, hand));
+        let any = hands.iter().any(|hand| {
+            let before = self.seen.clone();
+            let satisfied = self.below(root, field, hand);
+            if !satisfied {
+                // What rested on the failed assumption is not known.
+                self.seen = before;
+            }
+            satisfied
+        });
         self.quiet -= 1;
         if any {
             return;

@@ -5,14 +5,14 @@
 //! entity and says nothing of value types; up to 0.2, implementations and union
 //! members are those of every subgraph that defines the type.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use apollo_compiler::ast::{Directive, FieldDefinition, Type};
+use apollo_compiler::ast::{Directive, FieldDefinition, Selection, Type, Value};
 use apollo_compiler::schema::{Component, ExtendedType};
 use apollo_compiler::{Name, Schema};
 
-use crate::access::Access;
+use crate::access::{Access, DemandId};
 
 use super::{FieldJoin, Key, SubgraphId, SubgraphInfo, Supergraph, TypeInfo, api, is_machinery};
 use crate::error::{CompositionError, CompositionErrors, diagnostic_location};
@@ -21,7 +21,16 @@ use crate::subgraph::{bool_argument, string_argument};
 
 /// Supergraph features whose meaning planning does not carry yet; ignoring one
 /// would answer wrongly or without the access check that it stands for.
+const SECURITY: &[&str] = &[
+    "https://specs.apollo.dev/inaccessible",
+    "https://specs.apollo.dev/authenticated",
+    "https://specs.apollo.dev/requiresScopes",
+    "https://specs.apollo.dev/policy",
+];
 const UNSUPPORTED: &[&str] = &["context", "fromContext"];
+
+/// How many sets of types that may stand together are looked at.
+const MAX_TOGETHER: usize = 5_000;
 
 impl Supergraph {
     /// Loads supergraph SDL in the `join` format.
@@ -98,15 +107,66 @@ impl Supergraph {
             implementers,
         };
         graph.conflicted = graph.find_conflicts();
+        for (at, demands) in graph.required_demands() {
+            graph.access.add(at, demands);
+        }
+        graph.access.inherit(&graph.schema);
         Ok(graph)
     }
 
+    /// What each field with `@requires` reads on a client's behalf.
+    fn required_demands(&self) -> Vec<((Name, Name), BTreeSet<DemandId>)> {
+        if self.access.table.is_empty() {
+            return Vec::new();
+        }
+        let mut found = Vec::new();
+        for (ty, info) in &self.types {
+            for (field, joins) in &info.fields {
+                let mut demands = BTreeSet::new();
+                for set in joins.values().filter_map(|join| join.requires.as_ref()) {
+                    self.set_demands(ty, set, &mut demands);
+                }
+                if !demands.is_empty() {
+                    found.push(((ty.clone(), field.clone()), demands));
+                }
+            }
+        }
+        found
+    }
+
+    fn set_demands(&self, ty: &Name, set: &[Selection], demands: &mut BTreeSet<DemandId>) {
+        demands.extend(self.demands_of_type(ty));
+        for selection in set {
+            match selection {
+                Selection::Field(field) => {
+                    demands.extend(self.demands_of(ty, &field.name));
+                    if let Some(inner) = self.field_type(ty, &field.name) {
+                        self.set_demands(inner, &field.selection_set, demands);
+                    }
+                }
+                Selection::InlineFragment(inline) => {
+                    let inner = inline.type_condition.as_ref().unwrap_or(ty);
+                    self.set_demands(inner, &inline.selection_set, demands);
+                }
+                Selection::FragmentSpread(_) => {}
+            }
+        }
+    }
+
+    /// Types that can stand at one place are those of one abstract type, and
+    /// then what fields of one name answer there.
     fn find_conflicts(&self) -> HashSet<Name> {
         let mut conflicts = HashSet::new();
-        let mut seen: HashMap<(SubgraphId, &Name), String> = HashMap::new();
-        for possible in self.possible.values() {
-            seen.clear();
-            for ty in possible {
+        let mut queue: Vec<BTreeSet<&Name>> = self
+            .possible
+            .values()
+            .map(|types| types.iter().collect())
+            .collect();
+        let mut known: HashSet<BTreeSet<&Name>> = queue.iter().cloned().collect();
+        while let Some(together) = queue.pop() {
+            let mut seen: HashMap<(SubgraphId, &Name), String> = HashMap::new();
+            let mut below: HashMap<&Name, BTreeSet<&Name>> = HashMap::new();
+            for ty in together {
                 let Some(info) = self.types.get(ty) else {
                     continue;
                 };
@@ -115,12 +175,24 @@ impl Supergraph {
                         let Some(answers) = self.field_type_in(*id, ty, field) else {
                             continue;
                         };
+                        let named = answers.inner_named_type();
+                        if self.is_composite(named) {
+                            below
+                                .entry(field)
+                                .or_default()
+                                .extend(self.possible_types(named));
+                        }
                         let shape = self.response_shape(answers);
                         let first = seen.entry((*id, field)).or_insert_with(|| shape.clone());
                         if *first != shape {
                             conflicts.insert(field.clone());
                         }
                     }
+                }
+            }
+            for types in below.into_values() {
+                if types.len() > 1 && known.len() < MAX_TOGETHER && known.insert(types.clone()) {
+                    queue.push(types);
                 }
             }
         }
@@ -203,6 +275,7 @@ impl Loader {
                 ));
             }
         }
+        self.refuse_renamed(schema);
         let connects = schema
             .schema_definition
             .directives
@@ -216,6 +289,38 @@ impl Loader {
                 "UNSUPPORTED_FEATURE",
                 "the supergraph uses connectors (@connect), which are not supported: put a GraphQL subgraph in their place",
             ));
+        }
+    }
+
+    /// An access directive under another name, or one that is not known, would
+    /// leave open what it closes.
+    fn refuse_renamed(&mut self, schema: &Schema) {
+        for link in schema.schema_definition.directives.get_all("link") {
+            let url = string_argument(link, "url").unwrap_or_default();
+            let identity = url.rsplit_once('/').map_or(url, |(identity, _)| identity);
+            let known = SECURITY.contains(&identity);
+            let purpose = link.specified_argument_by_name("for");
+            let secures = purpose.is_some_and(|purpose| {
+                purpose
+                    .as_enum()
+                    .is_some_and(|purpose| purpose == "SECURITY")
+            });
+            let imported = link.specified_argument_by_name("import");
+            let renames = string_argument(link, "as").is_some()
+                || imported.is_some_and(|import| {
+                    matches!(&**import, Value::List(items) if items.iter().any(|item| item.as_object().is_some()))
+                });
+            if known && renames {
+                self.errors.push(CompositionError::new(
+                    "UNSUPPORTED_FEATURE",
+                    format!("the supergraph links \"{url}\" under another name: compose it under its own"),
+                ));
+            } else if secures && !known {
+                self.errors.push(CompositionError::new(
+                    "UNSUPPORTED_FEATURE",
+                    format!("the supergraph links \"{url}\" for SECURITY, which is not known here"),
+                ));
+            }
         }
     }
 

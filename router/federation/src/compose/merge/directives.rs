@@ -417,6 +417,10 @@ fn all_of(
                     .collect(),
                 _ => Vec::new(),
             };
+        // Asks for nothing.
+        if options.is_empty() {
+            continue;
+        }
         let mut next = Vec::new();
         for known in &all {
             for option in &options {

@@ -7,7 +7,7 @@ use apollo_compiler::collections::IndexMap;
 use apollo_compiler::executable::OperationType;
 use apollo_compiler::{Name, name};
 
-use super::{Entities, GroupId, Instance, Planner, PositionId};
+use super::{Entities, GroupId, Instance, Parent, Planner, PositionId};
 use crate::operation::{Field, Item, Selections};
 use crate::plan::{EntityInput, PathStep, PlanError, Required, Slot};
 use crate::supergraph::SubgraphId;
@@ -44,6 +44,7 @@ impl Planner<'_> {
             None => Default::default(),
         };
         parents.extend(&self.touched[mark..]);
+        parents.extend(self.tells_type(at));
         if parents.is_empty() {
             // A key of nothing but `__typename`: the object itself must be there.
             parents.extend(self.positions[at].instances.first().map(|i| i.group));
@@ -71,6 +72,26 @@ impl Planner<'_> {
             self.positions[at].instances.push(instance.clone());
         }
         Ok(instance)
+    }
+
+    /// The fetch that tells the types of a narrowed position's objects, where
+    /// it is another than the one that has them.
+    fn tells_type(&self, at: PositionId) -> Option<GroupId> {
+        let Parent::Narrow { of } = self.positions[at].parent else {
+            return None;
+        };
+        let held = |instance: &Instance| {
+            self.graph
+                .is_interface_object(instance.subgraph, &instance.ty)
+        };
+        let instances = &self.positions[of].instances;
+        if !instances.iter().any(held) {
+            return None;
+        }
+        instances
+            .iter()
+            .find(|instance| !held(instance))
+            .map(|instance| instance.group)
     }
 
     fn entity_group(
@@ -200,7 +221,12 @@ impl Planner<'_> {
                     let (inner, nested) = self.internal(condition, &inline.selection_set);
                     let only = self.graph.possible_types(condition).to_vec();
                     required.extend(nested.into_iter().map(|mut required| {
-                        required.only.get_or_insert_with(|| only.clone());
+                        required.only = Some(match required.only {
+                            Some(inner) => {
+                                inner.into_iter().filter(|ty| only.contains(ty)).collect()
+                            }
+                            None => only.clone(),
+                        });
                         required
                     }));
                     selections.0.push(Item::Fragment(condition.clone(), inner));

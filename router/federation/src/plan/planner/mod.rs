@@ -579,18 +579,17 @@ impl Planner<'_> {
                 .field(subgraph, ty, field)
                 .is_some_and(|join| join.resolves(self.labels) && join.requires.is_none())
         };
-        if !plain(name) {
+        if !plain(name) || self.graph.is_conflicted(field) {
             return false;
         }
         if self.graph.is_interface_object(subgraph, name) {
             return true;
         }
         let here = self.graph.possible_in(subgraph, name);
-        !self.graph.is_conflicted(field)
-            && self.positions[at]
-                .runtime
-                .iter()
-                .all(|ty| here.contains(ty) && plain(ty))
+        self.positions[at]
+            .runtime
+            .iter()
+            .all(|ty| here.contains(ty) && plain(ty))
     }
 
     /// Selects a field in an instance and plans what is below it.

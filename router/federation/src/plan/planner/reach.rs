@@ -21,6 +21,9 @@ use crate::supergraph::SubgraphId;
 /// By type and subgraph: how many entity fetches away each other one is.
 pub(super) type Hops = RefCell<HashMap<(Name, SubgraphId), Rc<BTreeMap<SubgraphId, usize>>>>;
 
+/// How many changes of subgraph a choice looks ahead.
+const CHANGES: usize = 3;
+
 /// How a subgraph can be had at a position.
 #[derive(Debug, Clone)]
 pub(super) struct Reach {
@@ -361,12 +364,24 @@ impl Planner<'_> {
 
     /// What a subgraph that has an object of `ty` cannot answer of a selection
     /// by itself: how many fetches more in a row, and how many fields.
+    /// It looks a few changes of subgraph ahead, for it only ranks.
     pub(super) fn lacks(
         &self,
         id: SubgraphId,
         ty: &Name,
         selections: &Selections,
         provided: &[ast::Selection],
+    ) -> (usize, usize) {
+        self.lacks_within(id, ty, selections, provided, CHANGES)
+    }
+
+    fn lacks_within(
+        &self,
+        id: SubgraphId,
+        ty: &Name,
+        selections: &Selections,
+        provided: &[ast::Selection],
+        changes: usize,
     ) -> (usize, usize) {
         let (mut depth, mut count) = (0, 0);
         for item in &selections.0 {
@@ -380,7 +395,7 @@ impl Planner<'_> {
                     {
                         let mut below = given.unwrap_or_default().to_vec();
                         below.extend(join.and_then(|j| j.provides.clone()).unwrap_or_default());
-                        self.lacks(id, &field.ty, &field.selections, &below)
+                        self.lacks_within(id, &field.ty, &field.selections, &below, changes)
                     } else {
                         let hops = self.hops(ty, id);
                         let elsewhere = hops
@@ -391,8 +406,16 @@ impl Planner<'_> {
                                     return None;
                                 }
                                 let waits = usize::from(join.requires.is_some());
-                                let (below, _) =
-                                    self.lacks(*other, &field.ty, &field.selections, &[]);
+                                let (below, _) = match changes.checked_sub(1) {
+                                    Some(left) => self.lacks_within(
+                                        *other,
+                                        &field.ty,
+                                        &field.selections,
+                                        &[],
+                                        left,
+                                    ),
+                                    None => (0, 0),
+                                };
                                 Some(hops + waits + below)
                             })
                             .min();
@@ -406,7 +429,7 @@ impl Planner<'_> {
                         .iter()
                         .any(|possible| self.graph.known_as(id, possible).is_some());
                     if known {
-                        self.lacks(id, condition, inner, provided)
+                        self.lacks_within(id, condition, inner, provided, changes)
                     } else {
                         (0, 1)
                     }
