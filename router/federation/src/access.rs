@@ -78,24 +78,47 @@ impl Access {
         self.fields.entry(at).or_default().extend(demands);
     }
 
-    /// Lets what interfaces ask for hold for their objects as well: nobody
-    /// shall see by an object's own name what the interface closes.
+    /// Lets what an interface asks for by itself hold for its objects as well:
+    /// nobody shall see by an object's own name what the interface closes.
+    /// Composers also write onto interfaces what some of their objects ask for;
+    /// that holds for those alone.
     pub fn inherit(&mut self, schema: &Schema) {
+        let mut objects: HashMap<&Name, Vec<&Name>> = HashMap::new();
         for (name, ty) in &schema.types {
-            let ExtendedType::Object(object) = ty else {
-                continue;
-            };
-            for interface in &object.implements_interfaces {
-                if let Some(demands) = self.types.get(&interface.name).cloned() {
-                    self.types.entry(name.clone()).or_default().extend(demands);
-                }
-                for field in object.fields.keys() {
-                    let theirs = (interface.name.clone(), field.clone());
-                    if let Some(demands) = self.fields.get(&theirs).cloned() {
-                        self.add((name.clone(), field.clone()), demands);
-                    }
+            if let ExtendedType::Object(object) = ty {
+                for interface in &object.implements_interfaces {
+                    objects.entry(&interface.name).or_default().push(name);
                 }
             }
+        }
+        let mut types = Vec::new();
+        let mut fields = Vec::new();
+        for (interface, objects) in objects {
+            let own = |object: &&&Name| self.types.contains_key(**object);
+            if let Some(demands) = self.types.get(interface)
+                && !objects.iter().any(|object| own(&object))
+            {
+                types.extend(
+                    objects
+                        .iter()
+                        .map(|object| ((*object).clone(), demands.clone())),
+                );
+            }
+            for ((_, field), demands) in self.fields.iter().filter(|((ty, _), _)| ty == interface) {
+                let at = |object: &Name| (object.clone(), field.clone());
+                if !objects
+                    .iter()
+                    .any(|object| self.fields.contains_key(&at(object)))
+                {
+                    fields.extend(objects.iter().map(|object| (at(object), demands.clone())));
+                }
+            }
+        }
+        for (ty, demands) in types {
+            self.types.entry(ty).or_default().extend(demands);
+        }
+        for (at, demands) in fields {
+            self.add(at, demands);
         }
     }
 

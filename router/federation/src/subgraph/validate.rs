@@ -24,6 +24,7 @@ pub(super) fn check(subgraph: &Subgraph) -> Vec<CompositionError> {
         check.keys(name, ty);
         check.interface_object(name, ty);
         check.one_of(name, ty);
+        check.access(name, ty);
         for field in fields_of(ty).into_iter().flat_map(|fields| fields.values()) {
             check.unsupported(&field.directives);
             for argument in &field.arguments {
@@ -210,6 +211,33 @@ impl Check<'_> {
                 ty.name().location(),
                 format!("the @interfaceObject \"{name}\" needs a @key"),
             );
+        }
+    }
+
+    /// Access is asked for by objects: an interface takes theirs.
+    fn access(&mut self, name: &Name, ty: &ExtendedType) {
+        let subgraph = self.subgraph;
+        for canonical in ["authenticated", "requiresScopes", "policy"] {
+            let mut found: Vec<(String, &Node<Directive>)> = Vec::new();
+            if ty.is_interface() || subgraph.is_interface_object(ty) {
+                let applied = subgraph.on_type(ty, canonical).into_iter();
+                found.extend(applied.map(|directive| (name.to_string(), directive)));
+            }
+            if ty.is_interface() {
+                for field in fields_of(ty).into_iter().flat_map(|fields| fields.values()) {
+                    let applied = subgraph.applied(&field.directives, canonical).into_iter();
+                    let at = format!("{name}.{}", field.name);
+                    found.extend(applied.map(|directive| (at.clone(), directive)));
+                }
+            }
+            for (at, directive) in found {
+                let message = format!("@{canonical} on \"{at}\": write it on the implementations");
+                self.report(
+                    "AUTH_REQUIREMENTS_APPLIED_ON_INTERFACE",
+                    directive.location(),
+                    message,
+                );
+            }
         }
     }
 
