@@ -177,7 +177,8 @@ impl Access {
     }
 }
 
-fn options(directive: &Directive, argument: &str) -> Vec<Vec<String>> {
+/// An argument that is a list of lists of names: one of them, with all in it.
+pub(crate) fn options(directive: &Directive, argument: &str) -> Vec<Vec<String>> {
     let Some(Value::List(items)) = directive
         .specified_argument_by_name(argument)
         .map(|value| &**value)

@@ -66,13 +66,22 @@ impl CompositionError {
     }
 }
 
+fn located(
+    f: &mut fmt::Formatter<'_>,
+    code: &str,
+    message: &str,
+    locations: &[Location],
+) -> fmt::Result {
+    write!(f, "{code}: {message}")?;
+    for at in locations {
+        write!(f, "\n    at [{}] {}:{}", at.subgraph, at.line, at.column)?;
+    }
+    Ok(())
+}
+
 impl fmt::Display for CompositionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code, self.message)?;
-        for at in &self.locations {
-            write!(f, "\n    at [{}] {}:{}", at.subgraph, at.line, at.column)?;
-        }
-        Ok(())
+        located(f, self.code, &self.message, &self.locations)
     }
 }
 
@@ -113,11 +122,7 @@ impl Hint {
 
 impl fmt::Display for Hint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code, self.message)?;
-        for at in &self.locations {
-            write!(f, "\n    at [{}] {}:{}", at.subgraph, at.line, at.column)?;
-        }
-        Ok(())
+        located(f, self.code, &self.message, &self.locations)
     }
 }
 

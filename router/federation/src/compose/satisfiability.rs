@@ -181,7 +181,7 @@ impl Search<'_> {
         }
         self.path.push(field.to_string());
         let mut all = true;
-        match self.children(ty, field, &inner, &resolvers) {
+        match self.children(field, &inner, &resolvers) {
             Ok(children) => {
                 for (child, hand) in children {
                     let typed = child != inner;
@@ -211,7 +211,6 @@ impl Search<'_> {
     /// an interface whose objects nobody at hand can tell apart.
     fn children(
         &self,
-        ty: &Name,
         field: &Name,
         inner: &Name,
         resolvers: &Hand,
@@ -243,7 +242,6 @@ impl Search<'_> {
                 false => real.insert(*id, below),
             };
         }
-        let _ = ty;
         if !self.graph.is_abstract(inner) {
             let mut hand = real;
             hand.append(&mut held);
@@ -365,7 +363,7 @@ impl Search<'_> {
                 let Some(inner) = self.graph.field_type(ty, &field.name) else {
                     return false;
                 };
-                let Ok(children) = self.children(ty, &field.name, inner, &resolvers) else {
+                let Ok(children) = self.children(&field.name, inner, &resolvers) else {
                     return false;
                 };
                 children.iter().all(|(child, hand)| {

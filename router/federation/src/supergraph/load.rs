@@ -21,13 +21,15 @@ use crate::subgraph::{bool_argument, string_argument};
 
 /// Supergraph features whose meaning planning does not carry yet; ignoring one
 /// would answer wrongly or without the access check that it stands for.
+const UNSUPPORTED: &[&str] = &["context", "fromContext"];
+
+/// What supergraphs link for SECURITY and this version enforces.
 const SECURITY: &[&str] = &[
     "https://specs.apollo.dev/inaccessible",
     "https://specs.apollo.dev/authenticated",
     "https://specs.apollo.dev/requiresScopes",
     "https://specs.apollo.dev/policy",
 ];
-const UNSUPPORTED: &[&str] = &["context", "fromContext"];
 
 /// How many sets of types that may stand together are looked at.
 const MAX_TOGETHER: usize = 5_000;

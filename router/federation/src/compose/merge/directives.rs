@@ -6,6 +6,7 @@ use apollo_compiler::ast::{Directive, DirectiveDefinition, DirectiveLocation, Va
 use apollo_compiler::{Name, Node, Schema};
 
 use super::{Merge, strictest, text};
+use crate::access::options;
 use crate::compose::spec::{self, Apply};
 use crate::error::{CompositionError, Level};
 use crate::subgraph::{ComposedDirective, Subgraph};
@@ -403,20 +404,7 @@ fn all_of(
             continue;
         }
         seen.push(directive);
-        let options: Vec<Vec<String>> =
-            match directive.specified_argument_by_name(argument).map(|v| &**v) {
-                Some(Value::List(items)) => items
-                    .iter()
-                    .map(|item| match &**item {
-                        Value::List(inner) => inner
-                            .iter()
-                            .filter_map(|text| Some(text.as_str()?.to_owned()))
-                            .collect(),
-                        other => other.as_str().map(str::to_owned).into_iter().collect(),
-                    })
-                    .collect(),
-                _ => Vec::new(),
-            };
+        let options = options(directive, argument);
         // Asks for nothing.
         if options.is_empty() {
             continue;
