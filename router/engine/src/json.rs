@@ -8,21 +8,27 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::Value;
 use stoa_federation::plan::SlotTable;
 
 use crate::response::GraphQLError;
+use crate::transport::TransportError;
 use crate::tree::{Node, ObjectId, Tree};
 
 /// How deep values may nest.
 const DEPTH: usize = 128;
+
+/// How many root keys that no plan knows are kept.
+const MAX_ENTITIES: usize = 200;
 
 /// What an answer holds beside its data.
 #[derive(Debug, Default)]
 pub struct Answer {
     /// `None` for null, and where there is none.
     pub data: Option<ObjectId>,
-    /// Of an entity fetch: what `_entities` holds.
-    pub entities: Option<Node>,
+    /// What stands under root keys that no plan knows: `_entities`, or its
+    /// aliases.
+    pub entities: Vec<(Box<str>, Node)>,
     pub errors: Vec<GraphQLError>,
 }
 
@@ -39,20 +45,30 @@ pub fn read(
     if std::str::from_utf8(&body).is_err() {
         return Err("the answer is not UTF-8".to_owned());
     }
-    let buffer = tree.add_buffer(body.clone(), source);
+    let buffer = tree.add_buffer(body.clone(), source.clone());
     let mut reader = Reader {
         bytes: &body,
         at: 0,
         tree,
         slots,
         buffer,
+        source,
         depth: 0,
         known: Vec::new(),
         items: Vec::new(),
-        entities: None,
+        entities: Vec::new(),
     };
     let answer = reader.answer();
     answer.map_err(|reason| format!("{reason} at byte {}", reader.at))
+}
+
+/// One entry of `errors`, whatever a server put there.
+fn error(entry: Value, source: &Arc<str>) -> GraphQLError {
+    serde_json::from_value(entry).unwrap_or_else(|_| {
+        let cause = String::new();
+        let subgraph = source.clone();
+        TransportError::Invalid { subgraph, cause }.to_graphql()
+    })
 }
 
 struct Reader<'a> {
@@ -61,12 +77,14 @@ struct Reader<'a> {
     tree: &'a mut Tree,
     slots: &'a SlotTable,
     buffer: u32,
+    /// The subgraph's name.
+    source: Arc<str>,
     depth: usize,
     /// By depth: the slots of the last object's keys, in order.
     known: Vec<Vec<u32>>,
     /// The items of the lists that are being read.
     items: Vec<Node>,
-    entities: Option<Node>,
+    entities: Vec<(Box<str>, Node)>,
 }
 
 type Read<T> = Result<T, &'static str>;
@@ -97,15 +115,16 @@ impl Reader<'_> {
                             Node::Null => {}
                             _ => return Err("the data is no object"),
                         }
-                        answer.entities = self.entities.take();
+                        answer.entities = std::mem::take(&mut self.entities);
                     }
                     b"\"errors\"" => {
                         let from = self.at;
                         self.skip()?;
-                        let errors: Option<Vec<GraphQLError>> =
+                        let errors: Option<Vec<Value>> =
                             serde_json::from_slice(&self.bytes[from..self.at])
-                                .map_err(|_| "the errors are not GraphQL's")?;
-                        answer.errors = errors.unwrap_or_default();
+                                .map_err(|_| "the errors are no list")?;
+                        let errors = errors.unwrap_or_default().into_iter();
+                        answer.errors = errors.map(|entry| error(entry, &self.source)).collect();
                     }
                     _ => self.skip()?,
                 }
@@ -295,7 +314,9 @@ impl Reader<'_> {
             let mut ordinal = 0;
             loop {
                 self.space();
+                let from = self.at;
                 let slot = self.key(depth, ordinal)?;
+                let key = from..self.at;
                 ordinal += 1;
                 self.space();
                 self.expect(b':')?;
@@ -303,10 +324,9 @@ impl Reader<'_> {
                 let value = self.value()?;
                 if slot != UNKNOWN {
                     self.tree.add_field(id, slot, value);
-                } else if depth == 1 && self.entities.is_none() {
-                    // Of the keys that no plan knows, the one at the root of an
-                    // entity fetch.
-                    self.entities = Some(value);
+                } else if depth == 1 && self.entities.len() < MAX_ENTITIES {
+                    let key = String::from_utf8_lossy(&self.bytes[key]);
+                    self.entities.push((key.trim_matches('"').into(), value));
                 }
                 self.space();
                 match self.next() {

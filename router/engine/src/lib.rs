@@ -7,6 +7,8 @@
 //! | [`execute`] | runs a plan: each fetch as soon as what it needs is there |
 //! | [`json`] | reads answers into the data, checking and decoding nothing twice |
 //! | [`tree`] | the data: spans of what was received, merged into one tree |
+//! | [`request`] | what is sent for them, in parts that a request may hold |
+//! | [`settle`] | merges answers into the data and gives their errors places |
 //! | [`representation`] | finds entities in the data and asks for each once |
 //! | [`paths`] | from the data's slots to the client's keys |
 //! | [`complete`] | turns the data into the client's answer: order, coercion, null propagation |
@@ -18,7 +20,9 @@ pub mod http;
 pub mod json;
 pub mod paths;
 pub mod representation;
+mod request;
 pub mod response;
+mod settle;
 pub mod transport;
 pub mod tree;
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use stoa_federation::plan::{EntityInput, PathStep, Required};
+use stoa_federation::plan::{ContextValue, Contexts, EntityInput, PathStep, Required};
 
 use crate::response::PathSegment;
 use crate::tree::{Node, ObjectId, Tree};
@@ -24,12 +24,22 @@ pub struct Batch {
     pub representations: Vec<Vec<u8>>,
     /// With the number of the representation that stands for it, by number.
     pub targets: Vec<(u32, Target)>,
+    /// Where contexts tell them apart: the groups, in order.
+    pub groups: Vec<Group>,
     /// There were more than [`MAX_TARGETS`].
     pub overflow: bool,
-    visited: usize,
     indexes: Vec<u32>,
     /// How many lists each key of the path goes through.
     lists: Vec<u32>,
+}
+
+/// Representations that share what contexts give them.
+#[derive(Debug)]
+pub struct Group {
+    /// As JSON, in the order of the fetch's contexts.
+    pub values: Vec<Vec<u8>>,
+    /// The number of its first representation.
+    pub first: u32,
 }
 
 impl Batch {
@@ -68,100 +78,234 @@ const MAX_VISITED: usize = 5_000_000;
 
 /// The objects at a path, not as entities.
 pub fn find(tree: &Tree, path: &[PathStep]) -> Batch {
-    let mut batch = Batch::default();
-    let root = Node::Object(tree.root());
-    visit(
-        tree,
-        root,
-        path,
-        0,
-        &mut Vec::new(),
-        &mut batch,
-        &mut |_, _| Some(0),
-    );
-    batch
+    let mut walk = Walk::new(tree);
+    walk.visit(Node::Object(tree.root()), path, 0, &mut |_, _| Some(0));
+    walk.batch
 }
 
 /// Collects the representations of the objects at `path`, equal ones once.
-pub fn collect(tree: &Tree, path: &[PathStep], inputs: &[EntityInput]) -> Batch {
+pub fn collect(
+    tree: &Tree,
+    path: &[PathStep],
+    inputs: &[EntityInput],
+    contexts: Option<&Contexts>,
+) -> Batch {
     let mut seen: HashMap<Vec<u8>, u32> = HashMap::new();
-    let mut batch = Batch::default();
+    let mut representations = Vec::new();
+    let mut groups = Groups::default();
     let mut made = Vec::new();
-    let root = Node::Object(tree.root());
-    visit(
-        tree,
-        root,
+    let mut walk = Walk::new(tree);
+    walk.visit(
+        Node::Object(tree.root()),
         path,
         0,
-        &mut Vec::new(),
-        &mut batch,
-        &mut |object, representations| {
+        &mut |object, ancestors| {
             made.clear();
             if !represent(tree, object, inputs, &mut made) {
                 return None;
             }
+            let group = match contexts {
+                Some(contexts) => Some(groups.of(tree, contexts, ancestors)?),
+                None => None,
+            };
+            let length = made.len();
+            // Part of what makes one representation differ from another.
+            made.extend(group.into_iter().flat_map(u32::to_be_bytes));
             if let Some(known) = seen.get(&made) {
                 return Some(*known);
             }
             let number = u32::try_from(representations.len()).ok()?;
             seen.insert(made.clone(), number);
+            made.truncate(length);
             representations.push(made.clone());
+            groups.members.extend(group);
             Some(number)
         },
     );
+    let mut batch = walk.batch;
+    batch.representations = representations;
+    groups.sort(&mut batch);
     // Found in the order of places; wanted in that of representations.
     batch.targets.sort_by_key(|(number, _)| *number);
     batch
 }
 
-/// Answers the number of an object's representation, if it has one.
-type Visitor<'v> = dyn FnMut(ObjectId, &mut Vec<Vec<u8>>) -> Option<u32> + 'v;
+/// The groups of a batch while it is collected.
+#[derive(Default)]
+struct Groups {
+    known: HashMap<Vec<Vec<u8>>, u32>,
+    values: Vec<Vec<Vec<u8>>>,
+    /// Of each representation, its group.
+    members: Vec<u32>,
+}
 
-fn visit(
-    tree: &Tree,
-    node: Node,
-    path: &[PathStep],
-    key: usize,
-    at: &mut Vec<u32>,
-    batch: &mut Batch,
-    found: &mut Visitor<'_>,
-) {
-    batch.visited += 1;
-    if batch.visited > MAX_VISITED || batch.targets.len() > MAX_TARGETS {
-        batch.overflow = true;
-        return;
+impl Groups {
+    /// The group of the values that an object's ancestors set; `None` if one
+    /// is missing.
+    fn of(&mut self, tree: &Tree, contexts: &Contexts, ancestors: &[ObjectId]) -> Option<u32> {
+        let values: Vec<Vec<u8>> = contexts
+            .values
+            .iter()
+            .map(|value| context(tree, value, ancestors))
+            .collect::<Option<_>>()?;
+        if let Some(known) = self.known.get(&values) {
+            return Some(*known);
+        }
+        let number = u32::try_from(self.values.len()).ok()?;
+        self.values.push(values.clone());
+        self.known.insert(values, number);
+        Some(number)
     }
-    match node {
-        Node::List(list) => {
-            for (index, item) in tree.items(list).iter().enumerate() {
-                at.push(u32::try_from(index).unwrap_or(u32::MAX));
-                visit(tree, *item, path, key, at, batch, found);
-                at.pop();
+
+    /// Puts the representations of each group beside each other.
+    fn sort(self, batch: &mut Batch) {
+        if self.members.is_empty() {
+            return;
+        }
+        let mut order: Vec<usize> = (0..self.members.len()).collect();
+        order.sort_by_key(|number| self.members[*number]);
+        let mut renumbered = vec![0; order.len()];
+        let mut sorted = Vec::with_capacity(order.len());
+        let mut groups: Vec<Group> = Vec::new();
+        let mut last = None;
+        for (now, before) in (0..).zip(order) {
+            renumbered[before] = now;
+            sorted.push(std::mem::take(&mut batch.representations[before]));
+            let member = self.members[before];
+            if last.replace(member) != Some(member) {
+                groups.push(Group {
+                    values: self.values[member as usize].clone(),
+                    first: now,
+                });
             }
         }
-        Node::Object(object) => match path.split_first() {
-            None => {
-                if let Some(number) = found(object, &mut batch.representations) {
-                    note_lists(batch, key, at.len());
-                    let start = u32::try_from(batch.indexes.len()).unwrap_or(u32::MAX);
-                    batch.indexes.extend_from_slice(at);
-                    let end = u32::try_from(batch.indexes.len()).unwrap_or(u32::MAX);
-                    batch.targets.push((number, Target { object, start, end }));
-                }
-            }
-            Some((PathStep::Key(slot), rest)) => {
-                if let Some(inner) = tree.get(object, slot.id) {
-                    note_lists(batch, key, at.len());
-                    visit(tree, inner, rest, key + 1, at, batch, found);
-                }
-            }
-            Some((PathStep::Types(types), rest)) => {
-                if has_type(tree, object, types) {
-                    visit(tree, node, rest, key, at, batch, found);
-                }
-            }
+        batch.representations = sorted;
+        batch.groups = groups;
+        for (number, _) in &mut batch.targets {
+            *number = renumbered[*number as usize];
+        }
+    }
+}
+
+/// A context's value for an object, by the nearest ancestor that sets it.
+fn context(tree: &Tree, value: &ContextValue, ancestors: &[ObjectId]) -> Option<Vec<u8>> {
+    let (ancestor, source) = value.sources.iter().find_map(|source| {
+        let ancestor = *ancestors.get(source.depth)?;
+        let sets = match &source.only {
+            Some(types) => has_type(tree, ancestor, types),
+            None => true,
+        };
+        sets.then_some((ancestor, source))
+    })?;
+    let found = tree.get(ancestor, source.field.key.id)?;
+    let mut out = Vec::new();
+    leaf(tree, found, &source.field, &mut out).then_some(())?;
+    // Null where the argument is not nullable would spoil the others' request.
+    (out != b"null" || !value.ty.ends_with('!')).then_some(out)
+}
+
+/// Writes what stands at the end of a chain of fields, lists as lists.
+fn leaf(tree: &Tree, node: Node, field: &Required, out: &mut Vec<u8>) -> bool {
+    let Some(below) = field.nested.first() else {
+        out.extend_from_slice(tree.raw(node));
+        return true;
+    };
+    match node {
+        Node::Object(object) => match tree.get(object, below.key.id) {
+            Some(inner) => leaf(tree, inner, below, out),
+            None => false,
         },
-        _ => {}
+        Node::List(list) => {
+            out.push(b'[');
+            for (index, item) in tree.items(list).iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                if !leaf(tree, *item, field, out) {
+                    return false;
+                }
+            }
+            out.push(b']');
+            true
+        }
+        other => {
+            out.extend_from_slice(tree.raw(other));
+            true
+        }
+    }
+}
+
+/// Answers the number of an object's representation, if it has one; it is told
+/// the objects on the way, by the number of keys that lead to each.
+type Visitor<'v> = dyn FnMut(ObjectId, &[ObjectId]) -> Option<u32> + 'v;
+
+/// A walk along a path.
+struct Walk<'t> {
+    tree: &'t Tree,
+    batch: Batch,
+    visited: usize,
+    /// The indexes of the lists on the way.
+    at: Vec<u32>,
+    ancestors: Vec<ObjectId>,
+}
+
+impl<'t> Walk<'t> {
+    fn new(tree: &'t Tree) -> Self {
+        Self {
+            tree,
+            batch: Batch::default(),
+            visited: 0,
+            at: Vec::new(),
+            ancestors: Vec::new(),
+        }
+    }
+
+    fn visit(&mut self, node: Node, path: &[PathStep], key: usize, found: &mut Visitor<'_>) {
+        self.visited += 1;
+        if self.visited > MAX_VISITED || self.batch.targets.len() > MAX_TARGETS {
+            self.batch.overflow = true;
+            return;
+        }
+        match node {
+            Node::List(list) => {
+                for (index, item) in self.tree.items(list).iter().enumerate() {
+                    self.at.push(u32::try_from(index).unwrap_or(u32::MAX));
+                    self.visit(*item, path, key, found);
+                    self.at.pop();
+                }
+            }
+            Node::Object(object) => {
+                self.ancestors.truncate(key);
+                self.ancestors.push(object);
+                match path.split_first() {
+                    None => self.arrive(object, key, found),
+                    Some((PathStep::Key(slot), rest)) => {
+                        if let Some(inner) = self.tree.get(object, slot.id) {
+                            note_lists(&mut self.batch, key, self.at.len());
+                            self.visit(inner, rest, key + 1, found);
+                        }
+                    }
+                    Some((PathStep::Types(types), rest)) => {
+                        if has_type(self.tree, object, types) {
+                            self.visit(node, rest, key, found);
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn arrive(&mut self, object: ObjectId, key: usize, found: &mut Visitor<'_>) {
+        let Some(number) = found(object, &self.ancestors) else {
+            return;
+        };
+        let batch = &mut self.batch;
+        note_lists(batch, key, self.at.len());
+        let start = u32::try_from(batch.indexes.len()).unwrap_or(u32::MAX);
+        batch.indexes.extend_from_slice(&self.at);
+        let end = u32::try_from(batch.indexes.len()).unwrap_or(u32::MAX);
+        batch.targets.push((number, Target { object, start, end }));
     }
 }
 

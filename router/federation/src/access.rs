@@ -3,8 +3,8 @@
 //! A field is denied when its own demands, or those of the type it answers,
 //! are not met; a field of an interface carries the demands of every
 //! implementation, an implementation those of its interfaces, and a field with
-//! `@requires` those of what it requires. What is denied is left out of the plan, answered as null,
-//! and told in an error.
+//! `@requires` or a context those of what it reads. What is denied is left out
+//! of the plan, answered as null, and told in an error.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -47,6 +47,26 @@ impl Demand {
             && any(&self.scopes, &grants.scopes)
             && any(&self.policies, &grants.policies)
     }
+}
+
+/// Whether whoever meets all of some demands meets another as well.
+pub(crate) fn imply(all: &[&Demand], other: &Demand) -> bool {
+    let implied = |of: fn(&Demand) -> &[Vec<String>]| {
+        let wanted = of(other);
+        wanted.is_empty()
+            || all.iter().any(|demand| {
+                let options = of(demand);
+                !options.is_empty()
+                    && options.iter().all(|option| {
+                        wanted
+                            .iter()
+                            .any(|wanted| wanted.iter().all(|one| option.contains(one)))
+                    })
+            })
+    };
+    (!other.authenticated || all.iter().any(|demand| demand.authenticated))
+        && implied(|demand| &demand.scopes)
+        && implied(|demand| &demand.policies)
 }
 
 /// The demands of a graph.

@@ -21,6 +21,14 @@ pub fn parse(text: &str) -> Result<FieldSet, String> {
     }
 }
 
+/// A selection set's text without the braces that may be around it.
+pub fn unbraced(text: &str) -> &str {
+    let text = text.trim();
+    text.strip_prefix('{')
+        .and_then(|inner| inner.strip_suffix('}'))
+        .unwrap_or(text)
+}
+
 /// Prints selections as they stand in a directive: on one line, without braces.
 pub fn print(fields: &[Selection]) -> String {
     let mut out = String::new();

@@ -15,7 +15,7 @@ use stoa_federation::Grants;
 
 /// What a subgraph begins with that has no `@link` of its own and does not
 /// begin with `# federation 1`.
-const LINK: &str = r#"extend schema @link(url: "https://specs.apollo.dev/federation/v2.9", import: ["@key", "@shareable", "@external", "@requires", "@provides", "@extends", "@override", "@inaccessible", "@tag", "@interfaceObject", "@authenticated", "@requiresScopes", "@policy", "@cost", "@listSize", "@composeDirective"])"#;
+const LINK: &str = r#"extend schema @link(url: "https://specs.apollo.dev/federation/v2.12", import: ["@key", "@shareable", "@external", "@requires", "@provides", "@extends", "@override", "@inaccessible", "@tag", "@interfaceObject", "@authenticated", "@requiresScopes", "@policy", "@cost", "@listSize", "@composeDirective", "@context", "@fromContext", "@cacheTag"])"#;
 
 /// One federation and what is asked of it.
 #[derive(Debug, Default, Clone)]
@@ -28,6 +28,8 @@ pub struct Case {
     pub supergraph: Option<String>,
     /// What composition must say, where it must fail.
     pub refused: Option<String>,
+    /// The codes of the hints that composition must give, if that is asked.
+    pub hints: Option<Vec<String>>,
 }
 
 /// One query with what is expected.
@@ -100,6 +102,12 @@ fn read(case: &mut Case, title: &str, content: &str) -> Result<(), String> {
         }
         "refused" => {
             case.refused = Some(content.to_owned());
+            return Ok(());
+        }
+        "hints" => {
+            let mut codes: Vec<_> = content.split_whitespace().map(str::to_owned).collect();
+            codes.sort();
+            case.hints = Some(codes);
             return Ok(());
         }
         _ => {}

@@ -15,7 +15,7 @@ use stoa_engine::transport::Events;
 use stoa_engine::{Execution, SubgraphRequest, SubgraphResponse, Transport, TransportError};
 use stoa_federation::operation::{condition_variables, demands};
 use stoa_federation::plan::{self, Decisions};
-use stoa_federation::{Grants, QueryPlan, Subgraph, Supergraph, compose, one_of};
+use stoa_federation::{Grants, Hint, QueryPlan, Subgraph, Supergraph, compose, one_of};
 
 use crate::told::{Told, ToldSubgraphs};
 
@@ -23,6 +23,8 @@ use crate::told::{Told, ToldSubgraphs};
 pub struct Federation {
     pub graph: Arc<Supergraph>,
     pub subgraphs: Arc<ToldSubgraphs>,
+    /// What composition found suspicious.
+    pub hints: Vec<Hint>,
 }
 
 /// What holds for one request.
@@ -76,12 +78,11 @@ impl Federation {
             .map(|(name, sdl, _)| Subgraph::parse(name, &format!("http://{name}"), sdl))
             .collect::<Result<_, _>>()
             .map_err(|errors| errors.to_string())?;
-        let sdl = match supergraph {
-            Some(sdl) => sdl.to_owned(),
+        let (sdl, hints) = match supergraph {
+            Some(sdl) => (sdl.to_owned(), Vec::new()),
             None => {
-                compose(&parsed)
-                    .map_err(|errors| errors.to_string())?
-                    .supergraph_sdl
+                let composed = compose(&parsed).map_err(|errors| errors.to_string())?;
+                (composed.supergraph_sdl, composed.hints)
             }
         };
         let graph = Supergraph::parse(&sdl).map_err(|errors| format!("{errors}\n{sdl}"))?;
@@ -96,6 +97,7 @@ impl Federation {
         Ok(Self {
             graph: Arc::new(graph),
             subgraphs: Arc::new(told),
+            hints,
         })
     }
 

@@ -141,6 +141,7 @@ pub fn world(choices: &mut Choices<'_>) -> Result<World, String> {
         federation: Federation {
             graph: Arc::new(graph),
             subgraphs: Arc::new(subgraphs),
+            hints: Vec::new(),
         },
         monolith,
         sdls,

@@ -61,6 +61,14 @@ fn run(case: &Case, supergraph: Option<&str>) -> Result<(), Failed> {
                 (Ok(_), Some(text)) => return Err(format!("composed, but for {text}").into()),
                 (composed, _) => composed?,
             };
+            if let (Some(wanted), None) = (&case.hints, supergraph) {
+                let mut codes: Vec<_> = federation.hints.iter().map(|hint| hint.code).collect();
+                codes.sort_unstable();
+                if codes != *wanted {
+                    let hints = &federation.hints;
+                    return Err(format!("hints {codes:?}, not {wanted:?}\n{hints:?}").into());
+                }
+            }
             let address = serve(federation.subgraphs.clone()).await?;
             for ask in &case.asks {
                 let transport = Arc::new(Served {

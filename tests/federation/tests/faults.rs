@@ -172,6 +172,14 @@ async fn what_is_no_answer_is_an_error_with_a_code_and_a_name() {
             "SUBGRAPH_INVALID_RESPONSE",
         ),
         (
+            "an odd error beside data",
+            http(
+                "200 OK",
+                "{\"data\":{\"bad\":1,\"worse\":null},\"errors\":[1]}",
+            ),
+            "SUBGRAPH_INVALID_RESPONSE",
+        ),
+        (
             "too large",
             http("200 OK", &large),
             "SUBGRAPH_RESPONSE_TOO_LARGE",

@@ -39,6 +39,34 @@ impl Compose<'_> {
         }
     }
 
+    /// A field that reads others on a client's behalf must ask for what they
+    /// ask for: else it tells what the client may not see.
+    pub(super) fn check_transitive_access(&mut self, graph: &Supergraph) {
+        let mut found: Vec<_> = graph
+            .required_demands()
+            .into_iter()
+            .filter(|((ty, field), demands)| {
+                let met = graph.met_by(ty, field);
+                let demands = demands
+                    .iter()
+                    .filter_map(|id| graph.demands().get(*id as usize));
+                demands
+                    .into_iter()
+                    .any(|demand| !crate::access::imply(&met, demand))
+            })
+            .map(|(at, _)| at)
+            .collect();
+        found.sort();
+        for (ty, field) in found {
+            self.errors.push(CompositionError::new(
+                "MISSING_TRANSITIVE_AUTH_REQUIREMENTS",
+                format!(
+                    "\"{ty}.{field}\" reads fields that ask for @authenticated, @requiresScopes or @policy, and does not ask for the same itself"
+                ),
+            ));
+        }
+    }
+
     /// What is extended must be defined somewhere.
     pub(super) fn check_extensions(&mut self) {
         for subgraph in self.subgraphs {

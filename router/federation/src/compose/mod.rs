@@ -31,7 +31,7 @@ use crate::supergraph::Supergraph;
 /// A composed graph.
 #[derive(Debug, Clone)]
 pub struct Composition {
-    /// Standard supergraph SDL: join v0.4, link v1.0.
+    /// Standard supergraph SDL: join v0.4 (v0.5 where contexts are used), link v1.0.
     pub supergraph_sdl: String,
     /// What is legal but suspicious.
     pub hints: Vec<Hint>,
@@ -76,6 +76,7 @@ pub fn compose(subgraphs: &[Subgraph]) -> Result<Composition, CompositionErrors>
     let graph = Supergraph::from_composition(&supergraph_sdl)?;
     satisfiability::check(&graph, &mut compose.errors);
     compose.check_runtime_types(&graph);
+    compose.check_transitive_access(&graph);
     compose.done()?;
     Ok(Composition {
         supergraph_sdl,

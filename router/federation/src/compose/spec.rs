@@ -27,6 +27,21 @@ enum link__Purpose {
 enum join__Graph
 "#;
 
+pub(super) const JOIN: &str = "https://specs.apollo.dev/join/v0.4";
+pub(super) const JOIN_WITH_CONTEXTS: &str = "https://specs.apollo.dev/join/v0.5";
+
+/// What version 0.5 of join adds.
+pub(super) const CONTEXTS: &str = r#"
+directive @join__field(graph: join__Graph, requires: join__FieldSet, provides: join__FieldSet, type: String, external: Boolean, override: String, usedOverridden: Boolean, overrideLabel: String, contextArguments: [join__ContextArgument!]) repeatable on FIELD_DEFINITION | INPUT_FIELD_DEFINITION
+input join__ContextArgument { name: String! type: String! context: String! selection: join__FieldValue! }
+scalar join__FieldValue
+"#;
+
+pub(super) const JOIN_DIRECTIVE: &str = r#"
+directive @join__directive(graphs: [join__Graph!], name: String!, args: join__DirectiveArguments) repeatable on SCHEMA | OBJECT | INTERFACE | FIELD_DEFINITION
+scalar join__DirectiveArguments
+"#;
+
 /// A specification whose directives a supergraph carries: the directives, its
 /// URL, what it is for, and its definitions.
 type Carried = (
@@ -66,6 +81,12 @@ pub(super) const CARRIED: &[Carried] = &[
         "https://specs.apollo.dev/policy/v0.1",
         Some("SECURITY"),
         "scalar policy__Policy directive @policy(policies: [[policy__Policy!]!]!) on FIELD_DEFINITION | OBJECT | INTERFACE | SCALAR | ENUM",
+    ),
+    (
+        &["context"],
+        "https://specs.apollo.dev/context/v0.1",
+        Some("SECURITY"),
+        "directive @context(name: String!) repeatable on INTERFACE | OBJECT | UNION directive @context__fromContext(field: context__ContextFieldValue) on ARGUMENT_DEFINITION scalar context__ContextFieldValue",
     ),
     (
         &["cost", "listSize"],

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{FetchKind, PathStep, QueryPlan};
+use super::{ContextSource, FetchKind, PathStep, QueryPlan};
 use crate::field_set;
 use crate::supergraph::Supergraph;
 
@@ -31,7 +31,7 @@ impl fmt::Display for Display<'_> {
                 write!(f, " after {}", after.join(", "))?;
             }
             writeln!(f)?;
-            if let FetchKind::Entities { inputs } = &fetch.kind {
+            if let FetchKind::Entities { inputs, contexts } = &fetch.kind {
                 let steps: Vec<_> = fetch
                     .path
                     .iter()
@@ -55,6 +55,10 @@ impl fmt::Display for Display<'_> {
                         fields.join(" ")
                     )?;
                 }
+                for value in contexts.iter().flat_map(|contexts| &contexts.values) {
+                    let sources: Vec<_> = value.sources.iter().map(source).collect();
+                    writeln!(f, "  ${} from {}", value.variable, sources.join(" or "))?;
+                }
             }
             let text = match field_set::parse(inner(&fetch.text)) {
                 Ok(selections) => field_set::print_pretty(&selections, 2),
@@ -64,6 +68,21 @@ impl fmt::Display for Display<'_> {
         }
         Ok(())
     }
+}
+
+/// `2.name` is the `name` of what two keys of the path lead to.
+fn source(source: &ContextSource) -> String {
+    let mut text = source.depth.to_string();
+    if let Some(types) = &source.only {
+        let types: Vec<_> = types.iter().map(|ty| ty.as_str()).collect();
+        text.push_str(&format!("|{}|", types.join(",")));
+    }
+    let mut field = Some(&source.field);
+    while let Some(at) = field {
+        text.push_str(&format!(".{}", at.field));
+        field = at.nested.first();
+    }
+    text
 }
 
 /// The selections of an operation's text, without its outermost braces.

@@ -4,11 +4,13 @@
 //! [`planner`] chooses the fetches and [`search`] tries its other choices;
 //! [`selection`] holds what each of them selects and prints it, under the keys
 //! of [`slots`]; [`shape`] compiles the client's selection for result coercion;
-//! [`display`] prints a plan for people and goldens.
+//! [`contexts`] holds the variables that ancestors fill; [`display`] prints a
+//! plan for people and goldens.
 //!
 //! A plan is a graph, not a tree of steps: a fetch names the fetches that it
 //! depends on and may start as soon as those are done.
 
+mod contexts;
 mod display;
 mod planner;
 mod search;
@@ -26,6 +28,7 @@ use apollo_compiler::{ExecutableDocument, Name};
 use crate::access::DemandId;
 use crate::operation::{self, Conditions, Denied};
 use crate::supergraph::{Labels, SubgraphId, Supergraph};
+pub use contexts::{ContextSource, ContextValue, Contexts};
 pub use shape::{FieldShape, FieldSource, Leaf, ObjectShape, ValueShape};
 use slots::Slots;
 pub use slots::{Slot, SlotTable};
@@ -104,7 +107,11 @@ pub enum FetchKind {
         keys: Vec<Slot>,
     },
     /// Asks `_entities` for the objects at the fetch's path.
-    Entities { inputs: Vec<EntityInput> },
+    Entities {
+        inputs: Vec<EntityInput>,
+        /// If the fetch has such, its operation is for one group.
+        contexts: Option<Contexts>,
+    },
 }
 
 /// A step from an object to others below it. Lists are walked through.
@@ -211,7 +218,13 @@ fn number(plan: &mut QueryPlan) {
         }
         match &mut fetch.kind {
             FetchKind::Root { keys } => keys.iter_mut().for_each(|slot| slots.number(slot)),
-            FetchKind::Entities { inputs } => {
+            FetchKind::Entities { inputs, contexts } => {
+                let values = contexts
+                    .iter_mut()
+                    .flat_map(|contexts| &mut contexts.values);
+                for source in values.flat_map(|value| &mut value.sources) {
+                    number_required(slots, std::slice::from_mut(&mut source.field));
+                }
                 for input in inputs {
                     number_required(slots, &mut input.keys);
                     number_required(slots, &mut input.requires);

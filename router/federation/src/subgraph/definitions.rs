@@ -11,7 +11,7 @@ use super::Subgraph;
 use crate::error::{CompositionError, Location};
 
 /// The last minor version of Federation 2 that is known.
-pub(super) const LATEST_MINOR: u32 = 12;
+pub(super) const LATEST_MINOR: u32 = 15;
 
 /// Each directive with the minor version that brought it.
 pub(super) const KNOWN: &[(&str, u32)] = &[

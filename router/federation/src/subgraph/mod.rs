@@ -11,6 +11,7 @@
 //! read as Federation 2 would have it: every field shareable, `@external` of no
 //! use ignored, and parts of field sets that nothing external backs left out.
 
+mod contexts;
 mod definitions;
 mod link;
 mod validate;
@@ -25,14 +26,11 @@ use apollo_compiler::schema::{Component, ExtendedType};
 use apollo_compiler::validation::Valid;
 use apollo_compiler::{Name, Node, Schema, name};
 
+pub(crate) use contexts::context_parts;
 pub(crate) use definitions::is_machinery;
 
 use crate::error::{CompositionError, CompositionErrors, Location, diagnostic_location};
 use crate::field_set::{self, FieldSet};
-
-/// Federation directives that are read but not composed yet. To ignore one
-/// would change what a graph means, so each is refused.
-const UNSUPPORTED: &[&str] = &["context", "fromContext", "cacheTag"];
 
 /// A directive that `@composeDirective` carries into the supergraph.
 #[derive(Debug, Clone)]
@@ -295,6 +293,19 @@ impl Subgraph {
                 for directive in self.applied(&field.directives, "requires") {
                     if let Some(set) = self.set_of(directive, name, false) {
                         self.collect(name, &set, &mut required);
+                    }
+                }
+                for argument in &field.arguments {
+                    let from = self.context_of(argument);
+                    let text = from.and_then(|directive| string_argument(directive, "field"));
+                    let Some((context, selection)) = text.and_then(context_parts) else {
+                        continue;
+                    };
+                    let set = field_set::parse(field_set::unbraced(selection));
+                    for ty in self.types_setting(context) {
+                        if let Ok(set) = &set {
+                            self.collect(ty.name(), set, &mut required);
+                        }
                     }
                 }
                 for directive in self.applied(&field.directives, "provides") {

@@ -147,7 +147,7 @@ pub(super) fn public(schema: &Schema) -> Result<Valid<Schema>, CompositionErrors
                 .iter()
                 .map(|d| {
                     CompositionError::new(
-                        "INVALID_SUPERGRAPH",
+                        "INVALID_FEDERATION_SUPERGRAPH",
                         format!("the public schema is invalid: {}", d.error),
                     )
                 })

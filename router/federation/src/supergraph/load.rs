@@ -14,14 +14,13 @@ use apollo_compiler::{Name, Schema};
 
 use crate::access::{Access, DemandId};
 
-use super::{FieldJoin, Key, SubgraphId, SubgraphInfo, Supergraph, TypeInfo, api, is_machinery};
+use super::{
+    ContextArgument, FieldJoin, Key, SubgraphId, SubgraphInfo, Supergraph, TypeInfo, api,
+    is_machinery,
+};
 use crate::error::{CompositionError, CompositionErrors, diagnostic_location};
 use crate::field_set::{self, FieldSet};
 use crate::subgraph::{bool_argument, string_argument};
-
-/// Supergraph features whose meaning planning does not carry yet; ignoring one
-/// would answer wrongly or without the access check that it stands for.
-const UNSUPPORTED: &[&str] = &["context", "fromContext"];
 
 /// What supergraphs link for SECURITY and this version enforces.
 const SECURITY: &[&str] = &[
@@ -29,6 +28,7 @@ const SECURITY: &[&str] = &[
     "https://specs.apollo.dev/authenticated",
     "https://specs.apollo.dev/requiresScopes",
     "https://specs.apollo.dev/policy",
+    "https://specs.apollo.dev/context",
 ];
 
 /// How many sets of types that may stand together are looked at.
@@ -38,7 +38,7 @@ impl Supergraph {
     /// Loads supergraph SDL in the `join` format.
     ///
     /// # Errors
-    /// `INVALID_GRAPHQL` for what is not a schema, `INVALID_SUPERGRAPH` for a
+    /// `INVALID_GRAPHQL` for what is not a schema, `INVALID_FEDERATION_SUPERGRAPH` for a
     /// schema without `join__Graph`, `UNSUPPORTED_FEATURE` for what this
     /// version cannot execute faithfully.
     pub fn parse(sdl: &str) -> Result<Self, CompositionErrors> {
@@ -68,7 +68,7 @@ impl Supergraph {
         loader.read_graphs(&schema);
         if loader.subgraphs.is_empty() {
             return Err(CompositionErrors(vec![CompositionError::new(
-                "INVALID_SUPERGRAPH",
+                "INVALID_FEDERATION_SUPERGRAPH",
                 "the file has no join__Graph enum: it is not supergraph SDL; compose the subgraphs first (stoa schema compose --help)",
             )]));
         }
@@ -88,6 +88,7 @@ impl Supergraph {
             return Err(CompositionErrors(loader.errors));
         }
         loader.read_possible(&schema);
+        let contexts = contexts(&schema);
         let schema = api::without_machinery(schema.into_inner());
         let api = api::public(&schema)?;
         let implementers = api.implementers_map();
@@ -105,19 +106,23 @@ impl Supergraph {
                 .filter_map(|join| Some(join.label.as_ref()?.0.clone()))
                 .collect(),
             types: loader.types,
+            contexts,
             conflicted: HashSet::new(),
             implementers,
         };
         graph.conflicted = graph.find_conflicts();
-        for (at, demands) in graph.required_demands() {
-            graph.access.add(at, demands);
+        if to_execute {
+            // Of what is composed, each field must tell so itself.
+            for (at, demands) in graph.required_demands() {
+                graph.access.add(at, demands);
+            }
         }
         graph.access.inherit(&graph.schema);
         Ok(graph)
     }
 
-    /// What each field with `@requires` reads on a client's behalf.
-    fn required_demands(&self) -> Vec<((Name, Name), BTreeSet<DemandId>)> {
+    /// What each field with `@requires` or a context reads on a client's behalf.
+    pub(crate) fn required_demands(&self) -> Vec<((Name, Name), BTreeSet<DemandId>)> {
         if self.access.table.is_empty() {
             return Vec::new();
         }
@@ -125,8 +130,15 @@ impl Supergraph {
         for (ty, info) in &self.types {
             for (field, joins) in &info.fields {
                 let mut demands = BTreeSet::new();
-                for set in joins.values().filter_map(|join| join.requires.as_ref()) {
-                    self.set_demands(ty, set, &mut demands);
+                for join in joins.values() {
+                    if let Some(set) = &join.requires {
+                        self.set_demands(ty, set, &mut demands);
+                    }
+                    for argument in &join.contexts {
+                        for ty in self.contexts.get(&argument.context).into_iter().flatten() {
+                            self.set_demands(ty, &argument.selection, &mut demands);
+                        }
+                    }
                 }
                 if !demands.is_empty() {
                     found.push(((ty.clone(), field.clone()), demands));
@@ -215,6 +227,24 @@ impl Supergraph {
     }
 }
 
+/// The object types that set each context, themselves or by an abstract type.
+fn contexts(schema: &Schema) -> HashMap<String, BTreeSet<Name>> {
+    let possible = possible(schema);
+    let mut found: HashMap<String, BTreeSet<Name>> = HashMap::new();
+    for (name, ty) in &schema.types {
+        for directive in ty.directives().get_all("context") {
+            if let Some(context) = string_argument(directive, "name") {
+                let objects = possible
+                    .get(name)
+                    .map_or(std::slice::from_ref(name), Vec::as_slice);
+                let types = found.entry(context.to_owned()).or_default();
+                types.extend(objects.iter().cloned());
+            }
+        }
+    }
+    found
+}
+
 /// The object types of each abstract type.
 fn possible(schema: &Schema) -> HashMap<Name, Vec<Name>> {
     let mut found: HashMap<Name, Vec<Name>> = HashMap::new();
@@ -269,14 +299,6 @@ impl Loader {
     }
 
     fn refuse_unsupported(&mut self, schema: &Schema) {
-        for name in UNSUPPORTED {
-            if schema.directive_definitions.contains_key(*name) {
-                self.errors.push(CompositionError::new(
-                    "UNSUPPORTED_FEATURE",
-                    format!("the supergraph uses @{name}, which is not supported yet"),
-                ));
-            }
-        }
         self.refuse_renamed(schema);
         let connects = schema
             .schema_definition
@@ -319,7 +341,7 @@ impl Loader {
                 ));
             } else if secures && !known {
                 self.errors.push(CompositionError::new(
-                    "UNSUPPORTED_FEATURE",
+                    "UNSUPPORTED_LINKED_FEATURE",
                     format!("the supergraph links \"{url}\" for SECURITY, which is not known here"),
                 ));
             }
@@ -333,7 +355,7 @@ impl Loader {
 
     fn invalid(&mut self, at: &str, reason: &str) {
         self.errors.push(CompositionError::new(
-            "INVALID_SUPERGRAPH",
+            "INVALID_FEDERATION_SUPERGRAPH",
             format!("\"{at}\": {reason}"),
         ));
     }
@@ -430,17 +452,6 @@ impl Loader {
         let mut joins = BTreeMap::new();
         let mut any = false;
         for directive in field.directives.get_all("join__field") {
-            if directive
-                .specified_argument_by_name("contextArguments")
-                .is_some_and(|value| !value.is_null())
-            {
-                self.errors.push(CompositionError::new(
-                    "UNSUPPORTED_FEATURE",
-                    format!(
-                        "\"{at}\" takes an argument from a context, which is not supported yet"
-                    ),
-                ));
-            }
             any = true;
             // Without a graph the field comes from an interface object.
             let Some(graph) = self.graph(directive) else {
@@ -453,6 +464,7 @@ impl Loader {
             }
             let requires = self.set(&at, directive, "requires");
             let provides = self.set(&at, directive, "provides");
+            let contexts = self.context_arguments(&at, directive);
             let declared = string_argument(directive, "type").map(|text| Type::parse(text, "type"));
             let declared = match declared {
                 Some(Err(_)) => {
@@ -476,6 +488,7 @@ impl Loader {
                     external: bool_argument(directive, "external") == Some(true),
                     ty: declared,
                     label,
+                    contexts,
                 },
             );
         }
@@ -483,6 +496,36 @@ impl Loader {
             joins.extend(everywhere.iter().map(|id| (*id, FieldJoin::default())));
         }
         joins
+    }
+
+    fn context_arguments(&mut self, at: &str, directive: &Directive) -> Vec<ContextArgument> {
+        let Some(Value::List(items)) = directive
+            .specified_argument_by_name("contextArguments")
+            .map(|value| &**value)
+        else {
+            return Vec::new();
+        };
+        let read = |item: &Value| {
+            let fields = item.as_object()?;
+            let text = |name: &str| {
+                let (_, value) = fields.iter().find(|(key, _)| key == name)?;
+                value.as_str()
+            };
+            Some(ContextArgument {
+                name: Name::new(text("name")?).ok()?,
+                ty: text("type")?.to_owned(),
+                context: text("context")?.to_owned(),
+                selection: field_set::parse(field_set::unbraced(text("selection")?)).ok()?,
+            })
+        };
+        let found: Option<Vec<_>> = items.iter().map(|item| read(item)).collect();
+        found.unwrap_or_else(|| {
+            self.invalid(
+                at,
+                "one of its contextArguments lacks a name, type, context or selection",
+            );
+            Vec::new()
+        })
     }
 
     fn read_interface_objects(&mut self, schema: &Schema) {

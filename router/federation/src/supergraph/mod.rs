@@ -10,7 +10,7 @@ mod load;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use apollo_compiler::ast::{FieldDefinition, Type};
+use apollo_compiler::ast::{FieldDefinition, Selection, Type};
 use apollo_compiler::schema::{ExtendedType, Implementers};
 use apollo_compiler::validation::Valid;
 use apollo_compiler::{Name, Node, Schema};
@@ -50,6 +50,20 @@ pub struct FieldJoin {
     /// Of a field under a progressive `@override`: resolved there only while
     /// this label is on (or, for the subgraph that it is taken from, off).
     pub label: Option<(Arc<str>, bool)>,
+    /// Arguments that clients do not see: an ancestor's context fills them.
+    pub contexts: Vec<ContextArgument>,
+}
+
+/// An argument with `@fromContext`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContextArgument {
+    pub name: Name,
+    /// The argument's type, as the subgraph has it.
+    pub ty: String,
+    /// The context, under the supergraph's name for it.
+    pub context: String,
+    /// What is selected of the type that sets the context.
+    pub selection: FieldSet,
 }
 
 /// What a subgraph says of a type.
@@ -97,6 +111,8 @@ pub struct Supergraph {
     /// See [`Supergraph::is_conflicted`].
     conflicted: HashSet<Name>,
     labels: BTreeSet<Arc<str>>,
+    /// The object types that set each context.
+    contexts: HashMap<String, BTreeSet<Name>>,
     access: Access,
     implementers: apollo_compiler::collections::HashMap<Name, Implementers>,
 }
@@ -139,12 +155,66 @@ impl Supergraph {
             .collect()
     }
 
+    /// What a client has met who was let see a field.
+    pub(crate) fn met_by(&self, ty: &Name, field: &Name) -> Vec<&Demand> {
+        let own = self.access.of_field(ty, self.possible_types(ty), field);
+        own.chain(self.demands_of_type(ty))
+            .filter_map(|id| self.access.table.get(id as usize))
+            .collect()
+    }
+
     pub(crate) fn demands_of_type<'a>(
         &'a self,
         ty: &'a Name,
     ) -> impl Iterator<Item = DemandId> + 'a {
         self.access
             .of_type(&self.schema, ty, self.possible_types(ty))
+    }
+
+    /// Whether an object type sets a context.
+    pub(crate) fn sets_context(&self, ty: &Name, context: &str) -> bool {
+        self.contexts
+            .get(context)
+            .is_some_and(|types| types.contains(ty))
+    }
+
+    /// The contexts that an object type sets.
+    pub(crate) fn contexts_of(&self, ty: &Name) -> Vec<&str> {
+        let setting = self.contexts.iter().filter(|(_, types)| types.contains(ty));
+        setting.map(|(context, _)| context.as_str()).collect()
+    }
+
+    /// Each selection that some argument makes of each context.
+    pub(crate) fn context_uses(&self) -> BTreeMap<&str, Vec<&FieldSet>> {
+        let mut uses: BTreeMap<&str, Vec<&FieldSet>> = BTreeMap::new();
+        let fields = self.types.values().flat_map(|info| info.fields.values());
+        for argument in fields
+            .flat_map(BTreeMap::values)
+            .flat_map(|join| &join.contexts)
+        {
+            let known = uses.entry(&argument.context).or_default();
+            if !known.contains(&&argument.selection) {
+                known.push(&argument.selection);
+            }
+        }
+        uses
+    }
+
+    /// What a field set selects of one object type.
+    pub(crate) fn selected_of(&self, ty: &Name, set: &[Selection]) -> FieldSet {
+        let mut found = FieldSet::new();
+        for selection in set {
+            match selection {
+                Selection::InlineFragment(inline) => {
+                    let condition = inline.type_condition.as_ref().unwrap_or(ty);
+                    if self.possible_types(condition).contains(ty) {
+                        found.extend(self.selected_of(ty, &inline.selection_set));
+                    }
+                }
+                other => found.push(other.clone()),
+            }
+        }
+        found
     }
 
     /// The labels of progressive overrides that some field has.
@@ -231,7 +301,7 @@ impl Supergraph {
         labels: &Labels,
     ) -> bool {
         self.field_of(subgraph, ty, field)
-            .is_some_and(|join| join.resolves(labels) && join.requires.is_none())
+            .is_some_and(|join| join.is_plain(labels))
     }
 
     /// The keys by which a subgraph knows objects of a type.
@@ -329,6 +399,16 @@ impl Supergraph {
 }
 
 impl FieldJoin {
+    /// Whether it is resolved there from the object alone.
+    pub(crate) fn is_plain(&self, labels: &Labels) -> bool {
+        self.resolves(labels) && !self.wants()
+    }
+
+    /// Whether it wants what the object itself does not bring.
+    pub(crate) fn wants(&self) -> bool {
+        self.requires.is_some() || !self.contexts.is_empty()
+    }
+
     /// Whether the field is resolved there, given the labels that are on.
     pub(crate) fn resolves(&self, labels: &Labels) -> bool {
         !self.external
@@ -340,7 +420,7 @@ impl FieldJoin {
 }
 
 fn is_machinery(name: &str) -> bool {
-    ["join__", "link__", "core__", "federation__"]
+    ["join__", "link__", "core__", "federation__", "context__"]
         .iter()
         .any(|prefix| name.starts_with(prefix))
 }

@@ -7,6 +7,7 @@ use apollo_compiler::{Name, Node, Schema};
 
 use super::{Merge, strictest, text};
 use crate::access::options;
+use crate::compose::Source;
 use crate::compose::spec::{self, Apply};
 use crate::error::{CompositionError, Level};
 use crate::subgraph::{ComposedDirective, Subgraph};
@@ -59,6 +60,16 @@ impl Merge<'_, '_> {
             if canonical != "deprecated" {
                 self.carried.insert(canonical);
             }
+            let combined = matches!(canonical, "requiresScopes" | "policy" | "cost" | "listSize");
+            if combined
+                && same
+                    .iter()
+                    .any(|other| other.arguments != same[0].arguments)
+            {
+                let message = format!("@{canonical} differs on \"{coordinate}\": all of it holds");
+                let code = "MERGED_NON_REPEATABLE_DIRECTIVE_ARGUMENTS";
+                self.hint(Level::Info, code, message);
+            }
             match canonical {
                 "deprecated" => out.push(self.most_frequent(coordinate, &same)),
                 "inaccessible" => out.push(Apply::new("inaccessible").done()),
@@ -104,6 +115,53 @@ impl Merge<'_, '_> {
                     "INCONSISTENT_NON_REPEATABLE_DIRECTIVE_ARGUMENTS",
                     message,
                 );
+            }
+        }
+    }
+
+    /// A federation directive that planning does not read, kept for tools by
+    /// the subgraph that has it.
+    pub(super) fn join_directive(
+        &mut self,
+        source: &Source<'_>,
+        canonical: &str,
+        applied: &Directive,
+    ) -> Node<Directive> {
+        self.uses_join_directive = true;
+        let graph = Node::new(Value::Enum(source.graph.clone()));
+        let arguments = applied.arguments.iter();
+        let arguments = arguments.map(|a| (a.name.clone(), a.value.clone()));
+        Apply::new("join__directive")
+            .value("graphs", Value::List(vec![graph]))
+            .string("name", &format!("federation__{canonical}"))
+            .value("args", Value::Object(arguments.collect()))
+            .done()
+    }
+
+    /// What later versions of the join specification brought, where it is used.
+    pub(super) fn adopt_later_join(&self, schema: &mut Schema) {
+        if self.uses_join_directive {
+            let definitions = spec::parse(spec::JOIN_DIRECTIVE);
+            schema
+                .directive_definitions
+                .extend(definitions.directive_definitions);
+            schema.types.extend(definitions.types);
+        }
+        if !self.uses_contexts {
+            return;
+        }
+        let definitions = spec::parse(spec::CONTEXTS);
+        schema
+            .directive_definitions
+            .extend(definitions.directive_definitions);
+        schema.types.extend(definitions.types);
+        let root = schema.schema_definition.make_mut();
+        for link in root.directives.iter_mut() {
+            for argument in &mut link.make_mut().arguments {
+                if argument.value.as_str() == Some(spec::JOIN) {
+                    let later = Value::String(spec::JOIN_WITH_CONTEXTS.to_owned());
+                    argument.make_mut().value = Node::new(later);
+                }
             }
         }
     }
@@ -300,6 +358,7 @@ impl Merge<'_, '_> {
             }
             if others
                 .iter()
+                .chain([&definition])
                 .any(|o| executable(o).len() != locations.len())
             {
                 let message =

@@ -1,16 +1,16 @@
 //! Fields of objects and interfaces.
 
-use apollo_compiler::Name;
-use apollo_compiler::ast::{FieldDefinition, Type};
+use apollo_compiler::ast::{FieldDefinition, Type, Value};
 use apollo_compiler::collections::IndexSet;
 use apollo_compiler::schema::Component;
+use apollo_compiler::{Name, Node};
 
-use super::{Merge, loosest};
+use super::{Merge, context_name, loosest};
 use crate::compose::Source;
 use crate::compose::spec::Apply;
 use crate::error::{CompositionError, Level};
 use crate::field_set;
-use crate::subgraph::{Fields, fields_of, is_machinery};
+use crate::subgraph::{Fields, context_parts, fields_of, is_machinery, string_argument};
 
 /// One subgraph's definition of a field.
 pub(super) type Definition<'s, 'a> = (&'s Source<'a>, &'a Component<FieldDefinition>);
@@ -91,6 +91,14 @@ impl Merge<'_, '_> {
                     }
                 }
             }
+            let contexts = self.join_contexts(source, definition);
+            if !contexts.is_empty() {
+                join = join.value("contextArguments", Value::List(contexts));
+                plain = false;
+            }
+            for applied in source.subgraph.applied(&definition.directives, "cacheTag") {
+                directives.push(self.join_directive(source, "cacheTag", applied));
+            }
             if definition.ty != merged {
                 join = join.string("type", &definition.ty.to_string());
                 plain = false;
@@ -136,6 +144,35 @@ impl Merge<'_, '_> {
             ty: merged,
             directives: apollo_compiler::ast::DirectiveList(directives),
         })
+    }
+
+    /// The arguments of a field that contexts fill.
+    fn join_contexts(
+        &mut self,
+        source: &Source<'_>,
+        definition: &FieldDefinition,
+    ) -> Vec<Node<Value>> {
+        let subgraph = source.subgraph;
+        let mut found = Vec::new();
+        for argument in &definition.arguments {
+            let from = subgraph.context_of(argument);
+            let text = from.and_then(|directive| string_argument(directive, "field"));
+            let Some((context, selection)) = text.and_then(context_parts) else {
+                continue;
+            };
+            self.uses_contexts = true;
+            let entry = |name, text: &str| {
+                let value = Node::new(Value::String(text.to_owned()));
+                (Name::new_static_unchecked(name), value)
+            };
+            found.push(Node::new(Value::Object(vec![
+                entry("context", &context_name(subgraph, context)),
+                entry("name", &argument.name),
+                entry("type", &argument.ty.to_string()),
+                entry("selection", selection),
+            ])));
+        }
+        found
     }
 
     /// The widest of the declared types.

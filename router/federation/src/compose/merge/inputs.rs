@@ -54,6 +54,13 @@ impl Merge<'_, '_> {
                 .filter_map(|(s, d)| Some((*s, d.node_argument(name)?)))
                 .collect();
             let at = format!("{coordinate}({name}:)");
+            let (contextual, given): (Vec<_>, Vec<_>) = found
+                .iter()
+                .partition(|(s, d)| s.subgraph.context_of(d).is_some());
+            if !contextual.is_empty() {
+                self.check_contextual(&at, &given);
+                continue;
+            }
             if let Some(argument) =
                 self.merge_input_value(&ARGUMENT, &at, definitions.len(), &found)
             {
@@ -61,6 +68,28 @@ impl Merge<'_, '_> {
             }
         }
         merged
+    }
+
+    /// An argument that a context fills in one subgraph is nobody's to give.
+    fn check_contextual(&mut self, coordinate: &str, given: &[Found<'_, '_>]) {
+        let code = "CONTEXTUAL_ARGUMENT_NOT_CONTEXTUAL_IN_ALL_SUBGRAPHS";
+        for (source, argument) in given {
+            let message = format!(
+                "\"{coordinate}\" is filled by a context elsewhere, but in {} it is not",
+                source.subgraph.name
+            );
+            if argument.is_required() {
+                self.compose.errors.push(
+                    CompositionError::new(
+                        code,
+                        format!("{message}: make it nullable there, or give it a default value"),
+                    )
+                    .at(source.subgraph.location(argument.location())),
+                );
+            } else {
+                self.hint(Level::Info, code, format!("{message}: it gets none"));
+            }
+        }
     }
 
     pub(super) fn merge_input(

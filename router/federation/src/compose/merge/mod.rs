@@ -30,7 +30,7 @@ use super::spec::{self, Apply, graph_name};
 use super::{Compose, Source};
 use crate::error::{CompositionError, Hint, Level};
 use crate::field_set;
-use crate::subgraph::{Fields, bool_argument, fields_of, string_argument};
+use crate::subgraph::{Fields, Subgraph, bool_argument, fields_of, string_argument};
 
 struct Merge<'c, 'a> {
     compose: &'c mut Compose<'a>,
@@ -41,6 +41,9 @@ struct Merge<'c, 'a> {
     /// The carried directives that the result uses.
     carried: HashSet<&'static str>,
     uses_one_of: bool,
+    /// Some field has arguments that contexts fill.
+    uses_contexts: bool,
+    uses_join_directive: bool,
 }
 
 impl Compose<'_> {
@@ -54,6 +57,8 @@ impl Compose<'_> {
             supertypes: HashMap::new(),
             carried: HashSet::new(),
             uses_one_of: false,
+            uses_contexts: false,
+            uses_join_directive: false,
         };
         let mut schema = spec::parse(spec::DEFINITIONS);
         schema.types.shift_remove("Query");
@@ -109,6 +114,7 @@ impl Compose<'_> {
                 .extend(one_of.directive_definitions);
         }
         merge.adopt_composed(&mut schema);
+        merge.adopt_later_join(&mut schema);
         merge.adopt_executable(&mut schema);
         schema
     }
@@ -219,6 +225,14 @@ impl Merge<'_, '_> {
         let mut directives = Vec::new();
         for source in sources {
             join_type(source, &mut directives);
+            for context in source.subgraph.contexts_of(source.ty) {
+                self.carried.insert("context");
+                let name = context_name(source.subgraph, context);
+                directives.push(Apply::new("context").string("name", &name).done());
+            }
+            for applied in source.subgraph.on_type(source.ty, "cacheTag") {
+                directives.push(self.join_directive(source, "cacheTag", applied));
+            }
         }
         self.carry(
             name,
@@ -394,6 +408,11 @@ impl Merge<'_, '_> {
                     })
             })
     }
+}
+
+/// A context as the supergraph calls it: subgraphs do not share them.
+fn context_name(subgraph: &Subgraph, context: &str) -> String {
+    format!("{}__{context}", subgraph.name)
 }
 
 fn join_type(source: &Source<'_>, out: &mut Vec<Node<Directive>>) {

@@ -1,12 +1,13 @@
 //! Which subgraph resolves a field.
 
-use apollo_compiler::Name;
+use apollo_compiler::ast::Argument;
+use apollo_compiler::{Name, Node};
 
 use super::{ChoicePoint, Instance, Planner, PositionId, selected_by};
 use crate::field_set::{self, FieldSet};
 use crate::operation::Field;
 use crate::plan::PlanError;
-use crate::supergraph::SubgraphId;
+use crate::supergraph::{ContextArgument, SubgraphId};
 
 struct Candidate {
     subgraph: SubgraphId,
@@ -21,8 +22,8 @@ enum Way {
     Here(Instance),
     /// One that can be had.
     Obtain,
-    /// An entity fetch that brings what `@requires` selects.
-    Requires(FieldSet),
+    /// An entity fetch that brings what `@requires` and contexts select.
+    Requires(FieldSet, Vec<ContextArgument>),
 }
 
 impl Planner<'_> {
@@ -40,15 +41,20 @@ impl Planner<'_> {
             })
     }
 
-    /// The instance that resolves a field of an object type, made if need be.
-    pub(super) fn choose(&mut self, at: PositionId, field: &Field) -> Result<Instance, PlanError> {
+    /// The instance that resolves a field of an object type, made if need be,
+    /// and the arguments that it takes beside the client's.
+    pub(super) fn choose(
+        &mut self,
+        at: PositionId,
+        field: &Field,
+    ) -> Result<(Instance, Vec<Node<Argument>>), PlanError> {
         let ty = self.positions[at].ty.clone();
         // What an instance resolves with all below it needs no comparison.
         let here = self.here(at, field);
         if let Some(candidate) = here.iter().find(|candidate| candidate.cost.2 == 0)
             && let Way::Here(instance) = &candidate.way
         {
-            return Ok(instance.clone());
+            return Ok((instance.clone(), Vec::new()));
         }
         let mut candidates = here;
         self.add_elsewhere(at, &ty, field, &mut candidates);
@@ -59,9 +65,11 @@ impl Planner<'_> {
         let chosen = self.decide(at, field, &candidates);
         let candidate = candidates.swap_remove(chosen);
         match candidate.way {
-            Way::Here(instance) => Ok(instance),
-            Way::Obtain => self.obtain(at, candidate.subgraph),
-            Way::Requires(set) => self.enter_requires(at, candidate.subgraph, &field.name, &set),
+            Way::Here(instance) => Ok((instance, Vec::new())),
+            Way::Obtain => Ok((self.obtain(at, candidate.subgraph)?, Vec::new())),
+            Way::Requires(set, contexts) => {
+                self.enter_requires(at, candidate.subgraph, &field.name, &set, &contexts)
+            }
         }
     }
 
@@ -99,7 +107,7 @@ impl Planner<'_> {
                 continue;
             };
             let given = selected_by(&instance.provided, &field.name);
-            let plain = join.resolves(self.labels) && join.requires.is_none();
+            let plain = join.is_plain(self.labels);
             if !plain && given.is_none() {
                 continue;
             }
@@ -144,8 +152,8 @@ impl Planner<'_> {
             }
             let provides = join.provides.clone().unwrap_or_default();
             let (below, lacking) = self.lacks(id, &field.ty, &field.selections, &provides);
-            match &join.requires {
-                None => {
+            match join.wants() {
+                false => {
                     if let Some(reach) = reach.get(&id) {
                         candidates.push(Candidate {
                             subgraph: id,
@@ -154,7 +162,8 @@ impl Planner<'_> {
                         });
                     }
                 }
-                Some(set) => {
+                true => {
+                    let set = join.requires.clone().unwrap_or_default();
                     let key = self
                         .graph
                         .keys(id, ty)
@@ -164,10 +173,16 @@ impl Planner<'_> {
                         .min();
                     let Some(key) = key else { continue };
                     // A set whose cost cannot be told is tried last.
-                    let waits = self.set_depth(at, ty, set, &reach).unwrap_or(100);
+                    let waits = self.set_depth(at, ty, &set, &reach);
+                    let waits = waits.unwrap_or(super::UNKNOWN_DEPTH);
+                    let filled = join.contexts.iter().map(|c| self.context_depth(at, c));
+                    let Some(filled) = filled.collect::<Option<Vec<_>>>() else {
+                        continue;
+                    };
+                    let waits = filled.into_iter().fold(waits, usize::max);
                     candidates.push(Candidate {
                         subgraph: id,
-                        way: Way::Requires(set.clone()),
+                        way: Way::Requires(set, join.contexts.clone()),
                         cost: (key.max(waits) + 1 + below, 1 + lacking, lacking),
                     });
                 }
@@ -181,7 +196,8 @@ impl Planner<'_> {
         to: SubgraphId,
         field: &Name,
         set: &FieldSet,
-    ) -> Result<Instance, PlanError> {
+        contexts: &[ContextArgument],
+    ) -> Result<(Instance, Vec<Node<Argument>>), PlanError> {
         let ty = self.positions[at].ty.clone();
         let this = (ty.clone(), field.clone());
         if self.requiring.contains(&this) {
@@ -192,8 +208,9 @@ impl Planner<'_> {
         let mark = self.touched.len();
         let (added, required) = self.internal(&ty, set);
         let planned = self.plan_selections(at, &added);
+        let filled = planned.and_then(|()| self.fill(at, contexts));
         self.requiring.pop();
-        planned?;
+        let filled = filled?;
         let waits = self.touched[mark..].iter().copied().collect();
         let reach = self.reach(at);
         let key = self
@@ -205,8 +222,12 @@ impl Planner<'_> {
             .min_by_key(|(depth, key)| (*depth, key.fields.len()))
             .map(|(_, key)| key.fields.clone())
             .ok_or_else(|| self.unresolvable(at, &ty, field))?;
-        let id = field_set::print(set);
-        self.enter(
+        let mut id = field_set::print(set);
+        if !filled.values.is_empty() {
+            // Objects of other types have other values, or none.
+            id = format!("{ty} {id} {:?}", filled.values);
+        }
+        let instance = self.enter(
             at,
             to,
             &key,
@@ -214,7 +235,9 @@ impl Planner<'_> {
                 fields: required,
                 waits,
                 id,
+                contexts: filled.values,
             }),
-        )
+        )?;
+        Ok((instance, filled.arguments))
     }
 }

@@ -9,15 +9,17 @@ use apollo_compiler::{Name, name};
 
 use super::{Entities, GroupId, Instance, Parent, Planner, PositionId};
 use crate::operation::{Field, Item, Selections};
-use crate::plan::{EntityInput, PathStep, PlanError, Required, Slot};
+use crate::plan::{ContextValue, EntityInput, PathStep, PlanError, Required, Slot};
 use crate::supergraph::SubgraphId;
 
 /// What a field wants from elsewhere: how its representation gets it, the
-/// fetches that bring it, and a name for the set.
+/// fetches that bring it, a name for the set, and variables beside it.
+#[derive(Default)]
 pub(super) struct Requires {
     pub fields: Vec<Required>,
     pub waits: BTreeSet<GroupId>,
     pub id: String,
+    pub contexts: Vec<ContextValue>,
 }
 
 impl Planner<'_> {
@@ -39,10 +41,12 @@ impl Planner<'_> {
         self.entering.pop();
         planned?;
         let plain = requires.is_none();
-        let (required, mut parents, id) = match requires {
-            Some(requires) => (requires.fields, requires.waits, requires.id),
-            None => Default::default(),
-        };
+        let Requires {
+            fields,
+            waits: mut parents,
+            id,
+            contexts,
+        } = requires.unwrap_or_default();
         parents.extend(&self.touched[mark..]);
         parents.extend(self.tells_type(at));
         if parents.is_empty() {
@@ -57,9 +61,12 @@ impl Planner<'_> {
             },
             typename: typename.clone(),
             keys,
-            requires: required,
+            requires: fields,
         };
         let group = self.entity_group(at, to, input, parents, id);
+        if let Some(entities) = &mut self.groups[group].entities {
+            entities.contexts = contexts;
+        }
         let node = self.arena.fragment(self.groups[group].root, &typename);
         let instance = Instance {
             subgraph: to,
@@ -133,6 +140,7 @@ impl Planner<'_> {
             self.groups[group].entities = Some(Entities {
                 abstract_input,
                 requires,
+                contexts: Vec::new(),
                 inputs: IndexMap::default(),
             });
             group

@@ -8,6 +8,7 @@ use apollo_compiler::Name;
 use apollo_compiler::executable::Operation;
 
 use super::{Entities, GroupId, PlanCost, Planned, Planner};
+use crate::plan::contexts::{Contexts, prefix};
 use crate::plan::{EntityInput, Fetch, FetchKind, REPRESENTATIONS, Required, Slot};
 
 impl Planner<'_> {
@@ -87,6 +88,15 @@ impl Planner<'_> {
         let (Some(x), Some(y)) = (&left.entities, &right.entities) else {
             return false;
         };
+        // A value that is missing takes the whole fetch with it: only what
+        // waits for the same may share its fate.
+        let contextual = !x.contexts.is_empty() || !y.contexts.is_empty();
+        let alike = x.inputs.len() == 1
+            && x.inputs.keys().eq(y.inputs.keys())
+            && left.parents == right.parents;
+        if contextual && !alike {
+            return false;
+        }
         left.subgraph == right.subgraph
             && left.path == right.path
             && x.abstract_input == y.abstract_input
@@ -108,13 +118,14 @@ impl Planner<'_> {
     fn join(&mut self, into: GroupId, from: GroupId) {
         let root = self.groups[from].root;
         self.arena.merge(self.groups[into].root, root);
-        let inputs = self.groups[from]
-            .entities
-            .take()
-            .map(|entities| entities.inputs)
-            .unwrap_or_default();
-        if let Some(entities) = &mut self.groups[into].entities {
-            for (ty, input) in inputs {
+        let from = self.groups[from].entities.take();
+        if let (Some(entities), Some(from)) = (&mut self.groups[into].entities, from) {
+            for value in from.contexts {
+                if !entities.contexts.contains(&value) {
+                    entities.contexts.push(value);
+                }
+            }
+            for (ty, input) in from.inputs {
                 match entities.inputs.get_mut(&ty) {
                     Some(known) => {
                         for required in input.requires {
@@ -193,10 +204,20 @@ impl Planner<'_> {
             Arc::<str>::from(format!("{name}__{subgraph}__{index}"))
         });
         let mut declared = Vec::new();
-        if group.entities.is_some() {
-            declared.push(format!("${REPRESENTATIONS}:[_Any!]!"));
-        }
         let variables = self.declare(operation, &used, &mut declared);
+        let contexts = group
+            .entities
+            .as_ref()
+            .filter(|entities| !entities.contexts.is_empty())
+            .map(|entities| Contexts {
+                values: entities.contexts.clone(),
+                name: operation_name.clone(),
+                declared: declared.clone(),
+                body: body.clone(),
+            });
+        if group.entities.is_some() {
+            declared.insert(0, format!("${REPRESENTATIONS}:[_Any!]!"));
+        }
         let mut text = group.operation.name().to_owned();
         if let Some(name) = &operation_name {
             let _ = write!(text, " {name}");
@@ -213,6 +234,13 @@ impl Planner<'_> {
             }
             None => text.push_str(&body),
         }
+        let (text, prefix) = match &contexts {
+            Some(contexts) => contexts.text(1),
+            None => {
+                let prefix = prefix(&text, operation_name.as_deref());
+                (text.into(), prefix)
+            }
+        };
         let mut depends_on: Vec<usize> = group
             .parents
             .iter()
@@ -232,10 +260,11 @@ impl Planner<'_> {
                 },
                 Some(entities) => FetchKind::Entities {
                     inputs: entities.inputs.values().cloned().collect(),
+                    contexts,
                 },
             },
-            prefix: prefix(&text, operation_name.as_deref()),
-            text: text.into(),
+            prefix,
+            text,
             operation_name,
             variables,
         }
@@ -270,16 +299,6 @@ impl Planner<'_> {
         }
         variables
     }
-}
-
-/// A JSON request up to its variables.
-fn prefix(text: &str, operation_name: Option<&str>) -> Arc<str> {
-    let mut out = format!("{{\"query\":{}", serde_json::Value::from(text));
-    if let Some(name) = operation_name {
-        let _ = write!(out, ",\"operationName\":{}", serde_json::Value::from(name));
-    }
-    out.push_str(",\"variables\":");
-    out.into()
 }
 
 /// Whether one representation can carry what both fetches want.

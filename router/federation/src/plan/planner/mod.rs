@@ -13,33 +13,44 @@
 //! | [`reach`] | which subgraphs can be had at a position, how, and at what cost |
 //! | [`choose`] | which subgraph resolves a field |
 //! | [`enter`] | entity fetches, `@requires`, and the field sets that feed them |
+//! | [`select`] | selecting a field, and the position below it |
+//! | [`narrow`] | abstract types |
+//! | [`contexts`] | arguments that an ancestor fills |
+//! | [`resume`] | the cursor of a resumable subscription |
 //! | [`finish`] | merges fetches, orders and prints them |
 //!
 //! Each choice is the best as seen from its place; [`super::search`] tries the
 //! others where a place could not see far enough.
 
 mod choose;
+mod contexts;
 mod enter;
 mod finish;
+mod narrow;
 mod reach;
+mod resume;
+mod select;
 
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
-use apollo_compiler::ast::{self, Argument};
+use apollo_compiler::Name;
+use apollo_compiler::ast;
 use apollo_compiler::collections::IndexMap;
 use apollo_compiler::executable::{Operation, OperationType};
-use apollo_compiler::{Name, Node, name};
 
-use super::selection::{Arena, NodeId, SelectedField};
+use super::selection::{Arena, NodeId};
 use super::slots::Slots;
-use super::{EntityInput, Fetch, PathStep, PlanError, Resume, Slot};
-use crate::field_set::{self, FieldSet};
+use super::{ContextValue, EntityInput, Fetch, PathStep, PlanError, Resume};
+use crate::field_set::FieldSet;
 use crate::operation::{Field, Item, Selections};
 use crate::supergraph::{Labels, SubgraphId, Supergraph};
 
 type GroupId = usize;
 type PositionId = usize;
+
+/// Ranks what cannot be told after all that can.
+const UNKNOWN_DEPTH: usize = 100;
 
 /// A fetch while its selection grows.
 struct Group {
@@ -63,6 +74,8 @@ struct Entities {
     /// Distinguishes fetches that wait for different `@requires`.
     requires: String,
     inputs: IndexMap<Name, EntityInput>,
+    /// Variables that ancestors of the one input's objects fill.
+    contexts: Vec<ContextValue>,
 }
 
 struct Position {
@@ -155,6 +168,8 @@ struct Planner<'a> {
     narrowed: HashMap<(PositionId, Name), PositionId>,
     /// The groups that received a field, in order; read in windows.
     touched: Vec<GroupId>,
+    /// What is known of each context variable, by number.
+    contexts: Vec<String>,
     /// The fields whose `@requires` is being planned, outermost first.
     requiring: Vec<(Name, Name)>,
     /// The entity fetches whose keys are being planned, outermost first.
@@ -185,6 +200,7 @@ pub(super) fn walk(
         resolved: HashMap::new(),
         narrowed: HashMap::new(),
         touched: Vec::new(),
+        contexts: Vec::new(),
         requiring: Vec::new(),
         entering: Vec::new(),
         hops: reach::Hops::default(),
@@ -287,54 +303,6 @@ impl Planner<'_> {
         self.groups.len() - 1
     }
 
-    /// A `@resumable` subscription field that selects its cursor and takes one.
-    fn resumable(&mut self, kind: OperationType, root: &Name, field: &Field) -> Option<Field> {
-        if kind != OperationType::Subscription {
-            return None;
-        }
-        let resumable = self.graph.resumable(&field.name)?;
-        let mut field = field.clone();
-        let set = field_set::parse(&resumable.cursor).ok()?;
-        let (added, required) = self.internal(&field.ty.clone(), &set);
-        let cursor = required.first()?.key.clone();
-        field.selections.0.extend(added.0);
-        let given = field
-            .arguments
-            .iter()
-            .find(|argument| argument.name == resumable.after)
-            .map(|argument| argument.value.clone());
-        // The field keeps the slot that its own arguments gave it.
-        let slot = self.slot(root, &field);
-        let variable = match given.as_deref() {
-            Some(ast::Value::Variable(name)) => Some(name.clone()),
-            Some(ast::Value::Null) | None => {
-                let variable = name!("_stoa_after");
-                let ty = self
-                    .graph
-                    .definition("Subscription", &field.name)?
-                    .argument_by_name(&resumable.after)?
-                    .ty
-                    .to_string();
-                field
-                    .arguments
-                    .retain(|argument| argument.name != resumable.after);
-                field.arguments.push(Node::new(Argument {
-                    name: resumable.after,
-                    value: Node::new(ast::Value::Variable(variable.clone())),
-                }));
-                self.added_variable = Some((variable.clone(), ty));
-                Some(variable)
-            }
-            Some(_) => None,
-        };
-        field.slot = Some(slot.clone());
-        self.resume = Some(Resume {
-            cursor: [Slot::new(slot), cursor],
-            variable,
-        });
-        Some(field)
-    }
-
     fn slot(&mut self, ty: &Name, field: &Field) -> Name {
         match &field.slot {
             Some(slot) => slot.clone(),
@@ -355,140 +323,6 @@ impl Planner<'_> {
             }
         }
         Ok(())
-    }
-
-    fn plan_fragment(
-        &mut self,
-        at: PositionId,
-        condition: &Name,
-        inner: &Selections,
-    ) -> Result<(), PlanError> {
-        let wanted = self.graph.possible_types(condition);
-        let runtime = self.positions[at].runtime.clone();
-        if !self.graph.is_abstract(&self.positions[at].ty) {
-            return if wanted.contains(&self.positions[at].ty) {
-                self.plan_selections(at, inner)
-            } else {
-                Ok(())
-            };
-        }
-        let objects: Vec<Name> = runtime
-            .iter()
-            .filter(|ty| wanted.contains(ty))
-            .cloned()
-            .collect();
-        if objects.is_empty() {
-            return Ok(());
-        }
-        let typed = self.ensure_typed(at)?;
-        // The condition can stand as it is where the subgraph means by it what
-        // the supergraph means.
-        let known = self.graph.possible_in(typed.subgraph, condition);
-        if self.graph.is_abstract(condition)
-            && self.graph.defines(typed.subgraph, condition)
-            && objects.iter().all(|ty| known.contains(ty))
-        {
-            let inside = self.narrow(at, condition, objects.into());
-            return self.plan_selections(inside, inner);
-        }
-        for ty in objects {
-            let inside = self.narrow(at, &ty, Rc::from([ty.clone()]));
-            self.plan_selections(inside, inner)?;
-        }
-        Ok(())
-    }
-
-    /// An instance at an abstract position that tells the objects' types.
-    fn ensure_typed(&mut self, at: PositionId) -> Result<Instance, PlanError> {
-        let tells = |planner: &Self, instance: &Instance| {
-            !planner
-                .graph
-                .is_interface_object(instance.subgraph, &instance.ty)
-        };
-        let known = self.positions[at].instances.iter();
-        if let Some(instance) = known.clone().find(|instance| tells(self, instance)) {
-            let instance = instance.clone();
-            self.touched.push(instance.group);
-            return Ok(instance);
-        }
-        let ty = self.positions[at].ty.clone();
-        let to = self
-            .reach(at)
-            .into_iter()
-            .filter(|(id, _)| !self.graph.is_interface_object(*id, &ty))
-            .min_by_key(|(id, reach)| (reach.depth, reach.fetches, *id))
-            .map(|(id, _)| id)
-            .ok_or_else(|| self.unresolvable(at, &ty, &name!("__typename")))?;
-        let instance = self.obtain(at, to)?;
-        self.arena.select_typename(instance.node);
-        self.touched.push(instance.group);
-        Ok(instance)
-    }
-
-    /// The same place, for objects of a narrower type.
-    fn narrow(&mut self, at: PositionId, ty: &Name, objects: Rc<[Name]>) -> PositionId {
-        if self.positions[at].ty == *ty {
-            return at;
-        }
-        let known = (at, ty.clone());
-        if let Some(position) = self.narrowed.get(&known) {
-            return *position;
-        }
-        let mut path = self.positions[at].path.clone();
-        if let Some(PathStep::Types(_)) = path.last() {
-            path.pop();
-        }
-        path.push(PathStep::Types(objects.to_vec()));
-        self.positions.push(Position {
-            parent: Parent::Narrow { of: at },
-            ty: ty.clone(),
-            path,
-            runtime: objects,
-            instances: Vec::new(),
-        });
-        let position = self.positions.len() - 1;
-        self.narrowed.insert(known, position);
-        for instance in self.positions[at].instances.clone() {
-            self.narrow_instance(position, &instance);
-        }
-        position
-    }
-
-    /// Lets an instance of a wider position serve a narrower one, if its
-    /// subgraph knows the narrower type.
-    fn narrow_instance(&mut self, at: PositionId, wider: &Instance) -> Option<Instance> {
-        let name = self.narrowed_type(at, wider.subgraph, &wider.ty)?;
-        let node = if name == wider.ty {
-            wider.node
-        } else {
-            self.arena.select_typename(wider.node);
-            self.arena.fragment(wider.node, &name)
-        };
-        let instance = Instance {
-            node,
-            ty: name,
-            ..wider.clone()
-        };
-        self.positions[at].instances.push(instance.clone());
-        Some(instance)
-    }
-
-    /// The name by which a subgraph that has `wider` at a position knows the
-    /// position's narrower objects; `None` if it does not know them all.
-    fn narrowed_type(&self, at: PositionId, subgraph: SubgraphId, wider: &Name) -> Option<Name> {
-        let position = &self.positions[at];
-        if self.graph.is_interface_object(subgraph, wider) {
-            return Some(wider.clone());
-        }
-        let here = self.graph.possible_in(subgraph, wider);
-        if self.graph.is_abstract(&position.ty) {
-            let known = self.graph.possible_in(subgraph, &position.ty);
-            (self.graph.defines(subgraph, &position.ty)
-                && position.runtime.iter().all(|ty| known.contains(ty)))
-            .then(|| position.ty.clone())
-        } else {
-            here.contains(&position.ty).then(|| position.ty.clone())
-        }
     }
 
     fn plan_field(&mut self, at: PositionId, field: &Field) -> Result<(), PlanError> {
@@ -513,8 +347,13 @@ impl Planner<'_> {
         if self.graph.is_abstract(&ty) {
             return self.plan_abstract_field(at, field, slot);
         }
-        let instance = self.choose(at, field)?;
-        self.select(at, &instance, field, slot)
+        let (instance, filled) = self.choose(at, field)?;
+        if filled.is_empty() {
+            return self.select(at, &instance, field, slot);
+        }
+        let mut field = field.clone();
+        field.arguments.extend(filled);
+        self.select(at, &instance, &field, slot)
     }
 
     /// How a slot is resolved already, here or (a leaf) for all wider objects.
@@ -528,184 +367,6 @@ impl Planner<'_> {
                 .filter(|resolved| resolved.child.is_none()),
             _ => None,
         }
-    }
-
-    fn plan_abstract_field(
-        &mut self,
-        at: PositionId,
-        field: &Field,
-        slot: Name,
-    ) -> Result<(), PlanError> {
-        let instances = &self.positions[at].instances;
-        let direct = instances
-            .iter()
-            .find(|instance| self.is_direct(at, instance.subgraph, &instance.ty, &field.name))
-            .cloned();
-        if let Some(instance) = direct {
-            return self.select(at, &instance, field, slot);
-        }
-        let ty = self.positions[at].ty.clone();
-        let untyped = instances.iter().all(|instance| {
-            self.graph
-                .is_interface_object(instance.subgraph, &instance.ty)
-        });
-        if untyped {
-            let direct = self
-                .reach(at)
-                .into_iter()
-                .filter(|(id, _)| self.is_direct(at, *id, &ty, &field.name))
-                .min_by_key(|(id, reach)| {
-                    let holds = self.graph.is_interface_object(*id, &ty);
-                    (reach.depth, reach.fetches, holds, *id)
-                });
-            if let Some((to, _)) = direct {
-                let instance = self.obtain(at, to)?;
-                return self.select(at, &instance, field, slot);
-            }
-        }
-        self.ensure_typed(at)?;
-        for ty in self.positions[at].runtime.clone().iter() {
-            let inside = self.narrow(at, ty, Rc::from([ty.clone()]));
-            self.plan_field(inside, field)?;
-        }
-        Ok(())
-    }
-
-    /// Whether a subgraph that has `name` at an abstract position resolves a
-    /// field for whatever stands there, asked without regard to its type.
-    fn is_direct(&self, at: PositionId, subgraph: SubgraphId, name: &Name, field: &Name) -> bool {
-        let plain = |ty: &Name| {
-            self.graph
-                .field(subgraph, ty, field)
-                .is_some_and(|join| join.resolves(self.labels) && join.requires.is_none())
-        };
-        if !plain(name) || self.graph.is_conflicted(field) {
-            return false;
-        }
-        if self.graph.is_interface_object(subgraph, name) {
-            return true;
-        }
-        let here = self.graph.possible_in(subgraph, name);
-        self.positions[at]
-            .runtime
-            .iter()
-            .all(|ty| here.contains(ty) && plain(ty))
-    }
-
-    /// Selects a field in an instance and plans what is below it.
-    fn select(
-        &mut self,
-        at: PositionId,
-        instance: &Instance,
-        field: &Field,
-        slot: Name,
-    ) -> Result<(), PlanError> {
-        let child = self.select_alone(at, instance, field, slot)?;
-        match child {
-            Some(child) => self.plan_selections(child, &field.selections),
-            None => Ok(()),
-        }
-    }
-
-    /// Selects a field in an instance; answers the position below it.
-    fn select_alone(
-        &mut self,
-        at: PositionId,
-        instance: &Instance,
-        field: &Field,
-        slot: Name,
-    ) -> Result<Option<PositionId>, PlanError> {
-        self.touched.push(instance.group);
-        if self.arena.len() > super::BUDGET {
-            return Err(PlanError::TooLarge);
-        }
-        let composite = self.graph.is_composite(&field.ty);
-        let selected = self.arena.get(instance.node).fields.get(&slot);
-        let node = match selected {
-            Some(selected) => selected.child,
-            None => {
-                let child = composite.then(|| self.arena.add());
-                self.arena.get_mut(instance.node).fields.insert(
-                    slot.clone(),
-                    SelectedField {
-                        name: field.name.clone(),
-                        arguments: field.arguments.clone(),
-                        child,
-                    },
-                );
-                child
-            }
-        };
-        let known = self.resolved.get(&(at, slot.clone()));
-        let Some(node) = node else {
-            self.resolved.entry((at, slot)).or_insert_with(|| Resolved {
-                group: instance.group,
-                child: None,
-            });
-            return Ok(None);
-        };
-        let answers = self
-            .graph
-            .field_type_in(instance.subgraph, &instance.ty, &field.name)
-            .map_or_else(|| field.ty.clone(), |ty| ty.inner_named_type().clone());
-        let held = self.graph.is_interface_object(instance.subgraph, &answers);
-        if held {
-            self.arena.get_mut(node).opaque = true;
-        } else if self.graph.is_abstract(&field.ty) {
-            self.arena.select_typename(node);
-        }
-        let mut provided: FieldSet = selected_by(&instance.provided, &field.name)
-            .unwrap_or_default()
-            .to_vec();
-        if let Some(provides) = self
-            .graph
-            .field(instance.subgraph, &instance.ty, &field.name)
-            .and_then(|join| join.provides.as_ref())
-        {
-            provided.extend(provides.iter().cloned());
-        }
-        let child = match known.and_then(|known| known.child) {
-            Some(child) => child,
-            None => {
-                let mut path = self.positions[at].path.clone();
-                path.push(PathStep::Key(Slot::new(slot.clone())));
-                let runtime = if held {
-                    self.graph.possible_types(&field.ty)
-                } else {
-                    self.graph.possible_in(instance.subgraph, &answers)
-                };
-                self.positions.push(Position {
-                    parent: Parent::Field {
-                        of: at,
-                        field: Field {
-                            slot: Some(slot.clone()),
-                            selections: Selections::default(),
-                            ..field.clone()
-                        },
-                    },
-                    ty: field.ty.clone(),
-                    path,
-                    runtime: runtime.into(),
-                    instances: Vec::new(),
-                });
-                let child = self.positions.len() - 1;
-                let resolved = Resolved {
-                    group: instance.group,
-                    child: Some(child),
-                };
-                self.resolved.insert((at, slot), resolved);
-                child
-            }
-        };
-        let below = Instance {
-            subgraph: instance.subgraph,
-            group: instance.group,
-            node,
-            ty: answers,
-            provided: Rc::new(provided),
-        };
-        self.positions[child].instances.push(below);
-        Ok(Some(child))
     }
 
     fn unresolvable(&self, at: PositionId, ty: &Name, field: &Name) -> PlanError {

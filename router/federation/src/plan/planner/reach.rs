@@ -244,7 +244,7 @@ impl Planner<'_> {
                 return None;
             }
             // Only near enough for a ranking.
-            let waits = usize::from(join.requires.is_some());
+            let waits = usize::from(join.wants());
             Some(reach.depth + waits + self.nested_depth(*id, inner, &field.selection_set)?)
         });
         let slot = self
@@ -390,9 +390,7 @@ impl Planner<'_> {
                 Item::Field(field) => {
                     let given = selected_by(provided, &field.name);
                     let join = self.graph.field_of(id, ty, &field.name);
-                    if given.is_some()
-                        || join.is_some_and(|j| j.resolves(self.labels) && j.requires.is_none())
-                    {
+                    if given.is_some() || join.is_some_and(|join| join.is_plain(self.labels)) {
                         let mut below = given.unwrap_or_default().to_vec();
                         below.extend(join.and_then(|j| j.provides.clone()).unwrap_or_default());
                         self.lacks_within(id, &field.ty, &field.selections, &below, changes)
@@ -405,7 +403,7 @@ impl Planner<'_> {
                                 if !join.resolves(self.labels) {
                                     return None;
                                 }
-                                let waits = usize::from(join.requires.is_some());
+                                let waits = usize::from(join.wants());
                                 let (below, _) = match changes.checked_sub(1) {
                                     Some(left) => self.lacks_within(
                                         *other,

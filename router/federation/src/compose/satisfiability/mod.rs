@@ -6,14 +6,16 @@
 //! subgraphs at hand resolve together they may resolve on the way to a child,
 //! each for its part: planning goes back to a parent for the same reason.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod report;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use apollo_compiler::Name;
 use apollo_compiler::ast::Selection;
 
 use crate::error::CompositionError;
 use crate::field_set::{self, FieldSet};
-use crate::supergraph::{Labels, SubgraphId, Supergraph};
+use crate::supergraph::{ContextArgument, FieldJoin, Labels, SubgraphId, Supergraph};
 
 /// How many states are looked at before giving up.
 const STATES: usize = 50_000;
@@ -29,17 +31,41 @@ struct Had {
 
 type Hand = BTreeMap<SubgraphId, Had>;
 
-pub(super) fn check(graph: &Supergraph, errors: &mut Vec<CompositionError>) {
-    let mut all = vec![Labels::new()];
-    if !graph.labels().is_empty() {
-        all.push(graph.labels().clone());
+/// Of each context that is set on the way: the selections that can be had of
+/// the nearest ancestor that sets it, printed.
+type Available = BTreeMap<String, BTreeSet<String>>;
+
+/// How many override labels are tried on and off in all combinations.
+const LABELS: usize = 4;
+
+/// The sets of labels to check: all sets of a few, of many each alone.
+fn label_sets(labels: &Labels) -> BTreeSet<Labels> {
+    let mut sets = BTreeSet::from([Labels::new(), labels.clone()]);
+    if labels.len() <= LABELS {
+        for bits in 0..1_u32 << labels.len() {
+            let on = labels.iter().enumerate();
+            let on = on.filter(|(index, _)| bits >> index & 1 == 1);
+            sets.insert(on.map(|(_, label)| label.clone()).collect());
+        }
+        return sets;
     }
-    for labels in all {
+    for label in labels {
+        let mut others = labels.clone();
+        others.remove(label);
+        sets.extend([Labels::from([label.clone()]), others]);
+    }
+    sets
+}
+
+pub(super) fn check(graph: &Supergraph, errors: &mut Vec<CompositionError>) {
+    for labels in label_sets(graph.labels()) {
         let mut search = Search {
             graph,
             labels,
             seen: HashMap::new(),
             reported: HashSet::new(),
+            available: Available::new(),
+            uses: graph.context_uses(),
             path: Vec::new(),
             found: Vec::new(),
             quiet: 0,
@@ -57,7 +83,10 @@ struct Search<'g> {
     graph: &'g Supergraph,
     labels: Labels,
     /// Whether everything can be had from a state; true while that is asked.
-    seen: HashMap<(Name, Hand), bool>,
+    seen: HashMap<(Name, Hand, Available), bool>,
+    available: Available,
+    /// What is selected of each context anywhere.
+    uses: BTreeMap<&'g str, Vec<&'g FieldSet>>,
     reported: HashSet<(Name, Name)>,
     path: Vec<String>,
     found: Vec<CompositionError>,
@@ -137,7 +166,7 @@ impl Search<'_> {
 
     /// Visits an object type with the subgraphs that have it.
     fn visit(&mut self, ty: &Name, hand: Hand) -> bool {
-        let state = (ty.clone(), hand);
+        let state = (ty.clone(), hand, self.available.clone());
         if let Some(known) = self.seen.get(&state) {
             return *known;
         }
@@ -153,7 +182,7 @@ impl Search<'_> {
             return true;
         }
         self.seen.insert(state.clone(), true);
-        let (ty, hand) = &state;
+        let (ty, hand, _) = &state;
         let Some(object) = self.graph.api().get_object(ty) else {
             return true;
         };
@@ -180,6 +209,7 @@ impl Search<'_> {
             return true;
         }
         self.path.push(field.to_string());
+        let above = self.set_contexts(ty, hand);
         let mut all = true;
         match self.children(field, &inner, &resolvers) {
             Ok(children) => {
@@ -204,7 +234,39 @@ impl Search<'_> {
             }
         }
         self.path.pop();
+        self.available = above;
         all
+    }
+
+    /// Notes what an object gives those below it; answers what was available
+    /// before.
+    fn set_contexts(&mut self, ty: &Name, hand: &Hand) -> Available {
+        let above = self.available.clone();
+        for context in self.graph.contexts_of(ty) {
+            let had = self
+                .uses
+                .get(context)
+                .into_iter()
+                .flatten()
+                .filter(|set| {
+                    let set = self.graph.selected_of(ty, set);
+                    self.obtains(ty, &set, hand, &mut Vec::new())
+                })
+                .map(|set| field_set::print(set))
+                .collect();
+            self.available.insert(context.to_owned(), had);
+        }
+        above
+    }
+
+    /// The first context that a field wants and nothing above it gives.
+    fn missing_context<'j>(&self, join: &'j FieldJoin) -> Option<&'j str> {
+        let missing = |argument: &&'j ContextArgument| {
+            let had = self.available.get(&argument.context);
+            !had.is_some_and(|had| had.contains(&field_set::print(&argument.selection)))
+        };
+        let found = join.contexts.iter().find(missing);
+        found.map(|argument| argument.context.as_str())
     }
 
     /// The objects that a field may answer, each with who has it. An error is
@@ -322,9 +384,12 @@ impl Search<'_> {
                 if !join.resolves(&self.labels) {
                     return false;
                 }
-                let Some(set) = &join.requires else {
+                if !join.wants() {
                     return true;
-                };
+                }
+                if self.missing_context(join).is_some() {
+                    return false;
+                }
                 let this = (ty.clone(), field.clone());
                 if requiring.contains(&this) {
                     return false;
@@ -334,7 +399,8 @@ impl Search<'_> {
                     self.graph.keys(**id, ty).iter().any(|key| {
                         key.resolvable && self.obtains(ty, &key.fields, hand, requiring)
                     });
-                let brings = enters && self.obtains(ty, set, hand, requiring);
+                let wanted = join.requires.as_deref().unwrap_or_default();
+                let brings = enters && self.obtains(ty, wanted, hand, requiring);
                 requiring.pop();
                 brings
             })
@@ -405,71 +471,6 @@ impl Search<'_> {
         let reached = self.closure(ty, hand, requiring);
         requiring.pop();
         reached
-    }
-
-    fn report(&mut self, ty: &Name, field: &Name, hand: &Hand) {
-        if self.quiet > 0 || !self.reported.insert((ty.clone(), field.clone())) {
-            return;
-        }
-        let mut query = String::new();
-        for step in self.path.iter().chain([&field.to_string()]) {
-            query.push_str("{ ");
-            query.push_str(step);
-            query.push(' ');
-        }
-        query.push_str(&"}".repeat(self.path.len() + 1));
-        let name = |id: &SubgraphId| self.graph.subgraph(*id).name.clone();
-        let at: Vec<String> = hand.keys().map(name).collect();
-        let mut reasons = Vec::new();
-        for id in self.graph.ids() {
-            let Some(join) = self.graph.field_of(id, ty, field) else {
-                continue;
-            };
-            let keys: Vec<String> = self
-                .graph
-                .keys(id, ty)
-                .iter()
-                .filter(|key| key.resolvable)
-                .map(|key| format!("\"{}\"", field_set::print(&key.fields)))
-                .collect();
-            let reason = if !join.resolves(&self.labels) {
-                "only mentions it".to_owned()
-            } else if let Some(requires) = join
-                .requires
-                .as_ref()
-                .filter(|_| hand.contains_key(&id) || !keys.is_empty())
-            {
-                format!(
-                    "requires \"{}\", which cannot all be had here with a key to come back by",
-                    field_set::print(requires)
-                )
-            } else if keys.is_empty() {
-                format!("has no resolvable @key of \"{ty}\" to enter by")
-            } else {
-                format!(
-                    "is entered by {}, which nobody at hand can give",
-                    keys.join(" or ")
-                )
-            };
-            reasons.push(format!("{} {reason}", name(&id)));
-        }
-        if field == "__typename" {
-            reasons.push(format!(
-                "no subgraph that can be entered by a key tells which type of \"{ty}\" it is"
-            ));
-        }
-        self.found.push(CompositionError::new(
-            "SATISFIABILITY_ERROR",
-            format!(
-                "the query {query} cannot be answered: \"{ty}.{field}\" cannot be had from {}; {}",
-                if at.is_empty() {
-                    "any root".to_owned()
-                } else {
-                    at.join(", ")
-                },
-                reasons.join("; ")
-            ),
-        ));
     }
 }
 

@@ -1,0 +1,178 @@
+//! The requests that a fetch makes for its objects.
+
+use std::ops::Range;
+
+use ::http::HeaderMap;
+use stoa_federation::plan::{Contexts, Fetch, FetchKind, REPRESENTATIONS};
+
+use crate::execute::Execution;
+use crate::representation::Batch;
+use crate::transport::SubgraphRequest;
+
+/// At most this many representations go into one request.
+const MAX_REPRESENTATIONS: usize = 1_000;
+/// At most this many groups, each with an `_entities` of its own.
+const MAX_GROUPS: usize = 100;
+
+/// The part of a batch that one request is about.
+#[derive(Debug, Clone, Default)]
+pub struct Part {
+    /// The number of its first representation.
+    pub first: u32,
+    pub count: u32,
+    /// How many representations each of its groups has; empty where the fetch
+    /// has no contexts.
+    pub groups: Vec<u32>,
+}
+
+/// Cuts a batch into parts that a request may hold.
+pub fn parts(batch: &Batch) -> Vec<Part> {
+    let total = batch.representations.len();
+    let ends = batch
+        .groups
+        .iter()
+        .skip(1)
+        .map(|group| group.first as usize);
+    let groups: Vec<usize> = match batch.groups.is_empty() {
+        true => Vec::new(),
+        false => ends.chain([total]).collect(),
+    };
+    let mut parts = Vec::new();
+    let mut first = 0;
+    let mut group = 0;
+    while first < total {
+        let mut part = Part {
+            first: number(first),
+            ..Part::default()
+        };
+        let most = total.min(first + MAX_REPRESENTATIONS);
+        let mut end = most;
+        if !groups.is_empty() {
+            end = first;
+            while end < most && part.groups.len() < MAX_GROUPS {
+                let until = groups[group].min(most);
+                part.groups.push(number(until - end));
+                end = until;
+                if end == groups[group] {
+                    group += 1;
+                }
+            }
+        }
+        part.count = number(end - first);
+        parts.push(part);
+        first = end;
+    }
+    parts
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+impl Execution {
+    /// The request for a part of a fetch's batch.
+    pub(crate) fn request(
+        &self,
+        fetch: &Fetch,
+        batch: &Batch,
+        part: &Part,
+        headers: &[HeaderMap],
+    ) -> SubgraphRequest {
+        let info = self.graph.subgraph(fetch.subgraph);
+        let mut variables = vec![b'{'];
+        for name in &fetch.variables {
+            if let Some(value) = self.variables.get(name.as_str()) {
+                key(&mut variables, name);
+                // Writing JSON into memory cannot fail.
+                let _ = serde_json::to_writer(&mut variables, value);
+            }
+        }
+        let mut text = (fetch.text.clone(), fetch.prefix.clone());
+        match &fetch.kind {
+            FetchKind::Root { .. } => {}
+            FetchKind::Entities {
+                contexts: Some(contexts),
+                ..
+            } => {
+                if part.groups.len() != 1 {
+                    text = contexts.text(part.groups.len());
+                }
+                grouped(&mut variables, contexts, batch, part);
+            }
+            FetchKind::Entities { contexts: None, .. } => {
+                key(&mut variables, REPRESENTATIONS);
+                let from = part.first as usize;
+                let until = from + part.count as usize;
+                list(&mut variables, &batch.representations[from..until]);
+            }
+        }
+        variables.push(b'}');
+        let (text, prefix) = text;
+        SubgraphRequest {
+            subgraph: info.name.as_str().into(),
+            url: info.url.as_str().into(),
+            text,
+            prefix,
+            operation_name: fetch.operation_name.clone(),
+            variables,
+            headers: headers
+                .get(usize::from(fetch.subgraph.0))
+                .cloned()
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// Writes each group's representations and what contexts give them.
+fn grouped(out: &mut Vec<u8>, contexts: &Contexts, batch: &Batch, part: &Part) {
+    let mut from = part.first as usize;
+    let first = batch
+        .groups
+        .partition_point(|group| group.first <= part.first)
+        .saturating_sub(1);
+    let groups = batch.groups.get(first..).unwrap_or_default();
+    for (number, (count, group)) in part.groups.iter().zip(groups).enumerate() {
+        let until = from + *count as usize;
+        key(out, &Contexts::representations(number));
+        list(out, &batch.representations[from..until]);
+        for (value, given) in contexts.values.iter().zip(&group.values) {
+            key(out, &contexts.variable(value, number));
+            out.extend_from_slice(given);
+        }
+        from = until;
+    }
+}
+
+/// Begins an entry of a JSON object.
+fn key(out: &mut Vec<u8>, name: &str) {
+    if out.len() > 1 {
+        out.push(b',');
+    }
+    out.push(b'"');
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+fn list(out: &mut Vec<u8>, items: &[Vec<u8>]) {
+    out.push(b'[');
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(item);
+    }
+    out.push(b']');
+}
+
+/// Which of a part's entities an alias stands for.
+pub fn alias_of(part: &Part, alias: &str) -> Option<Range<usize>> {
+    let mut start = 0;
+    for (number, count) in part.groups.iter().enumerate() {
+        let end = start + *count as usize;
+        if alias == Contexts::alias(number) {
+            return Some(start..end);
+        }
+        start = end;
+    }
+    None
+}

@@ -1,0 +1,80 @@
+//! What is told of a field that cannot be had: a query that gets there, and why
+//! each subgraph cannot answer it.
+
+use apollo_compiler::Name;
+
+use super::{Hand, Search};
+use crate::error::CompositionError;
+use crate::field_set;
+use crate::supergraph::SubgraphId;
+
+impl Search<'_> {
+    pub(super) fn report(&mut self, ty: &Name, field: &Name, hand: &Hand) {
+        if self.quiet > 0 || !self.reported.insert((ty.clone(), field.clone())) {
+            return;
+        }
+        let mut query = String::new();
+        for step in self.path.iter().chain([&field.to_string()]) {
+            query.push_str("{ ");
+            query.push_str(step);
+            query.push(' ');
+        }
+        query.push_str(&"}".repeat(self.path.len() + 1));
+        let name = |id: &SubgraphId| self.graph.subgraph(*id).name.clone();
+        let at: Vec<String> = hand.keys().map(name).collect();
+        let mut reasons = Vec::new();
+        for id in self.graph.ids() {
+            let Some(join) = self.graph.field_of(id, ty, field) else {
+                continue;
+            };
+            let keys: Vec<String> = self
+                .graph
+                .keys(id, ty)
+                .iter()
+                .filter(|key| key.resolvable)
+                .map(|key| format!("\"{}\"", field_set::print(&key.fields)))
+                .collect();
+            let reason = if !join.resolves(&self.labels) {
+                "only mentions it".to_owned()
+            } else if let Some(context) = self.missing_context(join) {
+                format!(
+                    "wants \"{context}\" of an ancestor that sets it, and none on this way can give it"
+                )
+            } else if let Some(requires) = join
+                .requires
+                .as_ref()
+                .filter(|_| hand.contains_key(&id) || !keys.is_empty())
+            {
+                format!(
+                    "requires \"{}\", which cannot all be had here with a key to come back by",
+                    field_set::print(requires)
+                )
+            } else if keys.is_empty() {
+                format!("has no resolvable @key of \"{ty}\" to enter by")
+            } else {
+                format!(
+                    "is entered by {}, which nobody at hand can give",
+                    keys.join(" or ")
+                )
+            };
+            reasons.push(format!("{} {reason}", name(&id)));
+        }
+        if field == "__typename" {
+            reasons.push(format!(
+                "no subgraph that can be entered by a key tells which type of \"{ty}\" it is"
+            ));
+        }
+        self.found.push(CompositionError::new(
+            "SATISFIABILITY_ERROR",
+            format!(
+                "the query {query} cannot be answered: \"{ty}.{field}\" cannot be had from {}; {}",
+                if at.is_empty() {
+                    "any root".to_owned()
+                } else {
+                    at.join(", ")
+                },
+                reasons.join("; ")
+            ),
+        ));
+    }
+}

@@ -1,0 +1,102 @@
+//! Variables that are filled from an ancestor of the objects that a fetch is
+//! about: what `@fromContext` asks for.
+//!
+//! A representation does not hold them, so objects are asked for in groups of
+//! equal values: one `_entities` a group, all of them in one operation.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use super::{REPRESENTATIONS, Required};
+use apollo_compiler::Name;
+
+/// Ends a variable's name in [`Contexts::body`]. No GraphQL text holds it:
+/// strings print control characters as escapes.
+pub(super) const MARK: char = '\0';
+
+/// A variable and where its values stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContextValue {
+    pub variable: Name,
+    pub ty: String,
+    /// Nearest ancestor first.
+    pub sources: Vec<ContextSource>,
+}
+
+/// An ancestor that may set a context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContextSource {
+    /// How many keys of the fetch's path lead to it.
+    pub depth: usize,
+    /// Only where it is of these types.
+    pub only: Option<Vec<Name>>,
+    /// What it holds: one leaf, perhaps some fields down.
+    pub field: Required,
+}
+
+/// The variables of a fetch that contexts fill, and its operation by parts.
+#[derive(Debug)]
+pub struct Contexts {
+    pub values: Vec<ContextValue>,
+    pub(super) name: Option<Arc<str>>,
+    /// The client's variables, declared.
+    pub(super) declared: Vec<String>,
+    /// What is selected of each entity.
+    pub(super) body: String,
+}
+
+impl Contexts {
+    /// The alias of a group's entities. No slot is named so.
+    pub fn alias(group: usize) -> String {
+        format!("_stoa__{group}")
+    }
+
+    /// The variable that holds a group's representations.
+    pub fn representations(group: usize) -> String {
+        format!("{REPRESENTATIONS}_{group}")
+    }
+
+    /// The variable that holds a context's value for a group.
+    pub fn variable(&self, value: &ContextValue, group: usize) -> String {
+        format!("{}_{group}", value.variable)
+    }
+
+    /// The operation for so many groups, and its JSON up to the variables.
+    pub fn text(&self, groups: usize) -> (Arc<str>, Arc<str>) {
+        let mut declared = Vec::new();
+        for group in 0..groups {
+            declared.push(format!("${}:[_Any!]!", Self::representations(group)));
+            for value in &self.values {
+                declared.push(format!("${}:{}", self.variable(value, group), value.ty));
+            }
+        }
+        declared.extend(self.declared.iter().cloned());
+        let mut text = "query".to_owned();
+        if let Some(name) = &self.name {
+            let _ = write!(text, " {name}");
+        }
+        let _ = write!(text, "({}){{", declared.join(","));
+        for group in 0..groups {
+            let _ = write!(
+                text,
+                "{}:_entities(representations:${}){}",
+                Self::alias(group),
+                Self::representations(group),
+                self.body.replace(MARK, &format!("_{group}"))
+            );
+        }
+        text.push('}');
+        let prefix = prefix(&text, self.name.as_deref());
+        (text.into(), prefix)
+    }
+}
+
+/// A JSON request up to its variables.
+pub(super) fn prefix(text: &str, operation_name: Option<&str>) -> Arc<str> {
+    let mut out = format!("{{\"query\":{}", serde_json::Value::from(text));
+    if let Some(name) = operation_name {
+        let _ = write!(out, ",\"operationName\":{}", serde_json::Value::from(name));
+    }
+    out.push_str(",\"variables\":");
+    out.into()
+}
