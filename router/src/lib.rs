@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`config`] | limits and rules, with their defaults |
 //! | [`pipeline`] | one operation from text to answer: parse, limit, plan, execute; caches |
+//! | `introspection` | `__schema` and `__type` |
 //! | `document` | what newer documents hold and the parser does not know |
 //! | [`limits`] | how deep and how large an operation may be |
 //! | [`auth`] | access tokens, verified against a JWK set |
@@ -24,6 +25,7 @@ mod document;
 pub mod headers;
 pub mod health;
 pub mod http;
+mod introspection;
 pub mod limits;
 pub mod pipeline;
 pub mod playground;

@@ -12,7 +12,8 @@ use apollo_compiler::parser::Parser;
 use apollo_compiler::request::coerce_variable_values;
 use apollo_compiler::response::JsonMap;
 use apollo_compiler::validation::Valid;
-use apollo_compiler::{ExecutableDocument, Node, introspection};
+use apollo_compiler::{ExecutableDocument, Node};
+
 use axum::http::{HeaderMap, HeaderValue, header};
 use futures_util::stream::{BoxStream, StreamExt};
 use serde_json::{Map, Value};
@@ -163,12 +164,14 @@ impl Pipeline {
         limits::check(&document, &operation, limits).map_err(|error| vec![*error])?;
         one_of::check_operation(self.graph.api(), &document, &operation)
             .map_err(|error| vec![GraphQLError::new("GRAPHQL_VALIDATION_FAILED", error)])?;
-        introspection::check_max_depth(&document, &operation).map_err(|error| {
-            vec![GraphQLError::new(
-                "QUERY_TOO_DEEP",
-                error.message().to_string(),
-            )]
-        })?;
+        apollo_compiler::introspection::check_max_depth(&document, &operation).map_err(
+            |error| {
+                vec![GraphQLError::new(
+                    "QUERY_TOO_DEEP",
+                    error.message().to_string(),
+                )]
+            },
+        )?;
         let conditions = condition_variables(&document, &operation)
             .into_iter()
             .collect();
@@ -284,7 +287,7 @@ impl Pipeline {
         } else {
             Map::new()
         };
-        let mut variables = to_map(&coerced);
+        let mut variables = crate::introspection::to_map(&coerced);
         one_of::check_variables(self.graph.api(), &prepared.operation, |name| {
             variables.get(name)
         })
@@ -394,15 +397,14 @@ impl Pipeline {
                 "this server does not answer introspection",
             )));
         }
-        let answer = introspection::partial_execute(
+        let answer = crate::introspection::answer(
             self.graph.api(),
             self.graph.implementers(),
             &prepared.document,
             &prepared.operation,
             variables,
-        )
-        .map_err(|error| GraphQLError::new("BAD_REQUEST", error.message().to_string()))?;
-        Ok(answer.data.as_ref().map(to_map).unwrap_or_default())
+        );
+        answer.map_err(|error| Box::new(GraphQLError::new("BAD_REQUEST", error)))
     }
 
     /// Makes the headers for each subgraph whenever it is called: the signed
@@ -479,17 +481,6 @@ impl Drop for Active {
     fn drop(&mut self) {
         metrics::gauge!("stoa_active_subscriptions").decrement(1);
     }
-}
-
-fn to_map(map: &JsonMap) -> Map<String, Value> {
-    map.iter()
-        .map(|(key, value)| {
-            (
-                key.as_str().to_owned(),
-                serde_json::to_value(value).unwrap_or_default(),
-            )
-        })
-        .collect()
 }
 
 fn diagnostics(

@@ -1,8 +1,11 @@
 //! The router's HTTP surface.
 
+use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 use stoa_tests::client::code;
 use stoa_tests::{Mode, Shop};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::block_on;
 
@@ -318,6 +321,95 @@ pub async fn introspection(shop: &Shop) {
         data["products"]["nodes"],
         json!([{ "__typename": "Product", "kind": "Product" }])
     );
+}
+
+pub async fn connections(shop: &Shop) {
+    let body = r#"{"query":"{ __schema { types { name description } } }"}"#;
+    // Two requests on one connection of HTTP/1.1, and no more after "close".
+    let address = shop.url.trim_start_matches("http://");
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    let request = |extra: &str| {
+        format!(
+            "POST /graphql HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{extra}\r\n{body}",
+            body.len()
+        )
+    };
+    for _ in 0..2 {
+        socket.write_all(request("").as_bytes()).await.unwrap();
+        let (head, answer) = read_answer(&mut socket).await;
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        assert!(answer.contains("\"Order\""), "{answer}");
+    }
+    let last = request("connection: close\r\n");
+    socket.write_all(last.as_bytes()).await.unwrap();
+    let mut rest = Vec::new();
+    socket.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.starts_with(b"HTTP/1.1 200"));
+
+    // Compressed for whoever asks for it, and the same.
+    let http = reqwest::Client::new();
+    let ask = |accept: &'static str| {
+        http.post(format!("{}/graphql", shop.url))
+            .header("content-type", "application/json")
+            .header("accept-encoding", accept)
+            .body(body)
+            .send()
+    };
+    let plain = ask("identity").await.unwrap();
+    assert!(plain.headers().get("content-encoding").is_none());
+    let plain = plain.bytes().await.unwrap();
+    let small = ask("gzip").await.unwrap();
+    assert_eq!(small.headers()["content-encoding"], "gzip");
+    let small = small.bytes().await.unwrap();
+    let mut unpacked = Vec::new();
+    std::io::Read::read_to_end(&mut GzDecoder::new(&small[..]), &mut unpacked).unwrap();
+    assert_eq!(unpacked, plain);
+    assert!(small.len() < plain.len() / 2);
+
+    // Many at once on one connection of HTTP/2; the proxy before replicas has
+    // one of its own.
+    if shop.mode == Mode::Real {
+        return;
+    }
+    let http = reqwest::Client::builder()
+        .http2_prior_knowledge()
+        .build()
+        .unwrap();
+    let many = (0..50).map(|_| {
+        let request = http.post(format!("{}/graphql", shop.url));
+        let request = request
+            .header("content-type", "application/json")
+            .body(body);
+        async {
+            let answer = request.send().await.unwrap();
+            assert_eq!(answer.version(), reqwest::Version::HTTP_2);
+            answer.bytes().await.unwrap()
+        }
+    });
+    for answer in futures_util::future::join_all(many).await {
+        assert_eq!(answer, plain);
+    }
+}
+
+/// The head and the body of an answer with a length.
+async fn read_answer(socket: &mut TcpStream) -> (String, String) {
+    let mut seen = Vec::new();
+    loop {
+        let mut buffer = [0; 4_096];
+        let count = socket.read(&mut buffer).await.unwrap();
+        assert!(count > 0, "the connection was closed");
+        seen.extend_from_slice(&buffer[..count]);
+        let text = String::from_utf8_lossy(&seen).into_owned();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
+        let lower = head.to_lowercase();
+        let length = lower.split("content-length: ").nth(1).unwrap();
+        let length: usize = length.lines().next().unwrap().trim().parse().unwrap();
+        if body.len() >= length {
+            return (head.to_owned(), body.to_owned());
+        }
+    }
 }
 
 pub async fn plans_and_descriptions(shop: &Shop) {

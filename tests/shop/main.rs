@@ -90,6 +90,7 @@ fn main() {
         http::health_metrics_and_correlation,
         http::the_page_is_served,
         http::introspection,
+        http::connections,
         http::plans_and_descriptions,
         live::an_order_from_click_to_door,
         live::resuming_misses_and_repeats_nothing,

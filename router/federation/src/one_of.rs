@@ -3,14 +3,33 @@
 //! Source: GraphQL September 2025, sections 3.10 (OneOf Input Objects) and
 //! 5.6.5 (All Required Input Object Fields / OneOf).
 
-use apollo_compiler::ast::{Type, Value};
+use apollo_compiler::ast::{FieldDefinition, Type, Value};
 use apollo_compiler::executable::{Operation, Selection, SelectionSet};
-use apollo_compiler::schema::{ExtendedType, InputObjectType};
-use apollo_compiler::{ExecutableDocument, Name, Schema};
+use apollo_compiler::schema::{Component, ExtendedType, InputObjectType};
+use apollo_compiler::{ExecutableDocument, Name, Schema, name};
 use serde_json::Value as Json;
 
 /// The directive's definition, which GraphQL's October 2021 edition lacks.
 pub(crate) const DEFINITION: &str = "directive @oneOf on INPUT_OBJECT";
+
+/// The field of `__Type` that tells of an input object whether it is one.
+pub const IS_ONE_OF: &str = "isOneOf";
+
+/// Lets clients ask for [`IS_ONE_OF`].
+pub(crate) fn add_introspection(schema: &mut Schema) {
+    let Some(ExtendedType::Object(ty)) = schema.types.get_mut("__Type") else {
+        return;
+    };
+    let definition = FieldDefinition {
+        description: Some("Of an input object: whether exactly one of its fields is given.".into()),
+        name: name!("isOneOf"),
+        arguments: Vec::new(),
+        ty: Type::Named(name!("Boolean")),
+        directives: Default::default(),
+    };
+    let fields = &mut ty.make_mut().fields;
+    fields.insert(definition.name.clone(), Component::new(definition));
+}
 
 fn one_of<'s>(schema: &'s Schema, ty: &Name) -> Option<&'s InputObjectType> {
     let input = schema.get_input_object(ty)?;

@@ -140,6 +140,7 @@ pub(super) fn public(schema: &Schema) -> Result<Valid<Schema>, CompositionErrors
     api.directive_definitions.retain(|name, definition| {
         definition.is_built_in() || name == "resumable" || name == "oneOf"
     });
+    crate::one_of::add_introspection(&mut api);
     api.validate().map_err(|invalid| {
         CompositionErrors(
             invalid

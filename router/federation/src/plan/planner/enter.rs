@@ -68,6 +68,10 @@ impl Planner<'_> {
             entities.contexts = contexts;
         }
         let node = self.arena.fragment(self.groups[group].root, &typename);
+        if self.graph.is_abstract(&ty) && !self.graph.is_interface_object(to, &typename) {
+            // Who enters here may be the first who can tell.
+            self.arena.select_typename(node);
+        }
         let instance = Instance {
             subgraph: to,
             group,

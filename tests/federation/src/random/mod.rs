@@ -1,0 +1,103 @@
+//! Federations, data and queries made from a stream of choices.
+//!
+//! A monolith is invented first: entities, value types, an interface and a
+//! union, with data. Then each field is given to one subgraph or shared by
+//! several, keys are chosen so that every field stays reachable, and some
+//! fields get `@requires`, `@provides` or `@override`. Whatever a subgraph must
+//! not be asked for answers with poison.
+
+mod data;
+mod model;
+mod query;
+mod sdl;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use stoa_federation::{Subgraph, Supergraph, compose};
+
+use crate::federation::Federation;
+use crate::told::Told;
+use model::Model;
+pub use query::query;
+
+/// Choices, from a test's generator; all nought when they run out, which is
+/// always the simplest choice.
+pub struct Choices<'a> {
+    values: &'a [u16],
+    next: usize,
+}
+
+impl<'a> Choices<'a> {
+    pub fn new(values: &'a [u16]) -> Self {
+        Self { values, next: 0 }
+    }
+
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: usize) -> usize {
+        let value = self.values.get(self.next).copied().unwrap_or(0);
+        self.next += 1;
+        usize::from(value) % bound.max(1)
+    }
+
+    /// True in `percent` of a hundred.
+    pub fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) >= 100 - percent
+    }
+
+    /// A non-empty part of `0..count`.
+    fn some_of(&mut self, count: usize, percent: usize) -> BTreeSet<usize> {
+        let first = self.below(count);
+        (0..count)
+            .filter(|index| *index == first || self.chance(percent))
+            .collect()
+    }
+}
+
+/// A federation with its monolith.
+pub struct World {
+    pub federation: Federation,
+    pub monolith: Told,
+    pub sdls: Vec<String>,
+}
+
+/// Makes a federation.
+///
+/// # Errors
+/// If what was made does not compose: a fault, of the maker or of composition.
+pub fn world(choices: &mut Choices<'_>) -> Result<World, String> {
+    let model = Model::invent(choices);
+    let data = model.data(choices);
+    let sdls: Vec<String> = (0..model.subgraphs)
+        .map(|subgraph| model.sdl(subgraph))
+        .chain(model.holder.map(|_| model.holder_sdl()))
+        .collect();
+    let shown = || sdls.join("\n---\n");
+    let parsed: Vec<Subgraph> = sdls
+        .iter()
+        .enumerate()
+        .map(|(index, sdl)| Subgraph::parse(&format!("s{index}"), "http://x", sdl))
+        .collect::<Result<_, _>>()
+        .map_err(|errors| format!("{errors}\n{}", shown()))?;
+    let composed = compose(&parsed).map_err(|errors| format!("{errors}\n{}", shown()))?;
+    let graph = Supergraph::parse(&composed.supergraph_sdl).map_err(|errors| errors.to_string())?;
+    let subgraphs = parsed
+        .iter()
+        .enumerate()
+        .map(|(index, subgraph)| {
+            let told = Told::new(subgraph.schema(), Arc::new(model.part(index, &data)))
+                .computing(model.compute(Some(index)));
+            (subgraph.name.clone(), Arc::new(told))
+        })
+        .collect();
+    let monolith = Told::new(graph.api(), Arc::new(data)).computing(model.compute(None));
+    Ok(World {
+        federation: Federation {
+            graph: Arc::new(graph),
+            subgraphs: Arc::new(subgraphs),
+            hints: Vec::new(),
+        },
+        monolith,
+        sdls,
+    })
+}
