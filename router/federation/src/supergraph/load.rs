@@ -8,11 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use apollo_compiler::ast::{Directive, FieldDefinition, Selection, Type, Value};
+use apollo_compiler::ast::{Directive, FieldDefinition, Type, Value};
 use apollo_compiler::schema::{Component, ExtendedType};
 use apollo_compiler::{Name, Schema};
 
-use crate::access::{Access, DemandId};
+use crate::access::Access;
 
 use super::{
     ContextArgument, FieldJoin, Key, SubgraphId, SubgraphInfo, Supergraph, TypeInfo, api,
@@ -30,9 +30,6 @@ const SECURITY: &[&str] = &[
     "https://specs.apollo.dev/policy",
     "https://specs.apollo.dev/context",
 ];
-
-/// How many sets of types that may stand together are looked at.
-const MAX_TOGETHER: usize = 5_000;
 
 impl Supergraph {
     /// Loads supergraph SDL in the `join` format.
@@ -119,111 +116,6 @@ impl Supergraph {
         }
         graph.access.inherit(&graph.schema);
         Ok(graph)
-    }
-
-    /// What each field with `@requires` or a context reads on a client's behalf.
-    pub(crate) fn required_demands(&self) -> Vec<((Name, Name), BTreeSet<DemandId>)> {
-        if self.access.table.is_empty() {
-            return Vec::new();
-        }
-        let mut found = Vec::new();
-        for (ty, info) in &self.types {
-            for (field, joins) in &info.fields {
-                let mut demands = BTreeSet::new();
-                for join in joins.values() {
-                    if let Some(set) = &join.requires {
-                        self.set_demands(ty, set, &mut demands);
-                    }
-                    for argument in &join.contexts {
-                        for ty in self.contexts.get(&argument.context).into_iter().flatten() {
-                            self.set_demands(ty, &argument.selection, &mut demands);
-                        }
-                    }
-                }
-                if !demands.is_empty() {
-                    found.push(((ty.clone(), field.clone()), demands));
-                }
-            }
-        }
-        found
-    }
-
-    fn set_demands(&self, ty: &Name, set: &[Selection], demands: &mut BTreeSet<DemandId>) {
-        demands.extend(self.demands_of_type(ty));
-        for selection in set {
-            match selection {
-                Selection::Field(field) => {
-                    demands.extend(self.demands_of(ty, &field.name));
-                    if let Some(inner) = self.field_type(ty, &field.name) {
-                        self.set_demands(inner, &field.selection_set, demands);
-                    }
-                }
-                Selection::InlineFragment(inline) => {
-                    let inner = inline.type_condition.as_ref().unwrap_or(ty);
-                    self.set_demands(inner, &inline.selection_set, demands);
-                }
-                Selection::FragmentSpread(_) => {}
-            }
-        }
-    }
-
-    /// Types that can stand at one place are those of one abstract type, and
-    /// then what fields of one name answer there.
-    fn find_conflicts(&self) -> HashSet<Name> {
-        let mut conflicts = HashSet::new();
-        let mut queue: Vec<BTreeSet<&Name>> = self
-            .possible
-            .values()
-            .map(|types| types.iter().collect())
-            .collect();
-        let mut known: HashSet<BTreeSet<&Name>> = queue.iter().cloned().collect();
-        while let Some(together) = queue.pop() {
-            let mut seen: HashMap<(SubgraphId, &Name), String> = HashMap::new();
-            let mut below: HashMap<&Name, BTreeSet<&Name>> = HashMap::new();
-            for ty in together {
-                let Some(info) = self.types.get(ty) else {
-                    continue;
-                };
-                for (field, joins) in &info.fields {
-                    for id in joins.keys() {
-                        let Some(answers) = self.field_type_in(*id, ty, field) else {
-                            continue;
-                        };
-                        let named = answers.inner_named_type();
-                        if self.is_composite(named) {
-                            below
-                                .entry(field)
-                                .or_default()
-                                .extend(self.possible_types(named));
-                        }
-                        let shape = self.response_shape(answers);
-                        let first = seen.entry((*id, field)).or_insert_with(|| shape.clone());
-                        if *first != shape {
-                            conflicts.insert(field.clone());
-                        }
-                    }
-                }
-            }
-            for types in below.into_values() {
-                if types.len() > 1 && known.len() < MAX_TOGETHER && known.insert(types.clone()) {
-                    queue.push(types);
-                }
-            }
-        }
-        conflicts
-    }
-
-    /// What must be equal of the types of two fields that share a key.
-    fn response_shape(&self, ty: &Type) -> String {
-        match ty {
-            Type::NonNullNamed(name) => {
-                format!("{}!", self.response_shape(&Type::Named(name.clone())))
-            }
-            Type::NonNullList(item) => format!("[{}]!", self.response_shape(item)),
-            Type::List(item) => format!("[{}]", self.response_shape(item)),
-            Type::Named(name) if self.is_composite(name) => "{}".to_owned(),
-            Type::Named(name) => name.to_string(),
-        }
     }
 }
 

@@ -2,9 +2,12 @@
 //! keys an entity is reached, and the schema that clients see.
 //!
 //! [`load`] reads supergraph SDL into this model; [`api`] derives the public
-//! schema.
+//! schema, [`conflicts`] what cannot stand under one key, and [`demands`] what
+//! clients must have been granted.
 
 mod api;
+mod conflicts;
+mod demands;
 mod load;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -15,7 +18,7 @@ use apollo_compiler::schema::{ExtendedType, Implementers};
 use apollo_compiler::validation::Valid;
 use apollo_compiler::{Name, Node, Schema};
 
-use crate::access::{Access, Demand, DemandId};
+use crate::access::Access;
 use crate::field_set::FieldSet;
 use crate::subgraph::string_argument;
 
@@ -137,38 +140,6 @@ impl Supergraph {
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = SubgraphId> + use<> {
         (0..self.subgraphs.len()).map(|index| SubgraphId(u16::try_from(index).unwrap_or(u16::MAX)))
-    }
-
-    /// What fields and types may demand of clients, by number.
-    pub fn demands(&self) -> &[Demand] {
-        &self.access.table
-    }
-
-    /// The demands of a field and of what it answers.
-    pub(crate) fn demands_of(&self, ty: &Name, field: &Name) -> BTreeSet<DemandId> {
-        if self.access.table.is_empty() {
-            return BTreeSet::new();
-        }
-        let own = self.access.of_field(ty, self.possible_types(ty), field);
-        let answers = self.field_type(ty, field);
-        own.chain(answers.into_iter().flat_map(|ty| self.demands_of_type(ty)))
-            .collect()
-    }
-
-    /// What a client has met who was let see a field.
-    pub(crate) fn met_by(&self, ty: &Name, field: &Name) -> Vec<&Demand> {
-        let own = self.access.of_field(ty, self.possible_types(ty), field);
-        own.chain(self.demands_of_type(ty))
-            .filter_map(|id| self.access.table.get(id as usize))
-            .collect()
-    }
-
-    pub(crate) fn demands_of_type<'a>(
-        &'a self,
-        ty: &'a Name,
-    ) -> impl Iterator<Item = DemandId> + 'a {
-        self.access
-            .of_type(&self.schema, ty, self.possible_types(ty))
     }
 
     /// Whether an object type sets a context.

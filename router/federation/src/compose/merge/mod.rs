@@ -11,8 +11,10 @@
 //! | [`fields`] | fields of objects and interfaces |
 //! | [`inputs`] | arguments, input fields and enum values |
 //! | [`directives`] | applied directives, descriptions and directive definitions |
+//! | [`executable`] | directives that clients may write |
 
 mod directives;
+mod executable;
 mod fields;
 mod inputs;
 
