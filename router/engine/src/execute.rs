@@ -14,7 +14,7 @@ use stoa_federation::plan::{FetchKind, QueryPlan};
 use crate::complete::complete;
 use crate::paths;
 use crate::representation::{self, Batch};
-use crate::request::{self, Part};
+use crate::request::{self, Part, Texts};
 use crate::response::{GraphQLError, PathSegment, Response};
 use crate::settle::{Pending, Sent, State};
 use crate::transport::{Transport, TransportError};
@@ -62,6 +62,7 @@ pub async fn subscribe(execution: Execution) -> Result<BoxStream<'static, Respon
         &Batch::default(),
         &Part::default(),
         &(execution.headers)(),
+        &mut Texts::default(),
     );
     let events = match execution.transport.subscribe(request).await {
         Ok(events) => events,
@@ -138,8 +139,9 @@ async fn run(execution: &Execution, mut state: State) -> Response {
                 FetchKind::Entities { .. } => request::parts(&batch),
             };
             state.pending[index] = Pending::Started(parts.len());
+            let mut texts = Texts::default();
             for part in parts {
-                let request = execution.request(fetch, &batch, &part, &headers);
+                let request = execution.request(fetch, &batch, &part, &headers, &mut texts);
                 let transport = execution.transport.clone();
                 let sent = Sent {
                     fetch: index,
@@ -153,6 +155,9 @@ async fn run(execution: &Execution, mut state: State) -> Response {
             break;
         };
         state.settle(&sent, result, execution);
+        if state.overflow {
+            return Response::request_error(too_large());
+        }
     }
     finish(execution, state)
 }

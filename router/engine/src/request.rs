@@ -1,6 +1,8 @@
 //! The requests that a fetch makes for its objects.
 
+use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use ::http::HeaderMap;
 use stoa_federation::plan::{Contexts, Fetch, FetchKind, REPRESENTATIONS};
@@ -13,6 +15,9 @@ use crate::transport::SubgraphRequest;
 const MAX_REPRESENTATIONS: usize = 1_000;
 /// At most this many groups, each with an `_entities` of its own.
 const MAX_GROUPS: usize = 100;
+
+/// The text and prefix of a fetch's operation, by the number of groups.
+pub type Texts = HashMap<usize, (Arc<str>, Arc<str>)>;
 
 /// The part of a batch that one request is about.
 #[derive(Debug, Clone, Default)]
@@ -77,6 +82,7 @@ impl Execution {
         batch: &Batch,
         part: &Part,
         headers: &[HeaderMap],
+        texts: &mut Texts,
     ) -> SubgraphRequest {
         let info = self.graph.subgraph(fetch.subgraph);
         let mut variables = vec![b'{'];
@@ -95,7 +101,10 @@ impl Execution {
                 ..
             } => {
                 if part.groups.len() != 1 {
-                    text = contexts.text(part.groups.len());
+                    text = texts
+                        .entry(part.groups.len())
+                        .or_insert_with(|| contexts.text(part.groups.len()))
+                        .clone();
                 }
                 grouped(&mut variables, contexts, batch, part);
             }
@@ -137,7 +146,9 @@ fn grouped(out: &mut Vec<u8>, contexts: &Contexts, batch: &Batch, part: &Part) {
         list(out, &batch.representations[from..until]);
         for (value, given) in contexts.values.iter().zip(&group.values) {
             key(out, &contexts.variable(value, number));
-            out.extend_from_slice(given);
+            if let Some(given) = batch.values.get(*given as usize) {
+                out.extend_from_slice(given);
+            }
         }
         from = until;
     }

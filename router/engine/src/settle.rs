@@ -11,10 +11,12 @@ use crate::representation::Batch;
 use crate::request::{self, Part};
 use crate::response::{GraphQLError, PathSegment};
 use crate::transport::{SubgraphResponse, TransportError};
-use crate::tree::{Node, Tree};
+use crate::tree::{Node, ObjectId, Tree};
 
 /// At most this many errors without a position are spread over null entities.
 const MAX_SPREAD_ERRORS: usize = 100;
+/// At most this many objects and lists are copied for one operation.
+const MAX_COPIES: usize = 1_000_000;
 /// At most this many bytes are received for one operation.
 const MAX_RECEIVED: usize = 256 * 1024 * 1024;
 
@@ -35,6 +37,10 @@ pub struct State {
     pub explained: Vec<Vec<PathSegment>>,
     pub headers: Vec<(Arc<str>, HeaderMap)>,
     pub pending: Vec<Pending>,
+    /// How many objects and lists may still be copied.
+    copies: usize,
+    /// The answer grew past a bound.
+    pub overflow: bool,
 }
 
 /// A request of a fetch: which, and the objects it is about.
@@ -58,6 +64,8 @@ impl State {
             explained: Vec::new(),
             headers: Vec::new(),
             pending: vec![Pending::NotStarted; fetches],
+            copies: MAX_COPIES,
+            overflow: false,
         }
     }
 
@@ -149,7 +157,7 @@ impl State {
             return;
         };
         self.keep_headers(answered.headers, execution, fetch);
-        for (_, target) in &batch.targets {
+        for (number, (_, target)) in batch.targets.iter().enumerate() {
             for error in &answered.answer.errors {
                 let mut error = error.clone();
                 error.locations.clear();
@@ -157,7 +165,7 @@ impl State {
                 self.errors.push(error);
             }
             if let Some(data) = answered.answer.data {
-                self.tree.merge(target.object, data);
+                self.merge_at(target.object, data, fetch, number > 0);
             }
         }
     }
@@ -179,13 +187,28 @@ impl State {
             self.place(error, &entities, sent, fetch, slots);
         }
         let Part { first, count, .. } = sent.part;
+        let mut last = None;
         for (number, target) in sent.batch.of(first, count) {
+            let again = last.replace(*number) == Some(*number);
             let entity = number
                 .checked_sub(first)
                 .and_then(|offset| entities.get(offset as usize));
             if let Some(Node::Object(entity)) = entity {
-                self.tree.merge(target.object, *entity);
+                self.merge_at(target.object, *entity, fetch, again);
             }
+        }
+    }
+
+    /// Merges what was answered into one of its places: as it is, or a copy of
+    /// it where others must not share it.
+    fn merge_at(&mut self, into: ObjectId, from: ObjectId, fetch: &Fetch, again: bool) {
+        if !(again && fetch.apart) {
+            self.tree.merge(into, from);
+            return;
+        }
+        match self.tree.copy(Node::Object(from), &mut self.copies) {
+            Some(Node::Object(copy)) => self.tree.merge(into, copy),
+            _ => self.overflow = true,
         }
     }
 
@@ -228,23 +251,28 @@ impl State {
         if matches!(fetch.kind, FetchKind::Root { .. }) || !answered.answer.errors.is_empty() {
             return Ok(answered);
         }
-        let count: usize = answered
-            .answer
-            .entities
-            .iter()
-            .take(part.groups.len().max(1))
-            .map(|(_, node)| match node {
-                Node::List(list) => self.tree.items(*list).len(),
-                _ => 0,
-            })
-            .sum();
-        if count == part.count as usize {
-            return Ok(answered);
+        let entities = &answered.answer.entities;
+        let count = |found: Option<&(Box<str>, Node)>| match found {
+            Some((_, Node::List(list))) => self.tree.items(*list).len(),
+            _ => 0,
+        };
+        let mut counts = match part.groups.is_empty() {
+            true => vec![(count(entities.first()), part.count)],
+            false => Vec::new(),
+        };
+        for (group, wanted) in part.groups.iter().enumerate() {
+            let alias = Contexts::alias(group);
+            let found = entities.iter().find(|(key, _)| **key == *alias);
+            counts.push((count(found), *wanted));
         }
+        let wrong = |(count, wanted): &&(usize, u32)| *count != *wanted as usize;
+        let Some((count, wanted)) = counts.iter().find(wrong) else {
+            return Ok(answered);
+        };
         let subgraph = execution.graph.subgraph(fetch.subgraph).name.as_str();
         Err(TransportError::Invalid {
             subgraph: subgraph.into(),
-            cause: format!("{count} entities for {} representations", part.count),
+            cause: format!("{count} entities for {wanted} representations"),
         })
     }
 
@@ -274,7 +302,7 @@ impl State {
         };
         let (indexes, rest): (Vec<usize>, Vec<PathSegment>) = match rest.split_first() {
             Some((PathSegment::Index(index), rest)) => {
-                (vec![among.start.saturating_add(*index)], rest.to_vec())
+                (among.nth(*index).into_iter().collect(), rest.to_vec())
             }
             Some((PathSegment::Key(key), _)) => {
                 let slot = slots.id(key);

@@ -3,7 +3,8 @@
 //!
 //! Objects are chains of fields in one arena, so that an answer merges into an
 //! object by adding to its chain, and nothing is cloned. An entity that stands
-//! at several places is one object at all of them.
+//! at several places is one object at all of them, unless contexts tell the
+//! places apart.
 
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ pub struct ListId(u32);
 
 const NONE: u32 = u32::MAX;
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Object {
     raw: Span,
     first: u32,
@@ -232,6 +233,38 @@ impl Tree {
             at = field.next;
         }
         None
+    }
+
+    /// The same value as objects and lists of its own; `None` past `left` of
+    /// them.
+    pub fn copy(&mut self, node: Node, left: &mut usize) -> Option<Node> {
+        if !matches!(node, Node::List(_) | Node::Object(_)) {
+            return Some(node);
+        }
+        *left = left.checked_sub(1)?;
+        Some(match node {
+            Node::List(list) => {
+                let mut items = self.items(list).to_vec();
+                for item in &mut items {
+                    *item = self.copy(*item, left)?;
+                }
+                let raw = self.lists[list.0 as usize].raw;
+                Node::List(self.add_list(raw, &mut items, 0))
+            }
+            Node::Object(object) => {
+                let Object { raw, first, .. } = self.objects[object.0 as usize];
+                let copy = self.add_object(raw);
+                let mut at = first;
+                while at != NONE {
+                    let Field { slot, next, value } = self.fields[at as usize];
+                    let value = self.copy(value, left)?;
+                    self.add_field(copy, slot, value);
+                    at = next;
+                }
+                Node::Object(copy)
+            }
+            other => other,
+        })
     }
 
     /// Merges an object into another: what is there stays, but null gives way.

@@ -93,9 +93,12 @@ impl Access {
         access
     }
 
-    /// Adds demands to a field.
-    pub fn add(&mut self, at: (Name, Name), demands: impl IntoIterator<Item = DemandId>) {
-        self.fields.entry(at).or_default().extend(demands);
+    /// Adds demands to a field; false if it had them all.
+    pub fn add(&mut self, at: (Name, Name), demands: impl IntoIterator<Item = DemandId>) -> bool {
+        let known = self.fields.entry(at).or_default();
+        let before = known.len();
+        known.extend(demands);
+        known.len() > before
     }
 
     /// Lets what an interface asks for by itself hold for its objects as well:

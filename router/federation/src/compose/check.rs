@@ -8,6 +8,7 @@ use apollo_compiler::{Name, Schema};
 
 use super::Compose;
 use super::interface_objects::implements;
+use crate::access::imply;
 use crate::error::{CompositionError, Hint, Level};
 use crate::subgraph::{Coordinate, Fields, Subgraph, fields_of, is_machinery};
 use crate::supergraph::Supergraph;
@@ -52,7 +53,7 @@ impl Compose<'_> {
                     .filter_map(|id| graph.demands().get(*id as usize));
                 demands
                     .into_iter()
-                    .any(|demand| !crate::access::imply(&met, demand))
+                    .any(|demand| met.iter().any(|met| !imply(met, demand)))
             })
             .map(|(at, _)| at)
             .collect();

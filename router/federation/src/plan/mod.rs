@@ -90,6 +90,9 @@ pub struct Fetch {
     /// The objects that the answer merges into.
     pub path: Vec<PathStep>,
     pub kind: FetchKind,
+    /// What it answers for several places must not be shared by them: below,
+    /// contexts tell them apart.
+    pub apart: bool,
     /// The operation's text, fixed when the plan is made.
     pub text: Arc<str>,
     /// A JSON request up to its variables, which only `}` follows.
@@ -203,8 +206,27 @@ pub fn plan(
         slots: SlotTable::new(),
         denied,
     };
+    keep_apart(&mut plan.fetches);
     number(&mut plan);
     Ok(plan)
+}
+
+/// Marks the fetches above those that contexts fill.
+fn keep_apart(fetches: &mut [Fetch]) {
+    let keys = |fetch: &Fetch| -> Vec<Name> {
+        let keys = fetch.path.iter().filter_map(|step| match step {
+            PathStep::Key(slot) => Some(slot.name.clone()),
+            PathStep::Types(_) => None,
+        });
+        keys.collect()
+    };
+    let contextual = |fetch: &&Fetch| matches!(&fetch.kind, FetchKind::Entities { contexts, .. } if contexts.is_some());
+    let below: Vec<Vec<Name>> = fetches.iter().filter(contextual).map(keys).collect();
+    for fetch in fetches {
+        let path = keys(fetch);
+        let above = |other: &Vec<Name>| other.len() > path.len() && other.starts_with(&path);
+        fetch.apart = below.iter().any(above);
+    }
 }
 
 /// Numbers every slot of a finished plan.

@@ -19,7 +19,7 @@ mod validate;
 use std::collections::{HashMap, HashSet};
 
 use apollo_compiler::ast::{
-    self, Directive, DirectiveDefinition, FieldDefinition, Selection, Value,
+    self, Directive, DirectiveDefinition, DirectiveLocation, FieldDefinition, Selection, Value,
 };
 use apollo_compiler::parser::SourceSpan;
 use apollo_compiler::schema::{Component, ExtendedType};
@@ -399,6 +399,22 @@ impl Subgraph {
             ty.clone()
         }
     }
+}
+
+/// Whether clients may write a directive there.
+pub(crate) fn is_executable(location: &DirectiveLocation) -> bool {
+    use DirectiveLocation as At;
+    matches!(
+        location,
+        At::Query
+            | At::Mutation
+            | At::Subscription
+            | At::Field
+            | At::FragmentDefinition
+            | At::FragmentSpread
+            | At::InlineFragment
+            | At::VariableDefinition
+    )
 }
 
 /// The fields of an object or interface.

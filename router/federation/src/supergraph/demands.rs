@@ -25,12 +25,17 @@ impl Supergraph {
             .collect()
     }
 
-    /// What a client has met who was let see a field.
-    pub(crate) fn met_by(&self, ty: &Name, field: &Name) -> Vec<&Demand> {
-        let own = self.access.of_field(ty, self.possible_types(ty), field);
-        own.chain(self.demands_of_type(ty))
-            .filter_map(|id| self.access.table.get(id as usize))
-            .collect()
+    /// What a client has met who was let see a field: of an interface, by each
+    /// of its objects.
+    pub(crate) fn met_by(&self, ty: &Name, field: &Name) -> Vec<Vec<&Demand>> {
+        let by = |object: &Name| {
+            let own = self.access.of_field(object, &[], field);
+            let types = self.demands_of_type(object);
+            own.chain(types)
+                .filter_map(|id| self.access.table.get(id as usize))
+                .collect()
+        };
+        self.possible_types(ty).iter().map(by).collect()
     }
 
     pub(crate) fn demands_of_type<'a>(
@@ -39,6 +44,22 @@ impl Supergraph {
     ) -> impl Iterator<Item = DemandId> + 'a {
         self.access
             .of_type(&self.schema, ty, self.possible_types(ty))
+    }
+
+    /// Lets fields demand what they read, and so what that reads in turn.
+    pub(super) fn add_required_demands(&mut self) {
+        loop {
+            let mut more = false;
+            for ((ty, field), demands) in self.required_demands() {
+                let objects = self.possible_types(&ty).to_vec();
+                for ty in objects.into_iter().chain([ty]) {
+                    more |= self.access.add((ty, field.clone()), demands.clone());
+                }
+            }
+            if !more {
+                return;
+            }
+        }
     }
 
     /// What each field with `@requires` or a context reads on a client's behalf.

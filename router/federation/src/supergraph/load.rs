@@ -108,13 +108,11 @@ impl Supergraph {
             implementers,
         };
         graph.conflicted = graph.find_conflicts();
+        graph.access.inherit(&graph.schema);
         if to_execute {
             // Of what is composed, each field must tell so itself.
-            for (at, demands) in graph.required_demands() {
-                graph.access.add(at, demands);
-            }
+            graph.add_required_demands();
         }
-        graph.access.inherit(&graph.schema);
         Ok(graph)
     }
 }
@@ -124,6 +122,10 @@ fn contexts(schema: &Schema) -> HashMap<String, BTreeSet<Name>> {
     let possible = possible(schema);
     let mut found: HashMap<String, BTreeSet<Name>> = HashMap::new();
     for (name, ty) in &schema.types {
+        // To read a field of these roots is an effect.
+        if matches!(name.as_str(), "Mutation" | "Subscription") {
+            continue;
+        }
         for directive in ty.directives().get_all("context") {
             if let Some(context) = string_argument(directive, "name") {
                 let objects = possible

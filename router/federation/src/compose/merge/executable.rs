@@ -5,6 +5,7 @@ use apollo_compiler::{Node, Schema};
 
 use super::{Merge, strictest};
 use crate::error::Level;
+use crate::subgraph::is_executable;
 
 impl Merge<'_, '_> {
     /// A directive that clients may write must be known to every subgraph.
@@ -98,23 +99,6 @@ impl Merge<'_, '_> {
 }
 
 fn executable(definition: &DirectiveDefinition) -> Vec<DirectiveLocation> {
-    use DirectiveLocation as At;
-    definition
-        .locations
-        .iter()
-        .filter(|location| {
-            matches!(
-                location,
-                At::Query
-                    | At::Mutation
-                    | At::Subscription
-                    | At::Field
-                    | At::FragmentDefinition
-                    | At::FragmentSpread
-                    | At::InlineFragment
-                    | At::VariableDefinition
-            )
-        })
-        .copied()
-        .collect()
+    let locations = definition.locations.iter();
+    locations.filter(|l| is_executable(l)).copied().collect()
 }

@@ -8,6 +8,7 @@
 
 mod report;
 
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use apollo_compiler::Name;
@@ -64,7 +65,8 @@ pub(super) fn check(graph: &Supergraph, errors: &mut Vec<CompositionError>) {
             labels,
             seen: HashMap::new(),
             reported: HashSet::new(),
-            available: Available::new(),
+            available: RefCell::default(),
+            setting: Cell::new(false),
             uses: graph.context_uses(),
             path: Vec::new(),
             found: Vec::new(),
@@ -84,7 +86,9 @@ struct Search<'g> {
     labels: Labels,
     /// Whether everything can be had from a state; true while that is asked.
     seen: HashMap<(Name, Hand, Available), bool>,
-    available: Available,
+    available: RefCell<Available>,
+    /// Whether the selections of contexts are being looked at.
+    setting: Cell<bool>,
     /// What is selected of each context anywhere.
     uses: BTreeMap<&'g str, Vec<&'g FieldSet>>,
     reported: HashSet<(Name, Name)>,
@@ -166,7 +170,7 @@ impl Search<'_> {
 
     /// Visits an object type with the subgraphs that have it.
     fn visit(&mut self, ty: &Name, hand: Hand) -> bool {
-        let state = (ty.clone(), hand, self.available.clone());
+        let state = (ty.clone(), hand, self.available.borrow().clone());
         if let Some(known) = self.seen.get(&state) {
             return *known;
         }
@@ -234,14 +238,18 @@ impl Search<'_> {
             }
         }
         self.path.pop();
-        self.available = above;
+        self.available.replace(above);
         all
     }
 
     /// Notes what an object gives those below it; answers what was available
     /// before.
-    fn set_contexts(&mut self, ty: &Name, hand: &Hand) -> Available {
-        let above = self.available.clone();
+    fn set_contexts(&self, ty: &Name, hand: &Hand) -> Available {
+        let above = self.available.borrow().clone();
+        // What a context selects is asked for without contexts of its own.
+        if self.setting.replace(true) {
+            return above;
+        }
         for context in self.graph.contexts_of(ty) {
             let had = self
                 .uses
@@ -250,19 +258,21 @@ impl Search<'_> {
                 .flatten()
                 .filter(|set| {
                     let set = self.graph.selected_of(ty, set);
-                    self.obtains(ty, &set, hand, &mut Vec::new())
+                    !set.is_empty() && self.obtains(ty, &set, hand, &mut Vec::new())
                 })
                 .map(|set| field_set::print(set))
                 .collect();
-            self.available.insert(context.to_owned(), had);
+            self.available.borrow_mut().insert(context.to_owned(), had);
         }
+        self.setting.set(false);
         above
     }
 
     /// The first context that a field wants and nothing above it gives.
     fn missing_context<'j>(&self, join: &'j FieldJoin) -> Option<&'j str> {
         let missing = |argument: &&'j ContextArgument| {
-            let had = self.available.get(&argument.context);
+            let available = self.available.borrow();
+            let had = available.get(&argument.context);
             !had.is_some_and(|had| had.contains(&field_set::print(&argument.selection)))
         };
         let found = join.contexts.iter().find(missing);
@@ -432,11 +442,14 @@ impl Search<'_> {
                 let Ok(children) = self.children(&field.name, inner, &resolvers) else {
                     return false;
                 };
-                children.iter().all(|(child, hand)| {
+                let above = self.set_contexts(ty, hand);
+                let all = children.iter().all(|(child, hand)| {
                     // Each step takes a shorter set, so this ends.
                     let reached = self.closure_below(child, hand, &field.selection_set, requiring);
                     self.obtains(child, &field.selection_set, &reached, requiring)
-                })
+                });
+                self.available.replace(above);
+                all
             }
             Selection::InlineFragment(inline) => {
                 let applies = inline

@@ -4,10 +4,10 @@ use apollo_compiler::ast::Argument;
 use apollo_compiler::{Name, Node};
 
 use super::{ChoicePoint, Instance, Planner, PositionId, selected_by};
-use crate::field_set::{self, FieldSet};
+use crate::field_set;
 use crate::operation::Field;
 use crate::plan::PlanError;
-use crate::supergraph::{ContextArgument, SubgraphId};
+use crate::supergraph::SubgraphId;
 
 struct Candidate {
     subgraph: SubgraphId,
@@ -23,7 +23,7 @@ enum Way {
     /// One that can be had.
     Obtain,
     /// An entity fetch that brings what `@requires` and contexts select.
-    Requires(FieldSet, Vec<ContextArgument>),
+    Wants,
 }
 
 impl Planner<'_> {
@@ -67,9 +67,7 @@ impl Planner<'_> {
         match candidate.way {
             Way::Here(instance) => Ok((instance, Vec::new())),
             Way::Obtain => Ok((self.obtain(at, candidate.subgraph)?, Vec::new())),
-            Way::Requires(set, contexts) => {
-                self.enter_requires(at, candidate.subgraph, &field.name, &set, &contexts)
-            }
+            Way::Wants => self.enter_wanting(at, candidate.subgraph, &field.name),
         }
     }
 
@@ -163,45 +161,34 @@ impl Planner<'_> {
                     }
                 }
                 true => {
-                    let set = join.requires.clone().unwrap_or_default();
-                    let key = self
-                        .graph
-                        .keys(id, ty)
-                        .iter()
-                        .filter(|key| key.resolvable)
-                        .filter_map(|key| self.set_depth(at, ty, &key.fields, &reach))
-                        .min();
-                    let Some(key) = key else { continue };
-                    // A set whose cost cannot be told is tried last.
-                    let waits = self.set_depth(at, ty, &set, &reach);
-                    let waits = waits.unwrap_or(super::UNKNOWN_DEPTH);
-                    let filled = join.contexts.iter().map(|c| self.context_depth(at, c));
-                    let Some(filled) = filled.collect::<Option<Vec<_>>>() else {
-                        continue;
-                    };
-                    let waits = filled.into_iter().fold(waits, usize::max);
-                    candidates.push(Candidate {
-                        subgraph: id,
-                        way: Way::Requires(set, join.contexts.clone()),
-                        cost: (key.max(waits) + 1 + below, 1 + lacking, lacking),
-                    });
+                    if let Some(depth) = self.wants_depth(at, ty, id, join, &reach) {
+                        candidates.push(Candidate {
+                            subgraph: id,
+                            way: Way::Wants,
+                            cost: (depth + 1 + below, 1 + lacking, lacking),
+                        });
+                    }
                 }
             }
         }
     }
 
-    fn enter_requires(
+    /// The entity fetch for a field that wants more than the object, and the
+    /// arguments that contexts fill.
+    pub(super) fn enter_wanting(
         &mut self,
         at: PositionId,
         to: SubgraphId,
         field: &Name,
-        set: &FieldSet,
-        contexts: &[ContextArgument],
     ) -> Result<(Instance, Vec<Node<Argument>>), PlanError> {
         let ty = self.positions[at].ty.clone();
-        let this = (ty.clone(), field.clone());
-        if self.requiring.contains(&this) {
-            let (ty, field) = this;
+        let join = self.graph.field_of(to, &ty, field);
+        let join = join.ok_or_else(|| self.unresolvable(at, &ty, field))?;
+        let set = join.requires.as_deref().unwrap_or_default();
+        let contexts = &join.contexts;
+        let this = (at, field.clone());
+        if self.requiring.contains(&this) || self.requiring.len() > super::MAX_REQUIRING {
+            let field = field.clone();
             return Err(PlanError::RequiresCycle { ty, field });
         }
         self.requiring.push(this);

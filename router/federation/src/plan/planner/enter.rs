@@ -49,7 +49,7 @@ impl Planner<'_> {
         } = requires.unwrap_or_default();
         parents.extend(&self.touched[mark..]);
         parents.extend(self.tells_type(at));
-        if parents.is_empty() {
+        if self.touched.len() == mark {
             // A key of nothing but `__typename`: the object itself must be there.
             parents.extend(self.positions[at].instances.first().map(|i| i.group));
         }

@@ -8,7 +8,7 @@ use apollo_compiler::Name;
 use apollo_compiler::executable::Operation;
 
 use super::{Entities, GroupId, PlanCost, Planned, Planner};
-use crate::plan::contexts::{Contexts, prefix};
+use crate::plan::contexts::{ContextValue, Contexts, prefix};
 use crate::plan::{EntityInput, Fetch, FetchKind, REPRESENTATIONS, Required, Slot};
 
 impl Planner<'_> {
@@ -88,12 +88,17 @@ impl Planner<'_> {
         let (Some(x), Some(y)) = (&left.entities, &right.entities) else {
             return false;
         };
-        // A value that is missing takes the whole fetch with it: only what
-        // waits for the same may share its fate.
+        // A value that is missing, or null where it must not be, takes the
+        // whole fetch with it: only what has the same fate may share it.
         let contextual = !x.contexts.is_empty() || !y.contexts.is_empty();
+        let binding = |value: &ContextValue, other: &Entities| {
+            value.ty.ends_with('!') && !other.contexts.contains(value)
+        };
         let alike = x.inputs.len() == 1
             && x.inputs.keys().eq(y.inputs.keys())
-            && left.parents == right.parents;
+            && left.parents == right.parents
+            && !x.contexts.iter().any(|value| binding(value, y))
+            && !y.contexts.iter().any(|value| binding(value, x));
         if contextual && !alike {
             return false;
         }
@@ -251,6 +256,7 @@ impl Planner<'_> {
             subgraph: group.subgraph,
             depends_on,
             path: group.path.clone(),
+            apart: false,
             kind: match &group.entities {
                 None => FetchKind::Root {
                     keys: {

@@ -49,6 +49,9 @@ use crate::supergraph::{Labels, SubgraphId, Supergraph};
 type GroupId = usize;
 type PositionId = usize;
 
+/// How deep requirements may nest in each other.
+const MAX_REQUIRING: usize = 30;
+
 /// Ranks what cannot be told after all that can.
 const UNKNOWN_DEPTH: usize = 100;
 
@@ -171,7 +174,7 @@ struct Planner<'a> {
     /// What is known of each context variable, by number.
     contexts: Vec<String>,
     /// The fields whose `@requires` is being planned, outermost first.
-    requiring: Vec<(Name, Name)>,
+    requiring: Vec<(PositionId, Name)>,
     /// The entity fetches whose keys are being planned, outermost first.
     entering: Vec<(PositionId, SubgraphId)>,
     hops: reach::Hops,
@@ -348,12 +351,11 @@ impl Planner<'_> {
             return self.plan_abstract_field(at, field, slot);
         }
         let (instance, filled) = self.choose(at, field)?;
-        if filled.is_empty() {
-            return self.select(at, &instance, field, slot);
+        let child = self.select_filled(at, &instance, field, slot, filled)?;
+        match child {
+            Some(child) => self.plan_selections(child, &field.selections),
+            None => Ok(()),
         }
-        let mut field = field.clone();
-        field.arguments.extend(filled);
-        self.select(at, &instance, &field, slot)
     }
 
     /// How a slot is resolved already, here or (a leaf) for all wider objects.

@@ -16,7 +16,7 @@ use super::{Instance, Parent, Planner, PositionId, selected_by};
 use crate::field_set::FieldSet;
 use crate::operation::{Item, Selections};
 use crate::plan::PlanError;
-use crate::supergraph::SubgraphId;
+use crate::supergraph::{FieldJoin, SubgraphId};
 
 /// By type and subgraph: how many entity fetches away each other one is.
 pub(super) type Hops = RefCell<HashMap<(Name, SubgraphId), Rc<BTreeMap<SubgraphId, usize>>>>;
@@ -42,9 +42,11 @@ enum How {
     /// Had at the parent, and selected down from there.
     Parent,
     Key(FieldSet),
+    /// By the parent's field, which wants what is brought along.
+    Wants,
 }
 
-type Found = BTreeMap<SubgraphId, Reach>;
+pub(super) type Found = BTreeMap<SubgraphId, Reach>;
 
 impl Planner<'_> {
     pub(super) fn reach(&self, at: PositionId) -> Found {
@@ -89,6 +91,7 @@ impl Planner<'_> {
                         found.insert(id, Reach { how, ..reach });
                     }
                 }
+                self.reach_by_wanting(*of, &field.name, found);
                 // A field that answers the query root: any subgraph may be
                 // asked anew, once the field is known not to be null.
                 if let (true, Some(instance)) =
@@ -119,6 +122,62 @@ impl Planner<'_> {
                 }
             }
         }
+    }
+
+    /// By a shared field of the parent that a subgraph resolves with what others
+    /// bring.
+    fn reach_by_wanting(&self, of: PositionId, field: &Name, found: &mut Found) {
+        let ty = &self.positions[of].ty;
+        let wanting: Vec<(SubgraphId, &FieldJoin)> = self
+            .graph
+            .ids()
+            .filter(|id| !found.contains_key(id))
+            .filter_map(|id| Some((id, self.graph.field_of(id, ty, field)?)))
+            .filter(|(_, join)| join.resolves(self.labels) && join.wants())
+            .collect();
+        if wanting.is_empty() || self.graph.is_abstract(ty) {
+            return;
+        }
+        let reach = self.reach(of);
+        for (id, join) in wanting {
+            if let Some(depth) = self.wants_depth(of, ty, id, join, &reach) {
+                found.insert(
+                    id,
+                    Reach {
+                        depth: depth + 1,
+                        fetches: 1,
+                        how: How::Wants,
+                    },
+                );
+            }
+        }
+    }
+
+    /// The depth at which all that a field wants of others is known, with a key
+    /// to come back by; `None` if that cannot be.
+    pub(super) fn wants_depth(
+        &self,
+        at: PositionId,
+        ty: &Name,
+        id: SubgraphId,
+        join: &FieldJoin,
+        reach: &Found,
+    ) -> Option<usize> {
+        let key = self
+            .graph
+            .keys(id, ty)
+            .iter()
+            .filter(|key| key.resolvable)
+            .filter_map(|key| self.set_depth(at, ty, &key.fields, reach))
+            .min()?;
+        // A set whose cost cannot be told is tried last.
+        let set = join.requires.as_deref().unwrap_or_default();
+        let waits = self.set_depth(at, ty, set, reach);
+        let mut deepest = key.max(waits.unwrap_or(super::UNKNOWN_DEPTH));
+        for argument in &join.contexts {
+            deepest = deepest.max(self.context_depth(at, argument)?);
+        }
+        Some(deepest)
     }
 
     fn is_query(&self, ty: &Name) -> bool {
@@ -465,7 +524,7 @@ impl Planner<'_> {
                 Parent::Field { of, field } => {
                     let above = self.obtain(of, to)?;
                     let slot = field.slot.clone().unwrap_or_else(|| field.name.clone());
-                    self.select_alone(of, &above, &field, slot)?;
+                    self.select_filled(of, &above, &field, slot, Vec::new())?;
                     self.last_instance(at, to)
                 }
                 Parent::Narrow { of } => {
@@ -483,6 +542,15 @@ impl Planner<'_> {
                 }
                 Parent::Root { .. } => Err(self.unresolvable(at, &ty, &ty)),
             },
+            How::Wants => {
+                let Parent::Field { of, field } = self.positions[at].parent.clone() else {
+                    return Err(self.unresolvable(at, &ty, &ty));
+                };
+                let slot = field.slot.clone().unwrap_or_else(|| field.name.clone());
+                let (above, filled) = self.enter_wanting(of, to, &field.name)?;
+                self.select_filled(of, &above, &field, slot, filled)?;
+                self.last_instance(at, to)
+            }
             How::Key(key) => self.enter(at, to, &key, None),
         }
     }

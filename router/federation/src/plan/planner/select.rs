@@ -7,7 +7,8 @@ use crate::field_set::FieldSet;
 use crate::operation::{Field, Selections};
 use crate::plan::selection::SelectedField;
 use crate::plan::{PathStep, PlanError, Slot};
-use apollo_compiler::Name;
+use apollo_compiler::ast::Argument;
+use apollo_compiler::{Name, Node};
 
 impl Planner<'_> {
     /// Selects a field in an instance and plans what is below it.
@@ -18,20 +19,22 @@ impl Planner<'_> {
         field: &Field,
         slot: Name,
     ) -> Result<(), PlanError> {
-        let child = self.select_alone(at, instance, field, slot)?;
+        let child = self.select_filled(at, instance, field, slot, Vec::new())?;
         match child {
             Some(child) => self.plan_selections(child, &field.selections),
             None => Ok(()),
         }
     }
 
-    /// Selects a field in an instance; answers the position below it.
-    pub(super) fn select_alone(
+    /// Selects a field in an instance, with arguments that only its subgraph
+    /// takes; answers the position below it.
+    pub(super) fn select_filled(
         &mut self,
         at: PositionId,
         instance: &Instance,
         field: &Field,
         slot: Name,
+        filled: Vec<Node<Argument>>,
     ) -> Result<Option<PositionId>, PlanError> {
         self.touched.push(instance.group);
         if self.arena.len() > crate::plan::BUDGET {
@@ -47,7 +50,7 @@ impl Planner<'_> {
                     slot.clone(),
                     SelectedField {
                         name: field.name.clone(),
-                        arguments: field.arguments.clone(),
+                        arguments: field.arguments.iter().cloned().chain(filled).collect(),
                         child,
                     },
                 );

@@ -13,10 +13,15 @@ impl Check<'_> {
     pub(super) fn contexts(&mut self, name: &Name, ty: &ExtendedType) {
         for directive in self.subgraph.on_type(ty, "context") {
             let context = string_argument(directive, "name").unwrap_or_default();
+            let root = self.subgraph.public_name(name);
             let mut invalid = |code, reason: &str| {
                 let message = format!("the context \"{context}\" on \"{name}\" {reason}");
                 self.report(code, directive.location(), message);
             };
+            if matches!(root.as_str(), "Mutation" | "Subscription") {
+                let reason = "cannot be set: to read a field of that root is an effect";
+                invalid("CONTEXT_NOT_SET", reason);
+            }
             if context.contains('_') {
                 invalid("CONTEXT_NAME_CONTAINS_UNDERSCORE", "has an underscore");
             }
@@ -182,7 +187,8 @@ impl Check<'_> {
         let [Selection::Field(field)] = set else {
             return Err(format!("it must select one field of \"{ty}\""));
         };
-        let Ok(definition) = self.subgraph.schema.type_field(ty, &field.name) else {
+        let known = self.subgraph.schema.type_field(ty, &field.name);
+        let Some(definition) = known.ok().filter(|_| !field.name.starts_with("__")) else {
             return Err(format!("\"{ty}\" has no field \"{}\"", field.name));
         };
         if !definition.arguments.is_empty() {

@@ -17,7 +17,7 @@ use apollo_compiler::ast::{Directive, FieldDefinition, Value};
 use apollo_compiler::schema::{Component, ExtendedType};
 use apollo_compiler::{Name, Node};
 
-use super::{Subgraph, fields_of, is_machinery};
+use super::{Subgraph, fields_of, is_executable, is_machinery};
 use crate::error::CompositionError;
 
 type Field = Component<FieldDefinition>;
@@ -92,6 +92,9 @@ impl Check<'_> {
             }
         }
         for definition in subgraph.schema.directive_definitions.values() {
+            if definition.locations.iter().all(is_executable) {
+                continue;
+            }
             for argument in &definition.arguments {
                 let applied = subgraph.applied(&argument.directives, "inaccessible");
                 let at = format!("@{}({}:)", definition.name, argument.name);
