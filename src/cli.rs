@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::services::ServiceName;
 use crate::settings::Shared;
-use crate::{Error, events, roles, schema, services, up};
+use crate::{Error, doctor, events, roles, schema, services, up};
 
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -83,6 +83,8 @@ enum Command {
         #[command(subcommand)]
         command: UsersCommand,
     },
+    /// Check that stock, money and orders add up; fails if they do not
+    Doctor(DoctorArgs),
     /// Look after events that could not be handled
     Events {
         #[command(subcommand)]
@@ -129,6 +131,13 @@ enum EventsCommand {
         #[arg(long, conflicts_with = "id")]
         all: bool,
     },
+}
+
+#[derive(Debug, Clone, Args)]
+struct DoctorArgs {
+    /// The shop's databases [default: $STOA_DATA_DIR or ./data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -224,6 +233,7 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Router(_) => Telemetry::init("router"),
         Command::Subgraph(args) => Telemetry::init(args.name.as_str()),
         Command::Migrate => Telemetry::init("migrate"),
+        Command::Doctor(_) => Telemetry::init("doctor"),
         Command::Events { .. } => Telemetry::init("events"),
         Command::Users { .. } => Telemetry::init("users"),
         Command::Schema { .. } | Command::Health { .. } => Telemetry::default(),
@@ -279,6 +289,16 @@ async fn run_command(command: Command) -> Result<(), Error> {
         },
         Command::Migrate => services::migrate(&Shared::from_env(data_dir())?).await,
         Command::Users { command } => users(command).await,
+        Command::Doctor(args) => {
+            let shared = Shared::from_env(args.data_dir.unwrap_or_else(data_dir))?;
+            if doctor::run(&shared).await? {
+                return Ok(());
+            }
+            Err(Error::failed(
+                "the shop does not add up",
+                "the lines above say what and where; nothing was changed",
+            ))
+        }
         Command::Events { command } => {
             let shared = Shared::from_env(data_dir())?;
             match command {

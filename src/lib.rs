@@ -10,10 +10,12 @@
 //! | [`roles`] | the router alone, one subgraph alone |
 //! | [`local`] | the transport that calls subgraphs in this process |
 //! | [`seed`] | demo data |
+//! | [`doctor`] | whether stock, money and orders add up |
 //! | [`events`] | dead letters |
 //! | [`schema`] | SDL: printing and composing |
 
 pub mod cli;
+pub mod doctor;
 pub mod events;
 pub mod local;
 pub mod roles;

@@ -174,3 +174,57 @@ impl MigrationTrait for Trace {
             .await
     }
 }
+
+/// What a payment's saga needs to know: the provider's name for it, each
+/// movement of money, and why it waits. Also the sandbox's own books.
+pub struct Saga;
+
+impl MigrationName for Saga {
+    fn name(&self) -> &str {
+        "m0003_orders_saga"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Saga {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        for statement in [
+            "ALTER TABLE payment ADD COLUMN reference varchar(255)",
+            "ALTER TABLE payment ADD COLUMN last_error varchar(500)",
+            "ALTER TABLE payment ADD COLUMN captured_minor bigint NOT NULL DEFAULT 0 CHECK (captured_minor >= 0)",
+            "ALTER TABLE payment ADD COLUMN refunded_minor bigint NOT NULL DEFAULT 0 CHECK (refunded_minor >= 0 AND refunded_minor <= captured_minor)",
+            "UPDATE payment SET task = 'AUTHORISE' WHERE task = 'SETTLE'",
+            "UPDATE payment SET reference = 'sandbox_' || order_id",
+            "UPDATE payment SET captured_minor = amount_minor WHERE state IN ('CAPTURED', 'REFUNDED')",
+            "UPDATE payment SET refunded_minor = amount_minor WHERE state = 'REFUNDED'",
+            "CREATE TABLE payment_movement (
+                order_id varchar(36) NOT NULL REFERENCES payment (order_id),
+                key varchar(128) NOT NULL,
+                kind varchar(16) NOT NULL,
+                amount_minor bigint NOT NULL CHECK (amount_minor >= 0),
+                created_at bigint NOT NULL,
+                PRIMARY KEY (order_id, key)
+            )",
+            "INSERT INTO payment_movement SELECT order_id, order_id || ':capture', 'CAPTURE', captured_minor, created_at FROM payment WHERE state IN ('CAPTURED', 'REFUNDED')",
+            "INSERT INTO payment_movement SELECT order_id, order_id || ':refund', 'REFUND', refunded_minor, updated_at FROM payment WHERE state = 'REFUNDED'",
+            "CREATE TABLE sandbox_payment (
+                reference varchar(255) PRIMARY KEY,
+                state varchar(16) NOT NULL,
+                amount_minor bigint NOT NULL,
+                captured_minor bigint NOT NULL,
+                refunded_minor bigint NOT NULL,
+                -- How often the money was asked for.
+                asked bigint NOT NULL,
+                created_at bigint NOT NULL
+            )",
+            "CREATE TABLE sandbox_refund (key varchar(128) PRIMARY KEY)",
+            "INSERT INTO sandbox_payment SELECT reference, CASE state WHEN 'REFUNDED' THEN 'CAPTURED' ELSE state END, amount_minor, captured_minor, refunded_minor, 1, created_at FROM payment WHERE state <> 'PENDING'",
+        ] {
+            manager
+                .get_connection()
+                .execute_unprepared(statement)
+                .await?;
+        }
+        Ok(())
+    }
+}

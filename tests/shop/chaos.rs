@@ -21,8 +21,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const METHODS: [&str; 4] = [
     "sandbox_approve",
     "sandbox_decline",
-    "sandbox_approve",
-    "sandbox_approve",
+    "sandbox_timeout",
+    "sandbox_decline_capture",
 ];
 
 /// An event as a subscriber sees it: which order, and where it stands now.
@@ -124,6 +124,14 @@ async fn scenario(shop: Arc<Shop>) {
         })
         .await;
     }
+    let doctor = shop.clone();
+    eventually("the shop adds up", || async {
+        // It fails the test if anything is violated.
+        let doctor = doctor.clone();
+        let said = tokio::task::spawn_blocking(move || doctor.doctor());
+        said.await.unwrap().contains(" 0 unfinished,")
+    })
+    .await;
     assert_eq!(stock_of(&admin, &product).await, UNITS - sold);
     assert_eq!(shop.command(&["events", "dead"]).trim(), "no dead letters");
     println!("chaos: {orders} orders, {sold} units sold");

@@ -7,6 +7,8 @@
 mod accounts;
 mod catalogue;
 mod chaos;
+mod crash;
+mod doctor;
 mod events;
 mod faults;
 mod http;
@@ -114,6 +116,8 @@ fn main() {
         faults::the_commands_of_an_operator,
         faults::rate_limits,
         http::lists_of_requests,
+        crash::every_step_of_the_saga,
+        doctor::what_does_not_add_up_is_found,
         faults::production_refuses_development,
         traces::an_order_is_one_trace,
         chaos::kill_everything_while_customers_order_and_watch,

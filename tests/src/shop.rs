@@ -299,6 +299,13 @@ impl Shop {
 
     /// Runs a command of the binary with the shop's settings; what it prints.
     pub fn command(&self, arguments: &[&str]) -> String {
+        let (fine, said) = self.try_command(arguments);
+        assert!(fine, "{arguments:?}: {said}");
+        said
+    }
+
+    /// The same, whether it succeeds or not.
+    pub fn try_command(&self, arguments: &[&str]) -> (bool, String) {
         let output = Command::new(binary())
             .args(arguments)
             .env_clear()
@@ -306,12 +313,14 @@ impl Shop {
             .env("STOA_DATA_DIR", self.data())
             .output()
             .expect("the binary runs");
-        assert!(
-            output.status.success(),
-            "{arguments:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        match output.status.success() {
+            true => (true, said),
+            false => {
+                eprint!("{}", String::from_utf8_lossy(&output.stderr));
+                (false, said)
+            }
+        }
     }
 
     /// Asks a process to end, and waits for it.
@@ -328,6 +337,28 @@ impl Shop {
     pub fn restart(&mut self) {
         self.processes.lock().unwrap().clear();
         self.boot();
+    }
+
+    /// Starts again, with a setting that holds for this time only.
+    pub fn restart_once_with(&mut self, name: &str, value: &str) {
+        let before = self.settings.clone();
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self.restart();
+        self.settings = before;
+    }
+
+    /// Waits until a process has ended by itself.
+    pub fn wait_gone(&self, name: &str) {
+        let processes = self.processes.lock().unwrap();
+        for process in processes.iter().filter(|process| process.spec.name == name) {
+            process.wait(START_TIMEOUT);
+        }
+    }
+
+    /// What `stoa doctor` says last; it must find nothing wrong.
+    pub fn doctor(&self) -> String {
+        let said = self.command(&["doctor"]);
+        said.lines().last().unwrap_or_default().to_owned()
     }
 
     /// What all processes have logged so far.

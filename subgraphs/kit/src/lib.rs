@@ -11,6 +11,7 @@
 //! | [`front`] | the listener, open while the process still waits for something |
 //! | [`listen`] | the accept loop, with its bounds |
 //! | [`clock`] | time as an input |
+//! | [`fault`] | places at which a test ends the process |
 //! | [`backoff`] | waiting longer and longer |
 //! | [`shutdown`] | ending within a bound |
 //!
@@ -29,9 +30,11 @@
 //! | [`idempotency`] | mutations that must happen once |
 //! | [`cache`] | a cache with times to live |
 //! | [`page`] | keyset pagination |
+//! | [`audit`] | invariants as queries |
 
 pub mod backoff;
 pub mod clock;
+pub mod fault;
 pub mod front;
 pub mod health;
 pub mod identity;
@@ -42,6 +45,8 @@ pub mod settings;
 pub mod shutdown;
 pub mod telemetry;
 
+#[cfg(feature = "service")]
+pub mod audit;
 #[cfg(feature = "service")]
 pub mod bus;
 #[cfg(feature = "service")]

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use sea_orm::ConnectionTrait;
 use serde::{Deserialize, Serialize};
-use stoa_kit::clock::Clock;
+use stoa_kit::clock::{Clock, Micros, micros};
 use stoa_kit::database::Database;
+use stoa_kit::fault::point;
 use stoa_kit::idempotency::{Claim, Use};
 use stoa_kit::identity::Caller;
 use stoa_kit::outbox::Relay;
@@ -22,7 +23,8 @@ use tokio::sync::Notify;
 use crate::domain::{self, Actor, Change, Line, MAX_REASON, Order, Problem, ProblemCode, Request};
 use crate::error::Error;
 use crate::payment::PaymentProvider;
-use crate::store::task::{self, PaymentState, PaymentTask, StockTask};
+use crate::saga::STUCK_AFTER;
+use crate::store::task::{self, DuePayment, PaymentState, PaymentTask, StockTask};
 use crate::store::{self, OrderFilter};
 
 /// The orders service, independent of any transport.
@@ -119,13 +121,14 @@ impl App {
             .claim_in_txn(&txn, OrderId::new().as_str(), now)
             .await?;
         txn.commit().await?;
+        point("place.claimed");
         let lease = claim.lease();
         let id = match claim {
             Claim::Go { subject_id, .. } => OrderId::trusted(subject_id),
             Claim::Done { answer } => return self.replay(&answer).await,
             other => return Err(key_problem(&other).into()),
         };
-        let lines = match request.check(self.provider.takes(&request.payment_method)) {
+        let lines = match request.check(self.provider.methods()) {
             Ok(lines) => lines,
             Err(problems) => return self.refuse(&once, problems).await,
         };
@@ -145,6 +148,7 @@ impl App {
         };
         match reserved {
             Reserved::Ok { products } => {
+                point("place.reserved");
                 self.store_placed(context, request, &once, id, customer, &lines, &products)
                     .await
             }
@@ -210,6 +214,7 @@ impl App {
             store::payment_row(&order, self.provider.name(), &request.payment_method, now);
         store::order_insert_in_txn(&txn, &order, &lines, payment).await?;
         txn.commit().await?;
+        point("place.stored");
         self.committed();
         Ok(order)
     }
@@ -317,7 +322,7 @@ impl App {
         let now = order.updated_at;
         let state = task::payment_fetch(txn, &order.id).await?.state;
         let todo = match state {
-            PaymentState::Pending => PaymentTask::Void,
+            PaymentState::Pending | PaymentState::Authorised => PaymentTask::Void,
             PaymentState::Captured => PaymentTask::Refund,
             _ => PaymentTask::None,
         };
@@ -353,6 +358,25 @@ impl App {
         orders: &[OrderId],
     ) -> Result<HashMap<OrderId, Vec<Change>>, Error> {
         store::history_fetch_many(self.database.read(), orders).await
+    }
+
+    /// What the shop still has to do for orders; the caller must be an
+    /// administrator.
+    pub async fn payment_fetch_many(
+        &self,
+        orders: &[OrderId],
+    ) -> Result<HashMap<OrderId, DuePayment>, Error> {
+        task::payment_fetch_many(self.database.read(), orders).await
+    }
+
+    /// Whether a step has taken so long that somebody should look.
+    pub fn is_stuck(&self, due: &DuePayment) -> bool {
+        due.task != PaymentTask::None && due.since < self.stuck_since()
+    }
+
+    /// Before when a step must have begun to be stuck.
+    pub fn stuck_since(&self) -> Micros {
+        self.clock.now() - micros(STUCK_AFTER)
     }
 
     /// A page of orders, the newest first: one customer's, or, for

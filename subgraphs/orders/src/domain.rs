@@ -210,7 +210,7 @@ impl Request {
     ///
     /// # Errors
     /// Everything that is wrong with the request.
-    pub fn check(&self, known_method: bool) -> Result<Vec<StockLine>, Vec<Problem>> {
+    pub fn check(&self, methods: &[&str]) -> Result<Vec<StockLine>, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut lines: Vec<StockLine> = Vec::new();
         if self.lines.is_empty() {
@@ -234,11 +234,11 @@ impl Request {
             }
         }
         problems.extend(self.shipping_address.problems());
-        if !known_method {
+        if !methods.contains(&self.payment_method.as_str()) {
             problems.push(Problem::new(
                 &["input", "paymentMethod"],
                 ProblemCode::UnknownPaymentMethod,
-                "must be sandbox_approve or sandbox_decline",
+                format!("must be one of {}", methods.join(", ")),
             ));
         }
         if problems.is_empty() {
@@ -487,9 +487,15 @@ mod tests {
             shipping_address: address(),
             payment_method: "sandbox_approve".into(),
         };
-        let lines = request(vec![line(2), line(3)]).check(true).unwrap();
+        let lines = request(vec![line(2), line(3)])
+            .check(&["sandbox_approve"])
+            .unwrap();
         assert_eq!(lines.len(), 1);
         assert_eq!(lines[0].quantity, 5);
-        assert!(request(vec![line(600), line(600)]).check(true).is_err());
+        assert!(
+            request(vec![line(600), line(600)])
+                .check(&["sandbox_approve"])
+                .is_err()
+        );
     }
 }

@@ -7,6 +7,7 @@ use stoa_kit::page::PageError;
 use stoa_kit::peer::PeerError;
 
 use crate::domain::Problem;
+use crate::payment::NoAnswer;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -28,8 +29,8 @@ pub enum Error {
     Database(DbErr),
     #[error("a stored value cannot be read: {0}")]
     Corrupt(String),
-    #[error("the payment provider failed: {0}")]
-    Payment(String),
+    #[error(transparent)]
+    Payment(NoAnswer),
 }
 
 impl From<Problem> for Error {

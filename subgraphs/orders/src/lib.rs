@@ -4,19 +4,23 @@
 //! |---|---|
 //! | [`domain`] | orders, their states and the moves between them; no I/O |
 //! | [`app`] | the verbs; the only place where a transaction begins |
-//! | [`worker`] | what happens after an answer: payments settle, stock is told |
+//! | [`saga`] | the steps from a placed order to a confirmed one, or back |
+//! | [`worker`] | runs the steps that are due, and tells stock |
 //! | [`payment`] | the payment provider trait and the embedded sandbox |
+//! | [`audit`] | what must hold of orders, checked over the database |
 //! | [`store`] | rows and queries |
 //! | [`graphql`] | the schema |
 //! | [`peer`] | the messages of other services |
 //! | [`seed`] | demo orders |
 
 pub mod app;
+pub mod audit;
 pub mod domain;
 pub mod error;
 pub mod graphql;
 pub mod payment;
 pub mod peer;
+pub mod saga;
 pub mod seed;
 pub mod store;
 pub mod worker;
@@ -33,7 +37,7 @@ use stoa_migrations::OrdersMigrator;
 
 pub use app::App;
 pub use error::Error;
-use payment::Sandbox;
+use payment::sandbox::Sandbox;
 
 /// What the service needs from outside.
 pub struct Config {
@@ -57,7 +61,7 @@ pub async fn build(config: Config) -> Result<(Service, App), Error> {
     let app = App::new(
         config.database.clone(),
         config.peers,
-        Arc::new(Sandbox),
+        Arc::new(Sandbox::new(config.database.clone(), config.clock.clone())),
         relay.clone(),
         config.clock,
     );

@@ -11,7 +11,7 @@ use stoa_schema::{ProductId, UserId};
 use crate::app::{App, Verb};
 use crate::domain::{Address, Request, RequestLine};
 use crate::error::Error;
-use crate::payment::{APPROVE, DECLINE};
+use crate::payment::sandbox::{APPROVE, DECLINE};
 use crate::store::{self, OrderFilter};
 
 const DAY: Duration = Duration::from_secs(86_400);

@@ -16,7 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use stoa_kit::bus::{Bus, BusError, Consumer, DeadLetter, Message, Publish, Published, StreamInfo};
-use stoa_kit::clock::{Clock, Micros};
+use stoa_kit::clock::Clock;
 use stoa_kit::database::{Database, PoolOptions};
 use stoa_kit::identity::{Caller, Role};
 use stoa_kit::outbox::Relay;
@@ -26,15 +26,36 @@ use stoa_migrations::OrdersMigrator;
 use stoa_orders::App;
 use stoa_orders::app::Verb;
 use stoa_orders::domain::{Address, Order, Request, RequestLine};
-use stoa_orders::payment::{Outcome, Payment, PaymentProvider};
+use stoa_orders::payment::{Authorised, Captured, NoAnswer, Payment, PaymentProvider, Voided};
 use stoa_schema::events::OrderStatus;
-use stoa_schema::{ProductId, UserId};
+use stoa_schema::{Money, ProductId, UserId};
 
-/// A provider whose outcome is set by the test, and which counts its calls.
+/// What a test's provider does when it is asked.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Outcome {
+    Pending,
+    Declined,
+    Authorised,
+    /// Authorised; the capture is declined.
+    CaptureDeclined,
+    /// Authorised and captured, but the capture's answer is lost.
+    AnswerLost,
+    /// Nothing answers.
+    Away,
+}
+
+/// A provider that does as the test says, keeps books and counts its calls.
 struct Provider {
     outcome: Mutex<Outcome>,
+    captured: Mutex<HashMap<String, i64>>,
+    refunded: Mutex<HashMap<String, i64>>,
+    captures: AtomicUsize,
     voids: AtomicUsize,
     refunds: AtomicUsize,
+}
+
+fn away<T>() -> Result<T, NoAnswer> {
+    Err(NoAnswer("away".to_owned()))
 }
 
 #[async_trait]
@@ -43,21 +64,58 @@ impl PaymentProvider for Provider {
         "played"
     }
 
-    fn takes(&self, _method: &str) -> bool {
-        true
+    fn methods(&self) -> &'static [&'static str] {
+        &["any"]
     }
 
-    async fn outcome(&self, _payment: &Payment, _now: Micros) -> Result<Outcome, String> {
-        Ok(*self.outcome.lock().unwrap())
+    async fn authorise(&self, payment: &Payment) -> Result<Authorised, NoAnswer> {
+        let reference = payment.order_id.to_string();
+        match *self.outcome.lock().unwrap() {
+            Outcome::Pending => Ok(Authorised::Pending { reference }),
+            Outcome::Declined => Ok(Authorised::Declined {
+                reason: "no".to_owned(),
+            }),
+            Outcome::Away => away(),
+            _ => Ok(Authorised::Yes { reference }),
+        }
     }
 
-    async fn void(&self, _payment: &Payment) -> Result<(), String> {
+    async fn capture(&self, payment: &Payment) -> Result<Captured, NoAnswer> {
+        self.captures.fetch_add(1, Ordering::SeqCst);
+        // Long enough for a cancellation to come between.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let outcome = *self.outcome.lock().unwrap();
+        match outcome {
+            Outcome::CaptureDeclined => {
+                return Ok(Captured::Declined {
+                    reason: "no".to_owned(),
+                });
+            }
+            Outcome::Away => return away(),
+            _ => {}
+        }
+        let amount = payment.amount.amount_minor;
+        let mut captured = self.captured.lock().unwrap();
+        captured.insert(payment.order_id.to_string(), amount);
+        match outcome {
+            Outcome::AnswerLost => away(),
+            _ => Ok(Captured::Yes),
+        }
+    }
+
+    async fn void(&self, payment: &Payment) -> Result<Voided, NoAnswer> {
+        let captured = self.captured.lock().unwrap();
+        if captured.contains_key(payment.order_id.as_str()) {
+            return Ok(Voided::Captured);
+        }
         self.voids.fetch_add(1, Ordering::SeqCst);
-        Ok(())
+        Ok(Voided::Yes)
     }
 
-    async fn refund(&self, _payment: &Payment) -> Result<(), String> {
+    async fn refund(&self, _payment: &Payment, amount: Money, key: &str) -> Result<(), NoAnswer> {
         self.refunds.fetch_add(1, Ordering::SeqCst);
+        let mut refunded = self.refunded.lock().unwrap();
+        refunded.insert(key.to_owned(), amount.amount_minor);
         Ok(())
     }
 }
@@ -170,6 +228,9 @@ impl Fixture {
         let clock = Clock::manual(1_800_000_000_000_000);
         let provider = Arc::new(Provider {
             outcome: Mutex::new(outcome),
+            captured: Mutex::default(),
+            refunded: Mutex::default(),
+            captures: AtomicUsize::new(0),
             voids: AtomicUsize::new(0),
             refunds: AtomicUsize::new(0),
         });
@@ -275,7 +336,7 @@ impl Fixture {
 #[tokio::test]
 async fn two_workers_confirm_once_and_refund_nothing() {
     for _ in 0..10 {
-        let shop = Fixture::new(Outcome::Captured).await;
+        let shop = Fixture::new(Outcome::Authorised).await;
         let order = shop.place().await;
         shop.clock.advance(Duration::from_secs(1));
         let (one, two) = tokio::join!(shop.app.work_once(), shop.app.work_once());
@@ -304,9 +365,10 @@ async fn what_is_cancelled_before_it_is_paid_is_voided() {
 
 #[tokio::test]
 async fn money_that_came_before_the_cancellation_goes_back() {
-    let shop = Fixture::new(Outcome::Pending).await;
+    let shop = Fixture::new(Outcome::AnswerLost).await;
     let order = shop.place().await;
-    shop.decide(Outcome::Captured);
+    shop.work().await;
+    assert_eq!(shop.status(&order).await, OrderStatus::Pending);
     shop.change(&order, Verb::Cancel).await;
     shop.work().await;
     assert_eq!(shop.status(&order).await, OrderStatus::Cancelled);
@@ -316,7 +378,7 @@ async fn money_that_came_before_the_cancellation_goes_back() {
 #[tokio::test]
 async fn a_cancellation_while_the_stock_is_committed_wins() {
     for _ in 0..10 {
-        let shop = Fixture::new(Outcome::Captured).await;
+        let shop = Fixture::new(Outcome::Authorised).await;
         let order = shop.place().await;
         shop.clock.advance(Duration::from_secs(1));
         // Forced: the worker waits in `commit_stock` while it is cancelled.
@@ -329,23 +391,81 @@ async fn a_cancellation_while_the_stock_is_committed_wins() {
         assert_eq!(cancelled.status, OrderStatus::Cancelled);
         shop.work().await;
         assert_eq!(shop.status(&order).await, OrderStatus::Cancelled);
-        assert_eq!((shop.refunds(), shop.releases()), (1, 1));
+        assert_eq!((shop.voids(), shop.refunds(), shop.releases()), (1, 0, 1));
     }
 }
 
 #[tokio::test]
-async fn a_payment_after_the_reservation_ran_out_goes_back() {
-    let shop = Fixture::new(Outcome::Captured).await;
+async fn a_cancellation_while_the_money_is_taken_returns_it() {
+    for _ in 0..10 {
+        let shop = Fixture::new(Outcome::Authorised).await;
+        let order = shop.place().await;
+        shop.clock.advance(Duration::from_secs(1));
+        // Forced: the cancellation waits until the provider is being asked.
+        let cancel = async {
+            while shop.provider.captures.load(Ordering::SeqCst) == 0 {
+                tokio::task::yield_now().await;
+            }
+            shop.change(&order, Verb::Cancel).await
+        };
+        let (worked, cancelled) = tokio::join!(shop.app.work_once(), cancel);
+        worked.unwrap();
+        assert_eq!(cancelled.status, OrderStatus::Cancelled);
+        shop.work().await;
+        assert_eq!(shop.status(&order).await, OrderStatus::Cancelled);
+        assert_eq!((shop.voids(), shop.refunds(), shop.releases()), (0, 1, 1));
+    }
+}
+
+#[tokio::test]
+async fn money_is_not_taken_after_the_reservation_ran_out() {
+    let shop = Fixture::new(Outcome::Authorised).await;
     shop.products.expired.store(true, Ordering::SeqCst);
     let order = shop.place().await;
     shop.work().await;
     assert_eq!(shop.status(&order).await, OrderStatus::Cancelled);
-    assert_eq!((shop.voids(), shop.refunds(), shop.releases()), (0, 1, 1));
+    assert_eq!((shop.voids(), shop.refunds(), shop.releases()), (1, 0, 1));
+    assert_eq!(shop.provider.captures.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_capture_that_is_declined_gives_everything_back() {
+    let shop = Fixture::new(Outcome::CaptureDeclined).await;
+    let order = shop.place().await;
+    shop.work().await;
+    assert_eq!(shop.status(&order).await, OrderStatus::Cancelled);
+    assert_eq!((shop.voids(), shop.refunds(), shop.releases()), (1, 0, 1));
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_asked_for_again_and_charges_once() {
+    let shop = Fixture::new(Outcome::AnswerLost).await;
+    let order = shop.place().await;
+    shop.work().await;
+    assert_eq!(shop.status(&order).await, OrderStatus::Pending);
+    shop.decide(Outcome::Authorised);
+    shop.clock.advance(Duration::from_secs(60));
+    shop.work().await;
+    assert_eq!(shop.status(&order).await, OrderStatus::Confirmed);
+    assert_eq!(shop.provider.captured.lock().unwrap().len(), 1);
+    assert_eq!((shop.voids(), shop.refunds()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_provider_that_stays_away_costs_the_order_not_the_shop() {
+    let shop = Fixture::new(Outcome::Away).await;
+    let order = shop.place().await;
+    shop.work().await;
+    assert_eq!(shop.status(&order).await, OrderStatus::Pending);
+    shop.clock.advance(Duration::from_secs(16 * 60));
+    shop.work().await;
+    assert_eq!(shop.status(&order).await, OrderStatus::Cancelled);
+    assert_eq!((shop.voids(), shop.refunds(), shop.releases()), (1, 0, 1));
 }
 
 #[tokio::test]
 async fn refunding_and_cancelling_return_money_once_and_units_if_they_are_here() {
-    let shop = Fixture::new(Outcome::Captured).await;
+    let shop = Fixture::new(Outcome::Authorised).await;
     let (paid, shipped) = (shop.place().await, shop.place().await);
     shop.work().await;
     shop.change(&shipped, Verb::Ship).await;

@@ -12,6 +12,7 @@
 //! | [`seed`] | the demo catalogue |
 
 pub mod app;
+pub mod audit;
 pub mod domain;
 pub mod error;
 pub mod graphql;

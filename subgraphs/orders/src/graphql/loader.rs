@@ -8,6 +8,7 @@ use stoa_schema::OrderId;
 use crate::app::App;
 use crate::domain::{Change, Line, Order};
 use crate::error::Error;
+use crate::store::task::DuePayment;
 
 pub struct Loader(pub App);
 
@@ -18,6 +19,10 @@ pub struct LinesOf(pub OrderId);
 /// The history of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HistoryOf(pub OrderId);
+
+/// What an order's payment waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ProgressOf(pub OrderId);
 
 impl async_graphql::dataloader::Loader<OrderId> for Loader {
     type Value = Order;
@@ -55,6 +60,23 @@ impl async_graphql::dataloader::Loader<HistoryOf> for Loader {
         Ok(found
             .into_iter()
             .map(|(id, history)| (HistoryOf(id), history))
+            .collect())
+    }
+}
+
+impl async_graphql::dataloader::Loader<ProgressOf> for Loader {
+    type Value = DuePayment;
+    type Error = Arc<Error>;
+
+    async fn load(
+        &self,
+        keys: &[ProgressOf],
+    ) -> Result<HashMap<ProgressOf, DuePayment>, Arc<Error>> {
+        let ids: Vec<_> = keys.iter().map(|key| key.0.clone()).collect();
+        let found = self.0.payment_fetch_many(&ids).await.map_err(Arc::new)?;
+        Ok(found
+            .into_iter()
+            .map(|(id, due)| (ProgressOf(id), due))
             .collect())
     }
 }

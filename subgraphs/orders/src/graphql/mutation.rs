@@ -23,7 +23,9 @@ pub struct PlaceOrderInput {
     /// At most 50; the same product on several lines is added up.
     pub lines: Vec<OrderLineInput>,
     pub shipping_address: AddressInput,
-    /// sandbox_approve or sandbox_decline.
+    /// Of the sandbox: sandbox_approve, sandbox_decline (at the authorisation),
+    /// sandbox_decline_capture, sandbox_slow (five seconds), or sandbox_timeout
+    /// (the money comes, the answer is lost).
     pub payment_method: String,
 }
 

@@ -7,7 +7,7 @@ use stoa_kit::page::PageRequest;
 use stoa_schema::{OrderId, UserId};
 
 use super::types::{Order, OrderStatus, User, list};
-use super::{call, loader};
+use super::{app, call, loader};
 use crate::error::Error;
 use crate::store::OrderFilter;
 
@@ -37,10 +37,15 @@ impl Query {
         #[graphql(desc = "At most 100; 20 if not given.")] first: Option<i32>,
         #[graphql(desc = "The cursor after which to go on.")] after: Option<String>,
         status: Option<OrderStatus>,
+        #[graphql(desc = "Only those whose step has taken more than ten minutes.")] stuck: Option<
+            bool,
+        >,
     ) -> Result<Option<Connection<Order>>> {
+        let since = app(ctx)?.stuck_since();
         let filter = OrderFilter {
             customer: None,
             status: status.map(Into::into),
+            stuck_since: stuck.unwrap_or(false).then_some(since),
         };
         list(ctx, filter, PageRequest { first, after })
             .await

@@ -8,10 +8,11 @@ use stoa_kit::page::PageRequest;
 use stoa_schema::UserId;
 use stoa_schema::events::OrderStatus as Status;
 
-use super::loader::{HistoryOf, LinesOf};
+use super::loader::{HistoryOf, LinesOf, ProgressOf};
 use super::{app, call, loader};
 use crate::domain::{self, Actor, ProblemCode};
 use crate::store::OrderFilter;
+use crate::store::task::PaymentTask;
 
 /// Where an order stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
@@ -128,6 +129,26 @@ impl Order {
             .collect())
     }
 
+    /// The step that the shop still has to take, for administrators; null for
+    /// everybody else, and when there is none.
+    async fn progress(&self, ctx: &Context<'_>) -> Result<Option<OrderProgress>> {
+        if !call(ctx)?.caller.is_admin() {
+            return Ok(None);
+        }
+        let key = ProgressOf(self.0.id.clone());
+        let due = loader(ctx)?.load_one(key).await.map_err(fault)?;
+        let app = app(ctx)?;
+        Ok(due.and_then(|due| {
+            Some(OrderProgress {
+                stuck: app.is_stuck(&due),
+                step: OrderStep::of(due.task)?,
+                attempts: i32::try_from(due.attempts).unwrap_or(i32::MAX),
+                last_error: due.last_error,
+                since: DateTime(due.since),
+            })
+        }))
+    }
+
     async fn created_at(&self) -> DateTime {
         DateTime(self.0.created_at)
     }
@@ -182,6 +203,47 @@ pub struct OrderHistoryEntry {
     occurred_at: DateTime,
 }
 
+/// A step of an order that is not done yet.
+#[derive(SimpleObject)]
+pub struct OrderProgress {
+    step: OrderStep,
+    /// How often it came to nothing.
+    attempts: i32,
+    /// Why, the last time.
+    last_error: Option<String>,
+    since: DateTime,
+    /// It has taken more than ten minutes: somebody should look.
+    stuck: bool,
+}
+
+/// What the shop does for an order, one step after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub enum OrderStep {
+    /// The provider sets the money aside.
+    Authorise,
+    /// The reserved units become the order's.
+    Commit,
+    /// The provider takes the money.
+    Capture,
+    /// The provider lets go of what it set aside.
+    Void,
+    /// The provider returns the money.
+    Refund,
+}
+
+impl OrderStep {
+    fn of(task: PaymentTask) -> Option<Self> {
+        Some(match task {
+            PaymentTask::None => return None,
+            PaymentTask::Authorise => Self::Authorise,
+            PaymentTask::Commit => Self::Commit,
+            PaymentTask::Capture => Self::Capture,
+            PaymentTask::Void => Self::Void,
+            PaymentTask::Refund => Self::Refund,
+        })
+    }
+}
+
 /// Where an order goes.
 #[derive(SimpleObject)]
 pub struct Address {
@@ -234,6 +296,7 @@ impl User {
         let filter = OrderFilter {
             customer: Some(self.0.clone()),
             status: status.map(Into::into),
+            ..OrderFilter::default()
         };
         list(ctx, filter, PageRequest { first, after })
             .await

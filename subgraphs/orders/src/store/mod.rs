@@ -6,7 +6,8 @@ pub mod task;
 
 use std::collections::HashMap;
 
-use entity::{order, order_history, order_line, payment};
+pub(crate) use entity::order;
+use entity::{order_history, order_line, payment};
 use sea_orm::ActiveValue::Set;
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel,
@@ -28,6 +29,8 @@ use task::{PaymentTask, StockTask};
 pub struct OrderFilter {
     pub customer: Option<UserId>,
     pub status: Option<Status>,
+    /// Only those whose step began before this and is not done.
+    pub stuck_since: Option<Micros>,
 }
 
 pub async fn order_fetch_many<C: ConnectionTrait>(
@@ -83,6 +86,15 @@ fn filtered(filter: &OrderFilter) -> Select<order::Entity> {
     }
     if let Some(status) = filter.status {
         select = select.filter(order::Column::Status.eq(status.as_str()));
+    }
+    if let Some(since) = filter.stuck_since {
+        let mut stuck = payment::Entity::find()
+            .select_only()
+            .column(payment::Column::OrderId)
+            .filter(payment::Column::Task.ne(PaymentTask::None.as_str()))
+            .filter(payment::Column::UpdatedAt.lt(since));
+        let stuck = QuerySelect::query(&mut stuck).take();
+        select = select.filter(order::Column::Id.in_subquery(stuck));
     }
     select
 }
@@ -266,9 +278,13 @@ pub fn payment_row(order: &Order, provider: &str, method: &str, due_at: Micros) 
         currency: order.total.currency.code().to_owned(),
         amount_minor: order.total.amount_minor,
         state: task::PaymentState::Pending.as_str().to_owned(),
-        task: PaymentTask::Settle.as_str().to_owned(),
+        task: PaymentTask::Authorise.as_str().to_owned(),
         due_at: Some(due_at),
         attempts: 0,
+        reference: None,
+        last_error: None,
+        captured_minor: 0,
+        refunded_minor: 0,
         created_at: order.created_at,
         updated_at: order.created_at,
     }

@@ -1,15 +1,19 @@
 //! What is still to be done for an order outside its own database: stored with
 //! the change that calls for it, so that a crash forgets nothing.
 
+use std::collections::HashMap;
+
+use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    TryInsertResult,
 };
 use stoa_kit::clock::Micros;
 use stoa_schema::money::Currency;
 use stoa_schema::{Money, OrderId};
 
-use super::entity::{order, payment};
+use super::entity::{order, payment, payment_movement};
 use crate::error::Error;
 use crate::payment::Payment;
 
@@ -40,14 +44,22 @@ stored! {
 }
 
 stored! {
-    /// What the provider still has to be asked or told of a payment.
-    PaymentTask { None => "NONE", Settle => "SETTLE", Void => "VOID", Refund => "REFUND" }
+    /// The next step of an order's saga, if there is one.
+    PaymentTask {
+        None => "NONE",
+        Authorise => "AUTHORISE",
+        Commit => "COMMIT",
+        Capture => "CAPTURE",
+        Void => "VOID",
+        Refund => "REFUND",
+    }
 }
 
 stored! {
     /// Where the money is.
     PaymentState {
         Pending => "PENDING",
+        Authorised => "AUTHORISED",
         Captured => "CAPTURED",
         Declined => "DECLINED",
         Voided => "VOIDED",
@@ -61,7 +73,18 @@ pub struct DuePayment {
     pub payment: Payment,
     pub task: PaymentTask,
     pub state: PaymentState,
+    /// Of this step, that came to nothing.
     pub attempts: i64,
+    pub captured: i64,
+    pub refunded: i64,
+    pub last_error: Option<String>,
+    /// When this step began.
+    pub since: Micros,
+}
+
+stored! {
+    /// Money that moved.
+    Movement { Capture => "CAPTURE", Refund => "REFUND" }
 }
 
 pub async fn payment_due<C: ConnectionTrait>(
@@ -101,6 +124,20 @@ pub async fn payment_fetch<C: ConnectionTrait>(
     to_due(row)
 }
 
+/// The payments of orders.
+pub async fn payment_fetch_many<C: ConnectionTrait>(
+    db: &C,
+    orders: &[OrderId],
+) -> Result<HashMap<OrderId, DuePayment>, Error> {
+    let rows = payment::Entity::find()
+        .filter(payment::Column::OrderId.is_in(orders.iter().map(OrderId::as_str)))
+        .all(db)
+        .await?;
+    rows.into_iter()
+        .map(|row| Ok((OrderId::trusted(row.order_id.clone()), to_due(row)?)))
+        .collect()
+}
+
 fn to_due(row: payment::Model) -> Result<DuePayment, Error> {
     let currency = Currency::parse(&row.currency)
         .ok_or_else(|| Error::Corrupt(format!("currency {}", row.currency)))?;
@@ -108,10 +145,15 @@ fn to_due(row: payment::Model) -> Result<DuePayment, Error> {
         task: PaymentTask::parse(&row.task)?,
         state: PaymentState::parse(&row.state)?,
         attempts: row.attempts,
+        captured: row.captured_minor,
+        refunded: row.refunded_minor,
+        last_error: row.last_error,
+        since: row.updated_at,
         payment: Payment {
             order_id: OrderId::trusted(row.order_id),
             method: row.method,
             amount: Money::new(row.amount_minor, currency),
+            reference: row.reference,
             started_at: row.created_at,
         },
     })
@@ -130,11 +172,60 @@ pub async fn payment_set_in_txn<C: ConnectionTrait>(
         .col_expr(payment::Column::Task, Expr::value(task.as_str()))
         .col_expr(payment::Column::DueAt, Expr::value(now))
         .col_expr(payment::Column::Attempts, Expr::value(0_i64))
+        .col_expr(payment::Column::LastError, Expr::value(None::<String>))
         .col_expr(payment::Column::UpdatedAt, Expr::value(now))
         .filter(payment::Column::OrderId.eq(order.as_str()))
         .exec(txn)
         .await?;
     Ok(())
+}
+
+/// Keeps the provider's name for a payment.
+pub async fn payment_set_reference_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    order: &OrderId,
+    reference: &str,
+) -> Result<(), DbErr> {
+    payment::Entity::update_many()
+        .col_expr(payment::Column::Reference, Expr::value(reference))
+        .filter(payment::Column::OrderId.eq(order.as_str()))
+        .exec(txn)
+        .await?;
+    Ok(())
+}
+
+/// Books money that moved, once for each key; false if it was booked before.
+pub async fn movement_insert_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    order: &OrderId,
+    kind: Movement,
+    key: &str,
+    amount_minor: i64,
+    now: Micros,
+) -> Result<bool, DbErr> {
+    let inserted = payment_movement::Entity::insert(payment_movement::ActiveModel {
+        order_id: Set(order.to_string()),
+        key: Set(key.to_owned()),
+        kind: Set(kind.as_str().to_owned()),
+        amount_minor: Set(amount_minor),
+        created_at: Set(now),
+    })
+    .on_conflict_do_nothing()
+    .exec_without_returning(txn)
+    .await?;
+    if !matches!(inserted, TryInsertResult::Inserted(1)) {
+        return Ok(false);
+    }
+    let column = match kind {
+        Movement::Capture => payment::Column::CapturedMinor,
+        Movement::Refund => payment::Column::RefundedMinor,
+    };
+    payment::Entity::update_many()
+        .col_expr(column, Expr::col(column).add(amount_minor))
+        .filter(payment::Column::OrderId.eq(order.as_str()))
+        .exec(txn)
+        .await?;
+    Ok(true)
 }
 
 /// Puts a task off, unless it has changed meanwhile.
@@ -143,6 +234,7 @@ pub async fn payment_postpone_in_txn<C: ConnectionTrait>(
     order: &OrderId,
     task: PaymentTask,
     due_at: Micros,
+    error: Option<&str>,
 ) -> Result<(), DbErr> {
     payment::Entity::update_many()
         .col_expr(payment::Column::DueAt, Expr::value(due_at))
@@ -150,6 +242,7 @@ pub async fn payment_postpone_in_txn<C: ConnectionTrait>(
             payment::Column::Attempts,
             Expr::col(payment::Column::Attempts).add(1),
         )
+        .col_expr(payment::Column::LastError, Expr::value(error))
         .filter(payment::Column::OrderId.eq(order.as_str()))
         .filter(payment::Column::Task.eq(task.as_str()))
         .exec(txn)

@@ -4,3 +4,4 @@ pub mod order;
 pub mod order_history;
 pub mod order_line;
 pub mod payment;
+pub mod payment_movement;

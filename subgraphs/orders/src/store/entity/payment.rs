@@ -13,6 +13,10 @@ pub struct Model {
     pub task: String,
     pub due_at: Option<i64>,
     pub attempts: i64,
+    pub reference: Option<String>,
+    pub last_error: Option<String>,
+    pub captured_minor: i64,
+    pub refunded_minor: i64,
     pub created_at: i64,
     pub updated_at: i64,
 }

@@ -1,0 +1,134 @@
+//! `stoa doctor`: whether what must hold of stock, money and orders does hold,
+//! over the databases themselves. Tests and operators use the same.
+
+use std::io::Write;
+
+use stoa_kit::audit::Violation;
+use stoa_kit::database::{Database, DbErr};
+use stoa_kit::front::Front;
+use stoa_orders::audit::{self as orders, Held};
+use stoa_products::audit::{self as products, Reservation};
+
+use crate::Error;
+use crate::services::{self, ServiceName};
+use crate::settings::Shared;
+
+const PAGE: u64 = 1_000;
+const STOCK_AGREES: &str = "an order's stock is where its state says";
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub violations: Vec<Violation>,
+    /// Sagas and reservations that somebody still has to end.
+    pub unfinished: u64,
+    pub orders: u64,
+    pub products: u64,
+}
+
+/// Examines the shop and prints what it found, the summary last; whether all
+/// is well.
+///
+/// # Errors
+/// If a database cannot be read.
+pub async fn run(shared: &Shared) -> Result<bool, Error> {
+    let front = Front::default();
+    let products = services::database(shared, &front, ServiceName::Products).await?;
+    let orders = services::database(shared, &front, ServiceName::Orders).await?;
+    let report = examine(&products, &orders)
+        .await
+        .map_err(|error| Error::failed("cannot examine the shop", error))?;
+    let mut out = std::io::stdout().lock();
+    for Violation {
+        rule,
+        subject,
+        detail,
+    } in &report.violations
+    {
+        let _ = writeln!(out, "VIOLATION  {rule}: {subject} ({detail})");
+    }
+    let _ = writeln!(
+        out,
+        "doctor: {} violations, {} unfinished, {} orders, {} products",
+        report.violations.len(),
+        report.unfinished,
+        report.orders,
+        report.products
+    );
+    Ok(report.violations.is_empty())
+}
+
+/// Examines the two databases. What changes while it reads may show as
+/// unfinished, or as a violation that is gone the next time.
+///
+/// # Errors
+/// If a database cannot be read.
+pub async fn examine(products: &Database, orders: &Database) -> Result<Report, DbErr> {
+    let mut report = Report {
+        violations: products::violations(products).await?,
+        unfinished: orders::unfinished(orders).await?,
+        orders: 0,
+        products: products::product_count(products).await?,
+    };
+    report.violations.extend(orders::violations(orders).await?);
+    let mut after = String::new();
+    loop {
+        let page = orders::held(orders, &after, PAGE).await?;
+        let (Some(first), Some(last)) = (page.first(), page.last()) else {
+            break;
+        };
+        let found = products::reservations(products, &first.order_id, &last.order_id).await?;
+        for order in &page {
+            report.orders += 1;
+            if let Some(detail) = disagreement(order, found.get(&order.order_id)) {
+                report.violations.push(Violation {
+                    rule: STOCK_AGREES,
+                    subject: order.order_id.clone(),
+                    detail,
+                });
+            }
+        }
+        after = last.order_id.clone();
+    }
+    let mut after = String::new();
+    loop {
+        let page = products::holding(products, &after, PAGE).await?;
+        let Some((last, _)) = page.last() else {
+            break;
+        };
+        after = last.clone();
+        let ids: Vec<String> = page.iter().map(|(id, _)| id.clone()).collect();
+        let known = orders::known(orders, &ids).await?;
+        for (id, state) in page.iter().filter(|(id, _)| !known.contains(id)) {
+            // An attempt that did not come to an order: its time runs out.
+            if state == "RESERVED" {
+                report.unfinished += 1;
+                continue;
+            }
+            report.violations.push(Violation {
+                rule: STOCK_AGREES,
+                subject: id.clone(),
+                detail: format!("{state} for an order that does not exist"),
+            });
+        }
+    }
+    Ok(report)
+}
+
+/// How an order's reservation differs from what its state asks for.
+fn disagreement(order: &Held, reservation: Option<&Reservation>) -> Option<String> {
+    if order.under_way {
+        return None;
+    }
+    let state = reservation.map_or("nothing", |found| found.state.as_str());
+    let wanted: &[&str] = match order.status.as_str() {
+        "CANCELLED" => &["RELEASED", "nothing"],
+        "REFUNDED" if !order.was_shipped => &["RELEASED"],
+        _ => &["COMMITTED"],
+    };
+    if !wanted.contains(&state) {
+        return Some(format!("{}, but {state}", order.status));
+    }
+    let holds = reservation.filter(|found| found.state == "COMMITTED")?;
+    (holds.lines != order.lines).then(|| "the units are not those of its lines".to_owned())
+}

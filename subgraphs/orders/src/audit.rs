@@ -1,0 +1,189 @@
+//! What must hold of orders, whatever happened: checked over the database.
+
+use std::collections::BTreeMap;
+
+use sea_orm::{DbErr, Statement};
+use stoa_kit::audit::{self, Rule, Violation};
+use stoa_kit::database::Database;
+
+use crate::domain::next_statuses;
+use stoa_schema::events::OrderStatus as Status;
+
+const RULES: &[Rule] = &[
+    Rule {
+        name: "an order's total is the sum of its lines",
+        sql: "SELECT o.id AS subject, 'total ' || o.total_minor || ', lines ' || COALESCE(SUM(l.subtotal_minor), 0) AS detail FROM orders o LEFT JOIN order_line l ON l.order_id = o.id GROUP BY o.id, o.total_minor HAVING o.total_minor <> COALESCE(SUM(l.subtotal_minor), 0)",
+    },
+    Rule {
+        name: "a subtotal is price times quantity",
+        sql: "SELECT order_id AS subject, 'line ' || position AS detail FROM order_line WHERE subtotal_minor <> unit_price_minor * quantity",
+    },
+    Rule {
+        name: "every change of state has its history, once",
+        sql: "SELECT o.id AS subject, 'version ' || o.version || ', entries ' || COALESCE(h.entries, 0) AS detail FROM orders o LEFT JOIN (SELECT order_id, COUNT(*) AS entries, MIN(version) AS first, MAX(version) AS last FROM order_history GROUP BY order_id) h ON h.order_id = o.id WHERE h.entries IS NULL OR h.entries <> o.version OR h.first <> 1 OR h.last <> o.version",
+    },
+    Rule {
+        name: "an order is where its history ends",
+        sql: "SELECT o.id AS subject, o.status || ', history ' || h.status AS detail FROM orders o JOIN order_history h ON h.order_id = o.id AND h.version = o.version WHERE h.status <> o.status",
+    },
+    Rule {
+        name: "history is a chain",
+        sql: "SELECT h.order_id AS subject, 'version ' || h.version AS detail FROM order_history h JOIN order_history p ON p.order_id = h.order_id AND p.version = h.version - 1 WHERE h.previous_status IS NULL OR h.previous_status <> p.status",
+    },
+    Rule {
+        name: "every change of state has its event",
+        sql: "SELECT h.order_id AS subject, 'version ' || h.version AS detail FROM order_history h LEFT JOIN outbox e ON e.aggregate_id = h.order_id AND e.aggregate_version = h.version WHERE e.message_id IS NULL",
+    },
+    Rule {
+        name: "every event has its change of state",
+        sql: "SELECT e.aggregate_id AS subject, 'version ' || e.aggregate_version AS detail FROM outbox e LEFT JOIN order_history h ON h.order_id = e.aggregate_id AND h.version = e.aggregate_version WHERE h.order_id IS NULL",
+    },
+    Rule {
+        name: "every order has a payment of its total",
+        sql: "SELECT o.id AS subject, 'total ' || o.total_minor || ', payment ' || COALESCE(p.amount_minor, -1) AS detail FROM orders o LEFT JOIN payment p ON p.order_id = o.id WHERE p.order_id IS NULL OR p.amount_minor <> o.total_minor OR p.currency <> o.currency",
+    },
+    Rule {
+        name: "no payment without an order",
+        sql: "SELECT p.order_id AS subject, p.state AS detail FROM payment p LEFT JOIN orders o ON o.id = p.order_id WHERE o.id IS NULL",
+    },
+    Rule {
+        name: "an order that was confirmed has one capture, of its total",
+        sql: "SELECT o.id AS subject, COALESCE(c.number, 0) || ' captures of ' || COALESCE(c.amount, 0) || ', total ' || o.total_minor AS detail FROM orders o JOIN order_history h ON h.order_id = o.id AND h.status = 'CONFIRMED' LEFT JOIN (SELECT order_id, COUNT(*) AS number, SUM(amount_minor) AS amount FROM payment_movement WHERE kind = 'CAPTURE' GROUP BY order_id) c ON c.order_id = o.id WHERE c.number IS NULL OR c.number <> 1 OR c.amount <> o.total_minor",
+    },
+    Rule {
+        name: "captured and refunded are the sums of what moved",
+        sql: "SELECT p.order_id AS subject, 'captured ' || p.captured_minor || ', refunded ' || p.refunded_minor AS detail FROM payment p WHERE p.captured_minor <> COALESCE((SELECT SUM(m.amount_minor) FROM payment_movement m WHERE m.order_id = p.order_id AND m.kind = 'CAPTURE'), 0) OR p.refunded_minor <> COALESCE((SELECT SUM(m.amount_minor) FROM payment_movement m WHERE m.order_id = p.order_id AND m.kind = 'REFUND'), 0)",
+    },
+    Rule {
+        name: "no more is refunded than was captured",
+        sql: "SELECT order_id AS subject, 'captured ' || captured_minor || ', refunded ' || refunded_minor AS detail FROM payment WHERE refunded_minor < 0 OR refunded_minor > captured_minor",
+    },
+    Rule {
+        name: "REFUNDED is exactly when all that was captured went back",
+        sql: "SELECT o.id AS subject, o.status || ', captured ' || p.captured_minor || ', refunded ' || p.refunded_minor AS detail FROM orders o JOIN payment p ON p.order_id = o.id WHERE p.task = 'NONE' AND ((o.status = 'REFUNDED' AND (p.captured_minor = 0 OR p.refunded_minor <> p.captured_minor)) OR (o.status IN ('CONFIRMED', 'SHIPPED', 'DELIVERED') AND p.refunded_minor = p.captured_minor AND p.amount_minor > 0))",
+    },
+    Rule {
+        name: "nothing is kept for a cancelled order",
+        sql: "SELECT o.id AS subject, p.state || ', captured ' || p.captured_minor || ', refunded ' || p.refunded_minor AS detail FROM orders o JOIN payment p ON p.order_id = o.id WHERE o.status = 'CANCELLED' AND p.task = 'NONE' AND (p.captured_minor <> p.refunded_minor OR p.state = 'AUTHORISED')",
+    },
+    Rule {
+        name: "the sandbox's books agree",
+        sql: "SELECT p.order_id AS subject, 'captured ' || p.captured_minor || ', there ' || s.captured_minor || '; refunded ' || p.refunded_minor || ', there ' || s.refunded_minor AS detail FROM payment p JOIN sandbox_payment s ON s.reference = 'sandbox_' || p.order_id WHERE p.task = 'NONE' AND (s.captured_minor <> p.captured_minor OR s.refunded_minor <> p.refunded_minor)",
+    },
+];
+
+const ILLEGAL_MOVES: &str = "a change of state is a legal one";
+
+/// What breaks a rule of orders alone.
+///
+/// # Errors
+/// If the database fails.
+pub async fn violations(database: &Database) -> Result<Vec<Violation>, DbErr> {
+    let mut found = audit::check(database.read(), RULES).await?;
+    let legal: Vec<String> = Status::ALL
+        .into_iter()
+        .flat_map(|from| {
+            let next = next_statuses(from).iter();
+            next.map(move |to| format!("'{}>{}'", from.as_str(), to.as_str()))
+        })
+        .collect();
+    let db = database.read();
+    let sql = format!(
+        "SELECT order_id, previous_status || '>' || status AS move FROM order_history WHERE previous_status IS NOT NULL AND previous_status || '>' || status NOT IN ({}) LIMIT 100",
+        legal.join(", ")
+    );
+    use sea_orm::ConnectionTrait;
+    let statement = Statement::from_string(db.get_database_backend(), sql);
+    for row in db.query_all_raw(statement).await? {
+        found.push(Violation {
+            rule: ILLEGAL_MOVES,
+            subject: row.try_get("", "order_id")?,
+            detail: row.try_get("", "move")?,
+        });
+    }
+    Ok(found)
+}
+
+/// What is still under way: no violation, but something that a worker must end.
+///
+/// # Errors
+/// If the database fails.
+pub async fn unfinished(database: &Database) -> Result<u64, DbErr> {
+    audit::count(
+        database.read(),
+        "SELECT COUNT(*) FROM orders o JOIN payment p ON p.order_id = o.id WHERE p.task <> 'NONE' OR o.stock_task <> 'NONE'",
+    )
+    .await
+}
+
+/// An order as its stock should be.
+#[derive(Debug, Clone)]
+pub struct Held {
+    pub order_id: String,
+    pub status: String,
+    /// A step is still to be done.
+    pub under_way: bool,
+    pub was_shipped: bool,
+    /// Units by product.
+    pub lines: BTreeMap<String, i64>,
+}
+
+/// A page of orders after one, by identifier.
+///
+/// # Errors
+/// If the database fails.
+pub async fn held(database: &Database, after: &str, limit: u64) -> Result<Vec<Held>, DbErr> {
+    use sea_orm::ConnectionTrait;
+    let db = database.read();
+    let statement = Statement::from_sql_and_values(
+        db.get_database_backend(),
+        format!(
+            "SELECT o.id, o.status, CASE WHEN p.task <> 'NONE' OR o.stock_task <> 'NONE' THEN 1 ELSE 0 END AS under_way, CASE WHEN EXISTS (SELECT 1 FROM order_history h WHERE h.order_id = o.id AND h.status = 'SHIPPED') THEN 1 ELSE 0 END AS was_shipped FROM orders o JOIN payment p ON p.order_id = o.id WHERE o.id > $1 ORDER BY o.id LIMIT {limit}"
+        ),
+        [after.into()],
+    );
+    let mut orders: Vec<Held> = Vec::new();
+    for row in db.query_all_raw(statement).await? {
+        orders.push(Held {
+            order_id: row.try_get("", "id")?,
+            status: row.try_get("", "status")?,
+            under_way: row.try_get::<i32>("", "under_way")? == 1,
+            was_shipped: row.try_get::<i32>("", "was_shipped")? == 1,
+            lines: BTreeMap::new(),
+        });
+    }
+    let (Some(first), Some(last)) = (orders.first(), orders.last()) else {
+        return Ok(orders);
+    };
+    let statement = Statement::from_sql_and_values(
+        db.get_database_backend(),
+        "SELECT order_id, product_id, quantity FROM order_line WHERE order_id >= $1 AND order_id <= $2",
+        [first.order_id.clone().into(), last.order_id.clone().into()],
+    );
+    for row in db.query_all_raw(statement).await? {
+        let order: String = row.try_get("", "order_id")?;
+        if let Ok(at) = orders.binary_search_by(|held| held.order_id.cmp(&order)) {
+            let product: String = row.try_get("", "product_id")?;
+            let quantity: i64 = row.try_get("", "quantity")?;
+            *orders[at].lines.entry(product).or_default() += quantity;
+        }
+    }
+    Ok(orders)
+}
+
+/// Which of some orders exist.
+///
+/// # Errors
+/// If the database fails.
+pub async fn known(database: &Database, ids: &[String]) -> Result<Vec<String>, DbErr> {
+    use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
+
+    use crate::store::order;
+    order::Entity::find()
+        .select_only()
+        .column(order::Column::Id)
+        .filter(order::Column::Id.is_in(ids))
+        .into_tuple()
+        .all(database.read())
+        .await
+}

@@ -1,0 +1,76 @@
+//! Payment providers: who takes money and gives it back.
+
+pub mod sandbox;
+
+use async_trait::async_trait;
+use stoa_kit::clock::Micros;
+use stoa_schema::{Money, OrderId};
+
+/// What a provider needs to know of a payment. The order's identifier, with
+/// the verb, is the idempotency key of every call.
+#[derive(Debug, Clone)]
+pub struct Payment {
+    pub order_id: OrderId,
+    pub method: String,
+    pub amount: Money,
+    /// The provider's name for it, once it has told that.
+    pub reference: Option<String>,
+    pub started_at: Micros,
+}
+
+/// What became of an authorisation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Authorised {
+    /// The amount is set aside for us.
+    Yes { reference: String },
+    /// Not decided: ask again.
+    Pending { reference: String },
+    /// It never will be.
+    Declined { reason: String },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Captured {
+    /// The money is ours.
+    Yes,
+    Declined {
+        reason: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Voided {
+    /// Nothing was taken, and nothing will be.
+    Yes,
+    /// Too late: the money had come. It can only be returned.
+    Captured,
+}
+
+/// The provider gave no answer: what was asked may have happened or not, and
+/// is asked again under the same key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the payment provider did not answer: {0}")]
+pub struct NoAnswer(pub String);
+
+/// Takes and returns money. Each call may be repeated at any time, by several
+/// at once, and answers each time what the first one did.
+#[async_trait]
+pub trait PaymentProvider: Send + Sync {
+    fn name(&self) -> &'static str;
+
+    /// The methods that it takes.
+    fn methods(&self) -> &'static [&'static str];
+
+    /// Sets the amount aside.
+    async fn authorise(&self, payment: &Payment) -> Result<Authorised, NoAnswer>;
+
+    /// Takes the whole of what was set aside.
+    async fn capture(&self, payment: &Payment) -> Result<Captured, NoAnswer>;
+
+    /// Calls a payment off, also one that it has not heard of: an authorisation
+    /// that arrives later is declined.
+    async fn void(&self, payment: &Payment) -> Result<Voided, NoAnswer>;
+
+    /// Returns part of what was captured, once for each key.
+    async fn refund(&self, payment: &Payment, amount: Money, key: &str) -> Result<(), NoAnswer>;
+}

@@ -1,0 +1,307 @@
+//! The saga of an order: from placed to confirmed, or back.
+//!
+//! | step | asks | then |
+//! |---|---|---|
+//! | AUTHORISE | the provider, to set the money aside | COMMIT, or cancelled |
+//! | COMMIT | products, to make the reservation permanent | CAPTURE, or cancelled and VOID |
+//! | CAPTURE | the provider, for the money | confirmed, or cancelled and VOID |
+//! | VOID | the provider, to let go | done, or REFUND if the money had come |
+//! | REFUND | the provider, to return the money | done |
+//!
+//! Each step is stored before it is due, with the change that calls for it; a
+//! step that was interrupted anywhere runs again, and asks under the same key.
+//! What a step found is stored only if the step is still the one to do: a
+//! cancellation, or another worker, may have been faster.
+
+use std::time::Duration;
+
+use sea_orm::ConnectionTrait;
+use stoa_kit::clock::micros;
+use stoa_kit::fault::point;
+use stoa_schema::Money;
+use stoa_schema::events::OrderStatus as Status;
+use stoa_schema::peer::CommitStock;
+
+use crate::app::App;
+use crate::domain::{self, Actor, Order};
+use crate::error::Error;
+use crate::payment::{Authorised, Captured, Voided};
+use crate::store;
+use crate::store::task::{self, DuePayment, Movement, PaymentState, PaymentTask, StockTask};
+
+/// How soon to ask again about a payment that is not decided.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How long an authorisation may take: as long as the units wait.
+const AUTHORISE_WITHIN: Duration = Duration::from_secs(15 * 60);
+/// How long a capture may take before the order is given up.
+const CAPTURE_WITHIN: Duration = Duration::from_secs(60 * 60);
+/// A step that takes longer than this wants somebody to look.
+pub const STUCK_AFTER: Duration = Duration::from_secs(10 * 60);
+const MAX_ERROR: usize = 500;
+
+/// Where a crash is tried: before and after each call, and after each commit.
+pub const POINTS: &[&str] = &[
+    "place.claimed",
+    "place.reserved",
+    "place.stored",
+    "authorise.asked",
+    "authorise.stored",
+    "commit.asked",
+    "commit.stored",
+    "capture.asked",
+    "capture.stored",
+    "fail.stored",
+    "void.asked",
+    "void.stored",
+    "refund.asked",
+    "refund.stored",
+    "release.asked",
+    "release.stored",
+];
+
+impl App {
+    /// Runs the step that a payment waits for, or puts it off.
+    pub(crate) async fn saga_step(&self, due: &DuePayment, order: &Order) -> Result<(), Error> {
+        let done = match due.task {
+            PaymentTask::None => Ok(()),
+            PaymentTask::Authorise => self.authorise(due).await,
+            PaymentTask::Commit => self.commit(due, order).await,
+            PaymentTask::Capture => self.capture(due).await,
+            PaymentTask::Void => self.void(due).await,
+            PaymentTask::Refund => self.refund(due).await,
+        };
+        match done {
+            Ok(()) => Ok(()),
+            Err(error @ (Error::Payment(_) | Error::PeerUnavailable(_))) => {
+                tracing::warn!(%error, order_id = %order.id, step = due.task.as_str(), "a step will be repeated");
+                let text: String = error.to_string().chars().take(MAX_ERROR).collect();
+                self.postpone(due, backoff(due.attempts), Some(&text)).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn authorise(&self, due: &DuePayment) -> Result<(), Error> {
+        if self.took_longer_than(due, AUTHORISE_WITHIN) {
+            let reason = "the payment was not authorised in time";
+            return self
+                .fail_order(due, PaymentState::Pending, PaymentTask::Void, reason)
+                .await;
+        }
+        let authorised = self.provider.authorise(&due.payment).await;
+        point("authorise.asked");
+        let id = &due.payment.order_id;
+        match authorised.map_err(Error::Payment)? {
+            Authorised::Yes { reference } => {
+                let txn = self.database.begin().await?;
+                if self.order_if_still_in_txn(&txn, due).await?.is_none() {
+                    return Ok(());
+                }
+                let now = self.clock.now();
+                let (state, todo) = (PaymentState::Authorised, PaymentTask::Commit);
+                task::payment_set_in_txn(&txn, id, state, todo, now).await?;
+                task::payment_set_reference_in_txn(&txn, id, &reference).await?;
+                txn.commit().await?;
+                point("authorise.stored");
+                Ok(())
+            }
+            Authorised::Pending { reference } => {
+                if due.payment.reference.as_ref() != Some(&reference) {
+                    let txn = self.database.begin().await?;
+                    task::payment_set_reference_in_txn(&txn, id, &reference).await?;
+                    txn.commit().await?;
+                }
+                self.postpone(due, ASK_AGAIN, None).await
+            }
+            Authorised::Declined { reason } => {
+                self.fail_order(due, PaymentState::Declined, PaymentTask::None, &reason)
+                    .await
+            }
+        }
+    }
+
+    /// The units become the order's for good, or have gone back meanwhile.
+    async fn commit(&self, due: &DuePayment, order: &Order) -> Result<(), Error> {
+        let id = &due.payment.order_id;
+        let commit = CommitStock {
+            order_id: id.clone(),
+        };
+        let stock = self.peers.call(&order.correlation_id, &commit).await?;
+        point("commit.asked");
+        if !stock.committed {
+            let reason = "the reservation ran out before the payment came";
+            return self
+                .fail_order(due, PaymentState::Authorised, PaymentTask::Void, reason)
+                .await;
+        }
+        self.payment_move(due, PaymentState::Authorised, PaymentTask::Capture)
+            .await?;
+        point("commit.stored");
+        Ok(())
+    }
+
+    async fn capture(&self, due: &DuePayment) -> Result<(), Error> {
+        if self.took_longer_than(due, CAPTURE_WITHIN) {
+            let reason = "the payment could not be captured in time";
+            return self
+                .fail_order(due, PaymentState::Authorised, PaymentTask::Void, reason)
+                .await;
+        }
+        let captured = self.provider.capture(&due.payment).await;
+        point("capture.asked");
+        if let Captured::Declined { reason } = captured.map_err(Error::Payment)? {
+            return self
+                .fail_order(due, PaymentState::Authorised, PaymentTask::Void, &reason)
+                .await;
+        }
+        let txn = self.database.begin().await?;
+        // Whoever called the order off meanwhile finds the money when it voids.
+        let Some(mut order) = self.order_if_still_in_txn(&txn, due).await? else {
+            return Ok(());
+        };
+        let now = self.clock.now();
+        let change = domain::transition(&mut order, Status::Confirmed, Actor::System, None, now)?;
+        store::order_move_in_txn(&txn, &order, &change).await?;
+        self.book_capture_in_txn(&txn, due, PaymentTask::None)
+            .await?;
+        txn.commit().await?;
+        point("capture.stored");
+        self.committed();
+        Ok(())
+    }
+
+    async fn void(&self, due: &DuePayment) -> Result<(), Error> {
+        let voided = self.provider.void(&due.payment).await;
+        point("void.asked");
+        match voided.map_err(Error::Payment)? {
+            Voided::Yes => {
+                self.payment_move(due, PaymentState::Voided, PaymentTask::None)
+                    .await?;
+            }
+            Voided::Captured => {
+                let txn = self.database.begin().await?;
+                if self.order_if_still_in_txn(&txn, due).await?.is_some() {
+                    self.book_capture_in_txn(&txn, due, PaymentTask::Refund)
+                        .await?;
+                    txn.commit().await?;
+                }
+            }
+        }
+        point("void.stored");
+        Ok(())
+    }
+
+    async fn refund(&self, due: &DuePayment) -> Result<(), Error> {
+        let id = &due.payment.order_id;
+        let left = due.captured - due.refunded;
+        let key = format!("{id}:refund:{}", due.refunded);
+        let amount = Money::new(left, due.payment.amount.currency);
+        let refunded = self.provider.refund(&due.payment, amount, &key).await;
+        point("refund.asked");
+        refunded.map_err(Error::Payment)?;
+        let txn = self.database.begin().await?;
+        if self.order_if_still_in_txn(&txn, due).await?.is_some() {
+            let now = self.clock.now();
+            task::movement_insert_in_txn(&txn, id, Movement::Refund, &key, left, now).await?;
+            let (state, todo) = (PaymentState::Refunded, PaymentTask::None);
+            task::payment_set_in_txn(&txn, id, state, todo, now).await?;
+            txn.commit().await?;
+        }
+        point("refund.stored");
+        Ok(())
+    }
+
+    /// Books the whole amount as ours.
+    async fn book_capture_in_txn<C: ConnectionTrait>(
+        &self,
+        txn: &C,
+        due: &DuePayment,
+        todo: PaymentTask,
+    ) -> Result<(), Error> {
+        let id = &due.payment.order_id;
+        let now = self.clock.now();
+        let amount = due.payment.amount.amount_minor;
+        let key = format!("{id}:capture");
+        task::movement_insert_in_txn(txn, id, Movement::Capture, &key, amount, now).await?;
+        task::payment_set_in_txn(txn, id, PaymentState::Captured, todo, now).await?;
+        Ok(())
+    }
+
+    /// Locks a payment's order; `None` if somebody else, another worker or a
+    /// cancellation, has changed what is to be done since we read it.
+    async fn order_if_still_in_txn<C: ConnectionTrait>(
+        &self,
+        txn: &C,
+        due: &DuePayment,
+    ) -> Result<Option<Order>, Error> {
+        let id = &due.payment.order_id;
+        let order = store::order_lock_in_txn(txn, id).await?;
+        let now = task::payment_fetch(txn, id).await?;
+        Ok(order.filter(|_| now.task == due.task && now.state == due.state))
+    }
+
+    /// Cancels an order that cannot be had; its units go back.
+    async fn fail_order(
+        &self,
+        due: &DuePayment,
+        state: PaymentState,
+        todo: PaymentTask,
+        reason: &str,
+    ) -> Result<(), Error> {
+        let id = &due.payment.order_id;
+        let now = self.clock.now();
+        let txn = self.database.begin().await?;
+        let Some(mut order) = self.order_if_still_in_txn(&txn, due).await? else {
+            return Ok(());
+        };
+        let reason = Some(reason.to_owned());
+        let change = domain::transition(&mut order, Status::Cancelled, Actor::System, reason, now)?;
+        store::order_move_in_txn(&txn, &order, &change).await?;
+        task::stock_task_set_in_txn(&txn, id, StockTask::Release).await?;
+        task::payment_set_in_txn(&txn, id, state, todo, now).await?;
+        txn.commit().await?;
+        point("fail.stored");
+        self.committed();
+        Ok(())
+    }
+
+    /// Stores what a step found, and the next one.
+    async fn payment_move(
+        &self,
+        due: &DuePayment,
+        state: PaymentState,
+        todo: PaymentTask,
+    ) -> Result<(), Error> {
+        let txn = self.database.begin().await?;
+        if self.order_if_still_in_txn(&txn, due).await?.is_some() {
+            let id = &due.payment.order_id;
+            task::payment_set_in_txn(&txn, id, state, todo, self.clock.now()).await?;
+            txn.commit().await?;
+        }
+        Ok(())
+    }
+
+    fn took_longer_than(&self, due: &DuePayment, limit: Duration) -> bool {
+        self.clock.now() > due.since + micros(limit)
+    }
+
+    async fn postpone(
+        &self,
+        due: &DuePayment,
+        by: Duration,
+        error: Option<&str>,
+    ) -> Result<(), Error> {
+        let txn = self.database.begin().await?;
+        let at = self.clock.now() + micros(by);
+        task::payment_postpone_in_txn(&txn, &due.payment.order_id, due.task, at, error).await?;
+        txn.commit().await?;
+        Ok(())
+    }
+}
+
+/// From a tenth of a second to a minute, doubling.
+fn backoff(attempts: i64) -> Duration {
+    let doublings = u32::try_from(attempts.clamp(0, 10)).unwrap_or(0);
+    (ASK_AGAIN * 2_u32.pow(doublings)).min(LONGEST_PAUSE)
+}

@@ -1,0 +1,95 @@
+//! What must hold of stock, whatever happened: checked over the database.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sea_orm::{ConnectionTrait, DbErr, Statement};
+use stoa_kit::audit::{self, Rule, Violation};
+use stoa_kit::database::Database;
+
+const RULES: &[Rule] = &[
+    Rule {
+        name: "stock is never below zero",
+        sql: "SELECT id AS subject, 'stock ' || stock AS detail FROM product WHERE stock < 0",
+    },
+    Rule {
+        name: "stock + reserved + sold = received",
+        sql: "SELECT p.id AS subject, 'stock ' || p.stock || ', held ' || COALESCE(h.units, 0) || ', received ' || COALESCE(a.units, 0) AS detail FROM product p LEFT JOIN (SELECT l.product_id, SUM(l.quantity) AS units FROM reservation_line l JOIN reservation r ON r.order_id = l.order_id WHERE r.state IN ('RESERVED', 'COMMITTED') GROUP BY l.product_id) h ON h.product_id = p.id LEFT JOIN (SELECT product_id, SUM(delta) AS units FROM stock_adjustment GROUP BY product_id) a ON a.product_id = p.id WHERE p.stock + COALESCE(h.units, 0) <> COALESCE(a.units, 0)",
+    },
+    Rule {
+        name: "a reservation holds something",
+        sql: "SELECT r.order_id AS subject, r.state AS detail FROM reservation r LEFT JOIN reservation_line l ON l.order_id = r.order_id WHERE r.state <> 'RELEASED' AND l.order_id IS NULL",
+    },
+];
+
+/// What breaks a rule of stock alone.
+///
+/// # Errors
+/// If the database fails.
+pub async fn violations(database: &Database) -> Result<Vec<Violation>, DbErr> {
+    audit::check(database.read(), RULES).await
+}
+
+/// How many products there are.
+///
+/// # Errors
+/// If the database fails.
+pub async fn product_count(database: &Database) -> Result<u64, DbErr> {
+    audit::count(database.read(), "SELECT COUNT(*) FROM product").await
+}
+
+/// What is held for an order: `RESERVED`, `COMMITTED` or `RELEASED`, and the
+/// units by product.
+#[derive(Debug, Clone, Default)]
+pub struct Reservation {
+    pub state: String,
+    pub lines: BTreeMap<String, i64>,
+}
+
+/// The reservations of orders between two identifiers, both included.
+///
+/// # Errors
+/// If the database fails.
+pub async fn reservations(
+    database: &Database,
+    first: &str,
+    last: &str,
+) -> Result<HashMap<String, Reservation>, DbErr> {
+    let db = database.read();
+    let statement = Statement::from_sql_and_values(
+        db.get_database_backend(),
+        "SELECT r.order_id, r.state, l.product_id, l.quantity FROM reservation r LEFT JOIN reservation_line l ON l.order_id = r.order_id WHERE r.order_id >= $1 AND r.order_id <= $2",
+        [first.into(), last.into()],
+    );
+    let mut found: HashMap<String, Reservation> = HashMap::new();
+    for row in db.query_all_raw(statement).await? {
+        let known = found.entry(row.try_get("", "order_id")?).or_default();
+        known.state = row.try_get("", "state")?;
+        if let Some(product) = row.try_get::<Option<String>>("", "product_id")? {
+            *known.lines.entry(product).or_default() += row.try_get::<i64>("", "quantity")?;
+        }
+    }
+    Ok(found)
+}
+
+/// A page of orders that hold units, after one, with the state of each.
+///
+/// # Errors
+/// If the database fails.
+pub async fn holding(
+    database: &Database,
+    after: &str,
+    limit: u64,
+) -> Result<Vec<(String, String)>, DbErr> {
+    let db = database.read();
+    let statement = Statement::from_sql_and_values(
+        db.get_database_backend(),
+        format!(
+            "SELECT order_id, state FROM reservation WHERE state <> 'RELEASED' AND order_id > $1 ORDER BY order_id LIMIT {limit}"
+        ),
+        [after.into()],
+    );
+    let rows = db.query_all_raw(statement).await?;
+    rows.into_iter()
+        .map(|row| Ok((row.try_get("", "order_id")?, row.try_get("", "state")?)))
+        .collect()
+}

@@ -1,0 +1,108 @@
+//! The process ends between any two lines of an order's saga, and starts again.
+
+use serde_json::{Value, json};
+use stoa_tests::client::text;
+use stoa_tests::{Client, Mode, Shop};
+
+use crate::support::*;
+
+/// Where it ends, how the order is paid, and what becomes of it.
+const CRASHES: &[(&str, &str, &str)] = &[
+    ("place.claimed", "sandbox_approve", "CONFIRMED"),
+    ("place.reserved", "sandbox_approve", "CONFIRMED"),
+    ("place.stored", "sandbox_approve", "CONFIRMED"),
+    ("authorise.asked", "sandbox_approve", "CONFIRMED"),
+    ("authorise.stored", "sandbox_approve", "CONFIRMED"),
+    ("commit.asked", "sandbox_approve", "CONFIRMED"),
+    ("commit.stored", "sandbox_approve", "CONFIRMED"),
+    ("capture.asked", "sandbox_timeout", "CONFIRMED"),
+    ("capture.stored", "sandbox_approve", "CONFIRMED"),
+    ("fail.stored", "sandbox_decline", "CANCELLED"),
+    ("void.asked", "sandbox_decline_capture", "CANCELLED"),
+    ("void.stored", "sandbox_decline_capture", "CANCELLED"),
+    ("release.asked", "sandbox_decline", "CANCELLED"),
+    ("release.stored", "sandbox_decline", "CANCELLED"),
+    // Cancelled once it is paid.
+    ("refund.asked", "sandbox_approve", "CANCELLED"),
+    ("refund.stored", "sandbox_approve", "CANCELLED"),
+];
+
+const CANCEL: &str = "mutation ($id: ID!, $key: ID!) { cancelOrder(orderId: $id, idempotencyKey: $key) { order { id } userErrors { code message } } }";
+
+pub fn every_step_of_the_saga() {
+    let named: Vec<_> = CRASHES.iter().map(|(point, _, _)| *point).collect();
+    assert_eq!(
+        named.len(),
+        stoa_orders::saga::POINTS.len(),
+        "each point is tried"
+    );
+    assert!(stoa_orders::saga::POINTS.iter().all(|p| named.contains(p)));
+    let mut shop = Shop::start(Mode::One);
+    let product = block_on(async { new_product(&shop.sign_in("admin").await, 1_000).await });
+    let mut placed: Vec<(Value, &str)> = Vec::new();
+    for (point, method, outcome) in CRASHES {
+        shop.restart_once_with("STOA_FAULT", point);
+        let variables = json!({ "input": order_of(&product, 2, method), "key": key() });
+        block_on(async {
+            let ada = shop.sign_in("ada").await;
+            // Its answer may be lost with the process.
+            let answer = ada.try_query(PLACE, &variables).await;
+            if point.starts_with("refund") {
+                let id = text(&answer.unwrap(), "/data/placeOrder/order/id");
+                assert_eq!(settled(&ada, &id).await, "CONFIRMED");
+                let cancel = json!({ "id": id, "key": key() });
+                let _ = ada.try_query(CANCEL, &cancel).await;
+            }
+        });
+        shop.wait_gone("up");
+        assert!(shop.logs().contains(&format!("ends at {point}")), "{point}");
+        // What was left is ended before the next crash.
+        shop.restart();
+        if *point != "place.claimed" && *point != "place.reserved" {
+            block_on(async {
+                let ada = shop.sign_in("ada").await;
+                let id = repeated(&ada, &variables).await;
+                assert_eq!(settled(&ada, &id).await, *outcome, "{point}");
+                eventually("only what the client must repeat is left", || async {
+                    let said = shop.doctor();
+                    said.contains(" 0 unfinished") || said.contains(" 1 unfinished")
+                })
+                .await;
+            });
+        }
+        placed.push((variables, outcome));
+    }
+    block_on(async {
+        let ada = shop.sign_in("ada").await;
+        for (variables, outcome) in &placed {
+            let id = repeated(&ada, variables).await;
+            assert_eq!(settled(&ada, &id).await, *outcome, "{variables}");
+        }
+        // Each order once, its units where they belong.
+        let confirmed = placed.iter().filter(|(_, outcome)| *outcome == "CONFIRMED");
+        let sold = 2 * i64::try_from(confirmed.count()).unwrap();
+        eventually("units are back", || async {
+            stock_of(&ada, &product).await == 1_000 - sold
+        })
+        .await;
+        eventually("nothing is under way", || async {
+            shop.doctor()
+                .starts_with("doctor: 0 violations, 0 unfinished, 24 orders")
+        })
+        .await;
+    });
+}
+
+/// What a client does that got no answer: the same request until there is one.
+async fn repeated(client: &Client, variables: &Value) -> String {
+    // A lease of half a minute may be left of the attempt that died.
+    for _ in 0..100 {
+        let answer = client.ok(PLACE, variables.clone()).await;
+        let payload = &answer["placeOrder"];
+        if payload["userErrors"][0]["code"] != "IN_PROGRESS" {
+            return text(payload, "/order/id");
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    }
+    panic!("still in progress: {variables}");
+}
