@@ -25,6 +25,7 @@ Examples:
   stoa up --ephemeral                     the same, forgotten when it stops
   stoa router --supergraph graph.graphql  the router alone, over any federation graph
   stoa subgraph orders                    one service alone, on port 3003
+  stoa doctor                             whether stock, money and orders add up
   stoa schema compose --subgraph a=a.graphql@http://127.0.0.1:4001 --out graph.graphql
 
 Settings come from the environment:
