@@ -1,11 +1,11 @@
 //! `stoa doctor`: whether what must hold of stock, money and orders does hold,
 //! over the databases themselves. Tests and operators use the same.
 
+use std::collections::HashSet;
 use std::io::Write;
 
 use stoa_kit::audit::Violation;
 use stoa_kit::database::{Database, DbErr};
-use stoa_kit::front::Front;
 use stoa_orders::audit::{self as orders, Held};
 use stoa_products::audit::{self as products, Reservation};
 
@@ -32,12 +32,12 @@ pub struct Report {
 /// # Errors
 /// If a database cannot be read.
 pub async fn run(shared: &Shared) -> Result<bool, Error> {
-    let front = Front::default();
-    let products = services::database(shared, &front, ServiceName::Products).await?;
-    let orders = services::database(shared, &front, ServiceName::Orders).await?;
-    let report = examine(&products, &orders)
-        .await
-        .map_err(|error| Error::failed("cannot examine the shop", error))?;
+    let products = services::existing_database(shared, ServiceName::Products).await?;
+    let orders = services::existing_database(shared, ServiceName::Orders).await?;
+    let report = examine(&products, &orders).await.map_err(|error| {
+        let what = "cannot examine the shop; `stoa migrate` brings its databases up to date";
+        Error::failed(what, error)
+    })?;
     let mut out = std::io::stdout().lock();
     for Violation {
         rule,
@@ -99,6 +99,7 @@ pub async fn examine(products: &Database, orders: &Database) -> Result<Report, D
         after = last.clone();
         let ids: Vec<String> = page.iter().map(|(id, _)| id.clone()).collect();
         let known = orders::known(orders, &ids).await?;
+        let known: HashSet<String> = known.into_iter().collect();
         for (id, state) in page.iter().filter(|(id, _)| !known.contains(id)) {
             // An attempt that did not come to an order: its time runs out.
             if state == "RESERVED" {

@@ -74,6 +74,23 @@ pub async fn database(
     }
 }
 
+/// A service's database as it is: not made, not migrated.
+///
+/// # Errors
+/// If it is not there.
+pub async fn existing_database(shared: &Shared, service: ServiceName) -> Result<Database, Error> {
+    let url = shared.database_url(service);
+    let what = format!("cannot open the database of {}", service.as_str());
+    let file = url.strip_prefix("sqlite://");
+    let file = file.map(|path| path.split('?').next().unwrap_or(path));
+    if let Some(file) = file.filter(|file| !std::path::Path::new(file).exists()) {
+        return Err(Error::failed(what, format!("there is no {file}")));
+    }
+    Database::connect(&url, &shared.pool)
+        .await
+        .map_err(|error| Error::failed(what, error))
+}
+
 async fn open<M: MigratorTrait>(
     shared: &Shared,
     front: &Front,

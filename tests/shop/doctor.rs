@@ -83,6 +83,21 @@ const TAMPERED: &[(&str, &str, &str)] = &[
     ),
     (
         "orders",
+        "UPDATE orders SET status = 'PENDING' WHERE status = 'CONFIRMED'",
+        "every order that is not decided has its next step",
+    ),
+    (
+        "orders",
+        "UPDATE payment SET state = 'AUTHORISED' WHERE state = 'DECLINED'",
+        "nothing is kept for a cancelled order",
+    ),
+    (
+        "orders",
+        "DELETE FROM sandbox_payment",
+        "the sandbox's books agree",
+    ),
+    (
+        "orders",
         "UPDATE sandbox_payment SET captured_minor = 0",
         "the sandbox's books agree",
     ),
@@ -133,6 +148,10 @@ pub fn what_does_not_add_up_is_found() {
         std::fs::write(&path, before).unwrap();
     }
     assert!(shop.doctor().starts_with("doctor: 0 violations"));
+    let nowhere = shop.folder().join("nowhere");
+    let arguments = ["doctor", "--data-dir", &nowhere.display().to_string()];
+    assert!(!shop.try_command(&arguments).0, "a shop that is not there");
+    assert!(!nowhere.exists(), "and is not made");
 }
 
 /// Runs a statement on a database that nobody else uses, which is one file

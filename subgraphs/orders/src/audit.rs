@@ -60,15 +60,19 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "REFUNDED is exactly when all that was captured went back",
-        sql: "SELECT o.id AS subject, o.status || ', captured ' || p.captured_minor || ', refunded ' || p.refunded_minor AS detail FROM orders o JOIN payment p ON p.order_id = o.id WHERE p.task = 'NONE' AND ((o.status = 'REFUNDED' AND (p.captured_minor = 0 OR p.refunded_minor <> p.captured_minor)) OR (o.status IN ('CONFIRMED', 'SHIPPED', 'DELIVERED') AND p.refunded_minor = p.captured_minor AND p.amount_minor > 0))",
+        sql: "SELECT o.id AS subject, o.status || ', captured ' || p.captured_minor || ', refunded ' || p.refunded_minor AS detail FROM orders o JOIN payment p ON p.order_id = o.id WHERE p.task = 'NONE' AND ((o.status = 'REFUNDED' AND ((p.captured_minor = 0 AND p.amount_minor > 0) OR p.refunded_minor <> p.captured_minor)) OR (o.status IN ('CONFIRMED', 'SHIPPED', 'DELIVERED') AND p.refunded_minor = p.captured_minor AND p.amount_minor > 0))",
     },
     Rule {
         name: "nothing is kept for a cancelled order",
-        sql: "SELECT o.id AS subject, p.state || ', captured ' || p.captured_minor || ', refunded ' || p.refunded_minor AS detail FROM orders o JOIN payment p ON p.order_id = o.id WHERE o.status = 'CANCELLED' AND p.task = 'NONE' AND (p.captured_minor <> p.refunded_minor OR p.state = 'AUTHORISED')",
+        sql: "SELECT o.id AS subject, p.state || ', captured ' || p.captured_minor || ', refunded ' || p.refunded_minor AS detail FROM orders o JOIN payment p ON p.order_id = o.id WHERE o.status = 'CANCELLED' AND p.task = 'NONE' AND (p.captured_minor <> p.refunded_minor OR p.state NOT IN ('DECLINED', 'VOIDED', 'REFUNDED'))",
+    },
+    Rule {
+        name: "every order that is not decided has its next step",
+        sql: "SELECT o.id AS subject, o.status || ', payment ' || p.state || ', step ' || p.task AS detail FROM orders o JOIN payment p ON p.order_id = o.id WHERE (o.status = 'PENDING' AND p.task NOT IN ('AUTHORISE', 'COMMIT', 'CAPTURE')) OR (o.status <> 'PENDING' AND p.task IN ('AUTHORISE', 'COMMIT', 'CAPTURE')) OR (p.task <> 'NONE' AND p.due_at IS NULL) OR (o.status IN ('CONFIRMED', 'SHIPPED', 'DELIVERED') AND (p.state <> 'CAPTURED' OR p.task <> 'NONE'))",
     },
     Rule {
         name: "the sandbox's books agree",
-        sql: "SELECT p.order_id AS subject, 'captured ' || p.captured_minor || ', there ' || s.captured_minor || '; refunded ' || p.refunded_minor || ', there ' || s.refunded_minor AS detail FROM payment p JOIN sandbox_payment s ON s.reference = 'sandbox_' || p.order_id WHERE p.task = 'NONE' AND (s.captured_minor <> p.captured_minor OR s.refunded_minor <> p.refunded_minor)",
+        sql: "SELECT p.order_id AS subject, 'captured ' || p.captured_minor || ', there ' || COALESCE(s.captured_minor, 0) || '; refunded ' || p.refunded_minor || ', there ' || COALESCE(s.refunded_minor, 0) || '; ' || COALESCE(s.state, 'unknown') AS detail FROM payment p LEFT JOIN sandbox_payment s ON s.reference = 'sandbox_' || p.order_id WHERE p.provider = 'sandbox' AND p.task = 'NONE' AND (COALESCE(s.captured_minor, 0) <> p.captured_minor OR COALESCE(s.refunded_minor, 0) <> p.refunded_minor OR s.state = 'AUTHORISED')",
     },
 ];
 

@@ -23,7 +23,7 @@ use stoa_schema::events::OrderStatus as Status;
 use stoa_schema::peer::CommitStock;
 
 use crate::app::App;
-use crate::domain::{self, Actor, Order};
+use crate::domain::{self, Actor, MAX_REASON, Order};
 use crate::error::Error;
 use crate::payment::{Authorised, Captured, Voided};
 use crate::store;
@@ -31,14 +31,16 @@ use crate::store::task::{self, DuePayment, Movement, PaymentState, PaymentTask, 
 
 /// How soon to ask again about a payment that is not decided.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How far a step is put off at most.
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The same, for one that is not decided.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// How long an authorisation may take: as long as the units wait.
 const AUTHORISE_WITHIN: Duration = Duration::from_secs(15 * 60);
-/// How long a capture may take before the order is given up.
+/// How long a commit or a capture may take before the order is given up.
 const CAPTURE_WITHIN: Duration = Duration::from_secs(60 * 60);
 /// A step that takes longer than this wants somebody to look.
 pub const STUCK_AFTER: Duration = Duration::from_secs(10 * 60);
-const MAX_ERROR: usize = 500;
 
 /// Where a crash is tried: before and after each call, and after each commit.
 pub const POINTS: &[&str] = &[
@@ -73,12 +75,17 @@ impl App {
         };
         match done {
             Ok(()) => Ok(()),
-            Err(error @ (Error::Payment(_) | Error::PeerUnavailable(_))) => {
+            // Whatever it is, the others must not wait for it.
+            Err(error) => {
                 tracing::warn!(%error, order_id = %order.id, step = due.task.as_str(), "a step will be repeated");
-                let text: String = error.to_string().chars().take(MAX_ERROR).collect();
-                self.postpone(due, backoff(due.attempts), Some(&text)).await
+                let told = match &error {
+                    Error::Payment(cause) => cause.to_string(),
+                    Error::PeerUnavailable(cause) => cause.to_string(),
+                    _ => "the orders service failed: see its log".to_owned(),
+                };
+                let pause = backoff(due.attempts);
+                self.postpone(due, pause, Some(&clean(&told))).await
             }
-            Err(error) => Err(error),
         }
     }
 
@@ -90,10 +97,10 @@ impl App {
                 .await;
         }
         let authorised = self.provider.authorise(&due.payment).await;
-        point("authorise.asked");
         let id = &due.payment.order_id;
         match authorised.map_err(Error::Payment)? {
             Authorised::Yes { reference } => {
+                point("authorise.asked");
                 let txn = self.database.begin().await?;
                 if self.order_if_still_in_txn(&txn, due).await?.is_none() {
                     return Ok(());
@@ -112,7 +119,9 @@ impl App {
                     task::payment_set_reference_in_txn(&txn, id, &reference).await?;
                     txn.commit().await?;
                 }
-                self.postpone(due, ASK_AGAIN, None).await
+                let age = u64::try_from(self.clock.now() - due.since).unwrap_or(0);
+                let pause = Duration::from_micros(age / 10).clamp(ASK_AGAIN, LONGEST_WAIT);
+                self.postpone(due, pause, None).await
             }
             Authorised::Declined { reason } => {
                 self.fail_order(due, PaymentState::Declined, PaymentTask::None, &reason)
@@ -123,6 +132,12 @@ impl App {
 
     /// The units become the order's for good, or have gone back meanwhile.
     async fn commit(&self, due: &DuePayment, order: &Order) -> Result<(), Error> {
+        if self.took_longer_than(due, CAPTURE_WITHIN) {
+            let reason = "the units could not be made the order's in time";
+            return self
+                .fail_order(due, PaymentState::Authorised, PaymentTask::Void, reason)
+                .await;
+        }
         let id = &due.payment.order_id;
         let commit = CommitStock {
             order_id: id.clone(),
@@ -255,7 +270,7 @@ impl App {
         let Some(mut order) = self.order_if_still_in_txn(&txn, due).await? else {
             return Ok(());
         };
-        let reason = Some(reason.to_owned());
+        let reason = Some(clean(reason));
         let change = domain::transition(&mut order, Status::Cancelled, Actor::System, reason, now)?;
         store::order_move_in_txn(&txn, &order, &change).await?;
         task::stock_task_set_in_txn(&txn, id, StockTask::Release).await?;
@@ -298,6 +313,12 @@ impl App {
         txn.commit().await?;
         Ok(())
     }
+}
+
+/// A provider's words as they fit our columns.
+fn clean(text: &str) -> String {
+    let kept = text.chars().filter(|c| !c.is_control());
+    kept.take(MAX_REASON).collect()
 }
 
 /// From a tenth of a second to a minute, doubling.

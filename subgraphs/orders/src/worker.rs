@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt};
+use stoa_kit::clock::micros;
 use stoa_kit::fault::point;
 use stoa_kit::telemetry;
 use stoa_schema::OrderId;
@@ -13,12 +15,15 @@ use tracing::{Instrument, Span};
 use crate::app::App;
 use crate::domain::Order;
 use crate::error::Error;
+use crate::saga::LONGEST_PAUSE;
 use crate::store;
 use crate::store::task::{self, StockTask};
 
 const BATCH: u64 = 100;
 /// How many steps of one saga may follow each other without a pause.
 const ROUNDS: usize = 6;
+/// How many steps run at once.
+const AT_ONCE: usize = 8;
 /// How long the worker sleeps when nothing is due.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -43,15 +48,17 @@ impl App {
     /// If the database fails. Failures of peers and of the provider are put
     /// off, each on its own.
     pub async fn work_once(&self) -> Result<Duration, Error> {
-        let releases = task::stock_release_due(self.database.read(), BATCH).await?;
-        for order in self.orders_of(&releases).await?.values() {
-            self.stock_release(order)
-                .instrument(span("release", order))
-                .await?;
-        }
         // A step may make the next one due at once.
         for _ in 0..ROUNDS {
             if self.steps_once().await? == 0 {
+                break;
+            }
+        }
+        let releases = task::stock_release_due(self.database.read(), BATCH).await?;
+        for order in self.orders_of(&releases).await?.values() {
+            let released = self.stock_release(order);
+            // Whoever is away is away for the next one as well.
+            if !released.instrument(span("release", order)).await? {
                 break;
             }
         }
@@ -65,31 +72,56 @@ impl App {
     /// Runs each step that is due; answers how many there were.
     async fn steps_once(&self) -> Result<usize, Error> {
         let now = self.clock.now();
-        let payments = task::payment_due(self.database.read(), now, BATCH).await?;
+        let horizon = now + micros(LONGEST_PAUSE);
+        let payments = task::payment_due(self.database.read(), now, horizon, BATCH).await?;
         let ids: Vec<_> = payments
             .iter()
             .map(|due| due.payment.order_id.clone())
             .collect();
         let orders = self.orders_of(&ids).await?;
-        for due in &payments {
-            let Some(order) = orders.get(&due.payment.order_id) else {
+        let count = payments.len();
+        let mut steps = Vec::with_capacity(count);
+        for due in payments {
+            let Some(order) = orders.get(&due.payment.order_id).cloned() else {
                 continue;
             };
-            self.saga_step(due, order)
-                .instrument(span(due.task.as_str(), order))
-                .await?;
+            let (app, span) = (self.clone(), span(due.task.as_str(), &order));
+            steps.push(async move { app.saga_step(&due, &order).await }.instrument(span));
         }
-        Ok(payments.len())
+        let done: Vec<Result<(), Error>> = stream::iter(steps)
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        // Each had its turn before one that could not even be put off ends this.
+        done.into_iter().collect::<Result<(), Error>>()?;
+        Ok(count)
     }
 
     async fn orders_of(&self, ids: &[OrderId]) -> Result<HashMap<OrderId, Order>, Error> {
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
-        store::order_fetch_many(self.database.read(), ids).await
+        match store::order_fetch_many(self.database.read(), ids).await {
+            Err(Error::Corrupt(_)) => {}
+            fetched => return fetched,
+        }
+        // One that cannot be read must not keep the others.
+        let mut found = HashMap::new();
+        for id in ids {
+            let one = std::slice::from_ref(id);
+            match store::order_fetch_many(self.database.read(), one).await {
+                Ok(order) => found.extend(order),
+                Err(Error::Corrupt(reason)) => {
+                    tracing::error!(reason, order_id = %id, "an order cannot be read");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
     }
 
-    async fn stock_release(&self, order: &Order) -> Result<(), Error> {
+    /// Whether products answered.
+    async fn stock_release(&self, order: &Order) -> Result<bool, Error> {
         let release = ReleaseStock {
             order_id: order.id.clone(),
         };
@@ -101,11 +133,13 @@ impl App {
                 task::stock_task_set_in_txn(&txn, &order.id, StockTask::None).await?;
                 txn.commit().await?;
                 point("release.stored");
+                Ok(true)
             }
-            // The others must not wait for it.
-            Err(error) => tracing::warn!(%error, order_id = %order.id, "stock is not released yet"),
+            Err(error) => {
+                tracing::warn!(%error, order_id = %order.id, "stock is not released yet");
+                Ok(false)
+            }
         }
-        Ok(())
     }
 }
 

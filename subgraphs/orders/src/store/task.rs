@@ -87,19 +87,32 @@ stored! {
     Movement { Capture => "CAPTURE", Refund => "REFUND" }
 }
 
+/// The payments whose step is due, or lies behind a horizon: no step is put
+/// off that far, so the clock was ahead when that was written.
 pub async fn payment_due<C: ConnectionTrait>(
     db: &C,
     now: Micros,
+    horizon: Micros,
     limit: u64,
-) -> Result<Vec<DuePayment>, Error> {
+) -> Result<Vec<DuePayment>, DbErr> {
+    let due = payment::Column::DueAt.lte(now);
     let rows = payment::Entity::find()
         .filter(payment::Column::Task.ne(PaymentTask::None.as_str()))
-        .filter(payment::Column::DueAt.lte(now))
+        .filter(due.or(payment::Column::DueAt.gt(horizon)))
         .order_by_asc(payment::Column::DueAt)
         .limit(limit)
         .all(db)
         .await?;
-    rows.into_iter().map(to_due).collect()
+    // One that cannot be read must not keep the others.
+    let read = rows.into_iter().filter_map(|row| {
+        let order = row.order_id.clone();
+        to_due(row)
+            .inspect_err(
+                |error| tracing::error!(%error, order_id = order, "a payment cannot be read"),
+            )
+            .ok()
+    });
+    Ok(read.collect())
 }
 
 /// When the next payment is due, if any is.
@@ -142,7 +155,11 @@ fn to_due(row: payment::Model) -> Result<DuePayment, Error> {
     let currency = Currency::parse(&row.currency)
         .ok_or_else(|| Error::Corrupt(format!("currency {}", row.currency)))?;
     Ok(DuePayment {
-        task: PaymentTask::parse(&row.task)?,
+        task: match row.task.as_str() {
+            // Of a replica that is older than the saga.
+            "SETTLE" => PaymentTask::Authorise,
+            other => PaymentTask::parse(other)?,
+        },
         state: PaymentState::parse(&row.state)?,
         attempts: row.attempts,
         captured: row.captured_minor,
@@ -228,7 +245,8 @@ pub async fn movement_insert_in_txn<C: ConnectionTrait>(
     Ok(true)
 }
 
-/// Puts a task off, unless it has changed meanwhile.
+/// Puts a task off, unless it has changed meanwhile; an error counts as an
+/// attempt that came to nothing.
 pub async fn payment_postpone_in_txn<C: ConnectionTrait>(
     txn: &C,
     order: &OrderId,
@@ -240,7 +258,7 @@ pub async fn payment_postpone_in_txn<C: ConnectionTrait>(
         .col_expr(payment::Column::DueAt, Expr::value(due_at))
         .col_expr(
             payment::Column::Attempts,
-            Expr::col(payment::Column::Attempts).add(1),
+            Expr::col(payment::Column::Attempts).add(i64::from(error.is_some())),
         )
         .col_expr(payment::Column::LastError, Expr::value(error))
         .filter(payment::Column::OrderId.eq(order.as_str()))
