@@ -14,9 +14,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use stoa_kit::bus::{Bus, BusError, Consumer, DeadLetter, Message, Publish, Published, StreamInfo};
-use stoa_kit::clock::Clock;
+use stoa_kit::clock::{Clock, micros};
 use stoa_kit::database::{Database, PoolOptions};
 use stoa_kit::identity::{Caller, Role};
 use stoa_kit::outbox::Relay;
@@ -492,4 +493,53 @@ async fn a_peer_that_is_down_delays_only_what_needs_it() {
     shop.products.down.store(false, Ordering::SeqCst);
     shop.work().await;
     assert_eq!(shop.releases(), 2);
+}
+
+#[tokio::test]
+async fn a_clock_that_was_ahead_does_not_freeze_what_is_due() {
+    let shop = Fixture::new(Outcome::Away).await;
+    let order = shop.place().await;
+    let ahead = Clock::manual(shop.clock.now() + micros(Duration::from_secs(600)));
+    shop.app.at(ahead).work_once().await.unwrap();
+    shop.decide(Outcome::Authorised);
+    shop.work().await;
+    assert_eq!(shop.status(&order).await, OrderStatus::Confirmed);
+}
+
+#[tokio::test]
+async fn a_payment_that_cannot_be_read_keeps_no_other() {
+    let shop = Fixture::new(Outcome::Authorised).await;
+    let (broken, fine) = (shop.place().await, shop.place().await);
+    let url = format!("sqlite://{}", shop.path.display());
+    let database = Database::connect(&url, &PoolOptions::default())
+        .await
+        .unwrap();
+    let txn = database.begin().await.unwrap();
+    let sql = format!(
+        "UPDATE payment SET task = 'NOISE' WHERE order_id = '{}'",
+        broken.id
+    );
+    txn.execute_unprepared(&sql).await.unwrap();
+    txn.commit().await.unwrap();
+    shop.work().await;
+    assert_eq!(shop.status(&fine).await, OrderStatus::Confirmed);
+    assert_eq!(shop.status(&broken).await, OrderStatus::Pending);
+}
+
+#[tokio::test]
+async fn what_is_not_decided_is_no_failure() {
+    let shop = Fixture::new(Outcome::Pending).await;
+    let order = shop.place().await;
+    for _ in 0..20 {
+        shop.work().await;
+    }
+    let id = order.id.clone();
+    let due = shop.app.payment_fetch_many(&[id]).await.unwrap();
+    assert_eq!(
+        (due[&order.id].attempts, &due[&order.id].last_error),
+        (0, &None)
+    );
+    assert!(!shop.app.is_stuck(&due[&order.id]));
+    shop.clock.advance(Duration::from_secs(10 * 60));
+    assert!(shop.app.is_stuck(&due[&order.id]), "somebody should look");
 }
