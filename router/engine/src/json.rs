@@ -96,7 +96,7 @@ impl Reader<'_> {
         let mut answer = Answer::default();
         let mut has_data = false;
         self.space();
-        self.expect(b'{')?;
+        self.byte(b'{')?;
         self.space();
         if self.peek() == Some(b'}') {
             self.at += 1;
@@ -105,7 +105,7 @@ impl Reader<'_> {
                 self.space();
                 let (start, end) = self.string()?;
                 self.space();
-                self.expect(b':')?;
+                self.byte(b':')?;
                 self.space();
                 match &self.bytes[start..end] {
                     b"\"data\"" => {
@@ -165,7 +165,7 @@ impl Reader<'_> {
         }
     }
 
-    fn expect(&mut self, byte: u8) -> Read<()> {
+    fn byte(&mut self, byte: u8) -> Read<()> {
         if self.next() == Some(byte) {
             Ok(())
         } else {
@@ -204,7 +204,7 @@ impl Reader<'_> {
     /// A string with its quotes: where it starts and ends.
     fn string(&mut self) -> Read<(usize, usize)> {
         let start = self.at;
-        self.expect(b'"')?;
+        self.byte(b'"')?;
         loop {
             match self.next() {
                 Some(b'"') => return Ok((start, self.at)),
@@ -319,7 +319,7 @@ impl Reader<'_> {
                 let key = from..self.at;
                 ordinal += 1;
                 self.space();
-                self.expect(b':')?;
+                self.byte(b':')?;
                 self.space();
                 let value = self.value()?;
                 if slot != UNKNOWN {
@@ -392,7 +392,7 @@ impl Reader<'_> {
                         if open == b'{' {
                             self.string()?;
                             self.space();
-                            self.expect(b':')?;
+                            self.byte(b':')?;
                             self.space();
                         }
                         self.skip()?;

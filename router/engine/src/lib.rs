@@ -10,12 +10,14 @@
 //! | [`request`] | what is sent for them, in parts that a request may hold |
 //! | [`settle`] | merges answers into the data and gives their errors places |
 //! | [`representation`] | finds entities in the data and asks for each once |
+//! | `groups` | what contexts give them |
 //! | [`paths`] | from the data's slots to the client's keys |
 //! | [`complete`] | turns the data into the client's answer: order, coercion, null propagation |
 //! | [`response`] | the answer and its errors |
 
 pub mod complete;
 pub mod execute;
+mod groups;
 pub mod http;
 pub mod json;
 pub mod paths;

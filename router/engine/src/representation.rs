@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use stoa_federation::plan::{ContextValue, Contexts, EntityInput, PathStep, Required};
+use stoa_federation::plan::{Contexts, EntityInput, PathStep, Required};
 
+use crate::groups::{Group, Groups};
 use crate::response::PathSegment;
-use crate::tree::{Node, ObjectId, Tree};
+use crate::tree::{ListId, Node, ObjectId, Tree};
 
 const TYPENAME: u32 = 0;
 
@@ -33,16 +34,6 @@ pub struct Batch {
     indexes: Vec<u32>,
     /// How many lists each key of the path goes through.
     lists: Vec<u32>,
-}
-
-/// Representations that share what contexts give them.
-#[derive(Debug)]
-pub struct Group {
-    /// In the order of the fetch's contexts, by their numbers among the
-    /// batch's values.
-    pub values: Vec<u32>,
-    /// The number of its first representation.
-    pub first: u32,
 }
 
 impl Batch {
@@ -76,10 +67,6 @@ impl Batch {
 /// The most places that one fetch may be about: an entity that stands at many
 /// places multiplies what is below it.
 pub const MAX_TARGETS: usize = 200_000;
-/// The most groups that contexts may make of them.
-const MAX_GROUPS: usize = 10_000;
-/// The most bytes that contexts may add to one fetch's requests.
-const MAX_VALUE_BYTES: usize = 64 * 1024 * 1024;
 /// The most values that are looked at to find them.
 const MAX_VISITED: usize = 5_000_000;
 
@@ -136,187 +123,6 @@ pub fn collect(
     // Found in the order of places; wanted in that of representations.
     batch.targets.sort_by_key(|(number, _)| *number);
     batch
-}
-
-/// The groups of a batch while it is collected.
-#[derive(Default)]
-struct Groups {
-    known: HashMap<Vec<u32>, u32>,
-    /// Of each group, the numbers of its values.
-    groups: Vec<Vec<u32>>,
-    values: Vec<Vec<u8>>,
-    value_numbers: HashMap<Vec<u8>, u32>,
-    /// By context, source and ancestor: the number of the value found there.
-    found: HashMap<(usize, usize, ObjectId), Option<u32>>,
-    /// Of each representation, its group.
-    members: Vec<u32>,
-    /// How many bytes of values requests will hold.
-    bytes: usize,
-}
-
-impl Groups {
-    /// The group of the values that an object's ancestors set; `None` if one
-    /// is missing.
-    fn of(&mut self, tree: &Tree, contexts: &Contexts, ancestors: &[ObjectId]) -> Option<u32> {
-        let numbers: Vec<u32> = contexts
-            .values
-            .iter()
-            .enumerate()
-            .map(|(index, value)| self.value(tree, index, value, ancestors))
-            .collect::<Option<_>>()?;
-        if let Some(known) = self.known.get(&numbers) {
-            return Some(*known);
-        }
-        let number = u32::try_from(self.groups.len()).ok()?;
-        let bytes = numbers
-            .iter()
-            .map(|value| self.values[*value as usize].len());
-        self.bytes = self.bytes.saturating_add(bytes.sum());
-        self.groups.push(numbers.clone());
-        self.known.insert(numbers, number);
-        Some(number)
-    }
-
-    /// The number of a context's value for an object, by the nearest ancestor
-    /// that sets it. Looked for once an ancestor.
-    fn value(
-        &mut self,
-        tree: &Tree,
-        context: usize,
-        value: &ContextValue,
-        ancestors: &[ObjectId],
-    ) -> Option<u32> {
-        let (source, ancestor) = value
-            .sources
-            .iter()
-            .enumerate()
-            .find_map(|(index, source)| {
-                let ancestor = *ancestors.get(source.depth)?;
-                let sets = match &source.only {
-                    Some(types) => has_type(tree, ancestor, types),
-                    None => true,
-                };
-                sets.then_some((index, ancestor))
-            })?;
-        if let Some(known) = self.found.get(&(context, source, ancestor)) {
-            return *known;
-        }
-        let text = leaf_of(tree, ancestor, &value.sources[source].field)
-            .filter(|text| fits(&value.ty, text));
-        let number = text.and_then(|text| match self.value_numbers.get(&text) {
-            Some(number) => Some(*number),
-            None => {
-                let number = u32::try_from(self.values.len()).ok()?;
-                self.values.push(text.clone());
-                self.value_numbers.insert(text, number);
-                Some(number)
-            }
-        });
-        self.found.insert((context, source, ancestor), number);
-        number
-    }
-
-    fn is_too_large(&self) -> bool {
-        self.groups.len() > MAX_GROUPS || self.bytes > MAX_VALUE_BYTES
-    }
-
-    /// Puts the representations of each group beside each other.
-    fn sort(self, batch: &mut Batch) {
-        if self.members.is_empty() {
-            return;
-        }
-        let mut order: Vec<usize> = (0..self.members.len()).collect();
-        order.sort_by_key(|number| self.members[*number]);
-        let mut renumbered = vec![0; order.len()];
-        let mut sorted = Vec::with_capacity(order.len());
-        let mut groups: Vec<Group> = Vec::new();
-        let mut last = None;
-        for (now, before) in (0..).zip(order) {
-            renumbered[before] = now;
-            sorted.push(std::mem::take(&mut batch.representations[before]));
-            let member = self.members[before];
-            if last.replace(member) != Some(member) {
-                groups.push(Group {
-                    values: self.groups[member as usize].clone(),
-                    first: now,
-                });
-            }
-        }
-        batch.representations = sorted;
-        batch.groups = groups;
-        batch.values = self.values;
-        for (number, _) in &mut batch.targets {
-            *number = renumbered[*number as usize];
-        }
-    }
-}
-
-/// Whether a value has no null where its type has none: one that has would
-/// spoil the request of all others.
-fn fits(ty: &str, text: &[u8]) -> bool {
-    if !ty.contains("!]") {
-        return !ty.ends_with('!') || text != b"null";
-    }
-    serde_json::from_slice(text).is_ok_and(|value| value_fits(ty, &value))
-}
-
-fn value_fits(ty: &str, value: &serde_json::Value) -> bool {
-    let (inner, non_null) = match ty.strip_suffix('!') {
-        Some(inner) => (inner, true),
-        None => (ty, false),
-    };
-    match value {
-        serde_json::Value::Null => !non_null,
-        serde_json::Value::Array(items) => {
-            let item = inner.strip_prefix('[').and_then(|ty| ty.strip_suffix(']'));
-            let item = item.unwrap_or(inner);
-            items.iter().all(|value| value_fits(item, value))
-        }
-        _ => true,
-    }
-}
-
-/// What stands at the end of a chain of fields.
-fn leaf_of(tree: &Tree, object: ObjectId, field: &Required) -> Option<Vec<u8>> {
-    let found = tree.get(object, field.key.id)?;
-    let mut out = Vec::new();
-    leaf(tree, found, field, &mut out).then_some(out)
-}
-
-/// Writes what stands at the end of a chain of fields, lists as lists.
-fn leaf(tree: &Tree, node: Node, field: &Required, out: &mut Vec<u8>) -> bool {
-    if field.nested.is_empty() {
-        out.extend_from_slice(tree.raw(node));
-        return true;
-    }
-    match node {
-        Node::Object(object) => {
-            // Types may keep a field of one name under keys of their own.
-            let below = field.nested.iter().find(|below| match &below.only {
-                Some(types) => has_type(tree, object, types),
-                None => true,
-            });
-            let inner = below.and_then(|below| Some((below, tree.get(object, below.key.id)?)));
-            inner.is_some_and(|(below, inner)| leaf(tree, inner, below, out))
-        }
-        Node::List(list) => {
-            out.push(b'[');
-            for (index, item) in tree.items(list).iter().enumerate() {
-                if index > 0 {
-                    out.push(b',');
-                }
-                if !leaf(tree, *item, field, out) {
-                    return false;
-                }
-            }
-            out.push(b']');
-            true
-        }
-        other => {
-            out.extend_from_slice(tree.raw(other));
-            true
-        }
-    }
 }
 
 /// Answers the number of an object's representation, if it has one; it is told
@@ -406,7 +212,7 @@ fn note_lists(batch: &mut Batch, keys: usize, total: usize) {
     }
 }
 
-fn has_type(tree: &Tree, object: ObjectId, types: &[impl AsRef<str>]) -> bool {
+pub(crate) fn has_type(tree: &Tree, object: ObjectId, types: &[impl AsRef<str>]) -> bool {
     tree.get(object, TYPENAME)
         .and_then(|name| tree.plain(name))
         .is_some_and(|name| types.iter().any(|ty| ty.as_ref() == name))
@@ -495,22 +301,32 @@ fn nested(
             out.push(b'}');
             true
         }
-        Node::List(list) => {
-            out.push(b'[');
-            for (index, item) in tree.items(list).iter().enumerate() {
-                if index > 0 {
-                    out.push(b',');
-                }
-                if !nested(tree, *item, required, strict, out) {
-                    return false;
-                }
-            }
-            out.push(b']');
-            true
-        }
+        Node::List(list) => write_list(tree, list, out, |item, out| {
+            nested(tree, item, required, strict, out)
+        }),
         other => {
             out.extend_from_slice(tree.raw(other));
             true
         }
     }
+}
+
+/// Writes a list by its items; false if one cannot be written.
+pub(crate) fn write_list(
+    tree: &Tree,
+    list: ListId,
+    out: &mut Vec<u8>,
+    item: impl Fn(Node, &mut Vec<u8>) -> bool,
+) -> bool {
+    out.push(b'[');
+    for (index, node) in tree.items(list).iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        if !item(*node, out) {
+            return false;
+        }
+    }
+    out.push(b']');
+    true
 }

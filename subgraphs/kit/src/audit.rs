@@ -27,17 +27,32 @@ pub struct Violation {
 pub async fn check<C: ConnectionTrait>(db: &C, rules: &[Rule]) -> Result<Vec<Violation>, DbErr> {
     let mut found = Vec::new();
     for rule in rules {
-        let sql = format!("{} LIMIT {LIMIT}", rule.sql);
-        let statement = Statement::from_string(db.get_database_backend(), sql);
-        for row in db.query_all_raw(statement).await? {
-            found.push(Violation {
-                rule: rule.name,
-                subject: row.try_get("", "subject")?,
-                detail: row.try_get("", "detail")?,
-            });
-        }
+        found.extend(find(db, rule.name, rule.sql).await?);
     }
     Ok(found)
+}
+
+/// Finds what breaks one rule, by a query like a [`Rule`]'s.
+///
+/// # Errors
+/// If the database fails.
+pub async fn find<C: ConnectionTrait>(
+    db: &C,
+    rule: &'static str,
+    sql: &str,
+) -> Result<Vec<Violation>, DbErr> {
+    let sql = format!("{sql} LIMIT {LIMIT}");
+    let statement = Statement::from_string(db.get_database_backend(), sql);
+    let rows = db.query_all_raw(statement).await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(Violation {
+                rule,
+                subject: row.try_get("", "subject")?,
+                detail: row.try_get("", "detail")?,
+            })
+        })
+        .collect()
 }
 
 /// The one number that a query answers.

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use sea_orm::{DbErr, Statement};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect, Statement,
+};
 use stoa_kit::audit::{self, Rule, Violation};
 use stoa_kit::database::Database;
+use stoa_schema::events::OrderStatus as Status;
 
 use crate::domain::next_statuses;
-use stoa_schema::events::OrderStatus as Status;
+use crate::store::order;
 
 const RULES: &[Rule] = &[
     Rule {
@@ -91,20 +94,11 @@ pub async fn violations(database: &Database) -> Result<Vec<Violation>, DbErr> {
             next.map(move |to| format!("'{}>{}'", from.as_str(), to.as_str()))
         })
         .collect();
-    let db = database.read();
     let sql = format!(
-        "SELECT order_id, previous_status || '>' || status AS move FROM order_history WHERE previous_status IS NOT NULL AND previous_status || '>' || status NOT IN ({}) LIMIT 100",
+        "SELECT order_id AS subject, previous_status || '>' || status AS detail FROM order_history WHERE previous_status IS NOT NULL AND previous_status || '>' || status NOT IN ({})",
         legal.join(", ")
     );
-    use sea_orm::ConnectionTrait;
-    let statement = Statement::from_string(db.get_database_backend(), sql);
-    for row in db.query_all_raw(statement).await? {
-        found.push(Violation {
-            rule: ILLEGAL_MOVES,
-            subject: row.try_get("", "order_id")?,
-            detail: row.try_get("", "move")?,
-        });
-    }
+    found.extend(audit::find(database.read(), ILLEGAL_MOVES, &sql).await?);
     Ok(found)
 }
 
@@ -137,7 +131,6 @@ pub struct Held {
 /// # Errors
 /// If the database fails.
 pub async fn held(database: &Database, after: &str, limit: u64) -> Result<Vec<Held>, DbErr> {
-    use sea_orm::ConnectionTrait;
     let db = database.read();
     let statement = Statement::from_sql_and_values(
         db.get_database_backend(),
@@ -180,9 +173,6 @@ pub async fn held(database: &Database, after: &str, limit: u64) -> Result<Vec<He
 /// # Errors
 /// If the database fails.
 pub async fn known(database: &Database, ids: &[String]) -> Result<Vec<String>, DbErr> {
-    use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
-
-    use crate::store::order;
     order::Entity::find()
         .select_only()
         .column(order::Column::Id)

@@ -11,6 +11,7 @@
 //! |---|---|
 //! | here | the state, and the walk over selections |
 //! | [`reach`] | which subgraphs can be had at a position, how, and at what cost |
+//! | [`estimate`] | the same from the schema alone, to rank by |
 //! | [`choose`] | which subgraph resolves a field |
 //! | [`enter`] | entity fetches, `@requires`, and the field sets that feed them |
 //! | [`select`] | selecting a field, and the position below it |
@@ -25,6 +26,7 @@
 mod choose;
 mod contexts;
 mod enter;
+mod estimate;
 mod finish;
 mod narrow;
 mod reach;
@@ -177,7 +179,7 @@ struct Planner<'a> {
     requiring: Vec<(PositionId, Name)>,
     /// The entity fetches whose keys are being planned, outermost first.
     entering: Vec<(PositionId, SubgraphId)>,
-    hops: reach::Hops,
+    hops: estimate::Hops,
     decided: &'a HashMap<ChoiceKey, SubgraphId>,
     choices: Vec<ChoicePoint>,
     resume: Option<Resume>,
@@ -206,7 +208,7 @@ pub(super) fn walk(
         contexts: Vec::new(),
         requiring: Vec::new(),
         entering: Vec::new(),
-        hops: reach::Hops::default(),
+        hops: estimate::Hops::default(),
         decided,
         choices: Vec::new(),
         resume: None,
@@ -351,11 +353,7 @@ impl Planner<'_> {
             return self.plan_abstract_field(at, field, slot);
         }
         let (instance, filled) = self.choose(at, field)?;
-        let child = self.select_filled(at, &instance, field, slot, filled)?;
-        match child {
-            Some(child) => self.plan_selections(child, &field.selections),
-            None => Ok(()),
-        }
+        self.select(at, &instance, field, slot, filled)
     }
 
     /// How a slot is resolved already, here or (a leaf) for all wider objects.

@@ -161,7 +161,7 @@ impl Planner<'_> {
             .find(|instance| self.is_direct(at, instance.subgraph, &instance.ty, &field.name))
             .cloned();
         if let Some(instance) = direct {
-            return self.select(at, &instance, field, slot);
+            return self.select(at, &instance, field, slot, Vec::new());
         }
         let ty = self.positions[at].ty.clone();
         let untyped = instances.iter().all(|instance| {
@@ -179,7 +179,7 @@ impl Planner<'_> {
                 });
             if let Some((to, _)) = direct {
                 let instance = self.obtain(at, to)?;
-                return self.select(at, &instance, field, slot);
+                return self.select(at, &instance, field, slot, Vec::new());
             }
         }
         self.ensure_typed(at)?;

@@ -18,8 +18,9 @@ impl Planner<'_> {
         instance: &Instance,
         field: &Field,
         slot: Name,
+        filled: Vec<Node<Argument>>,
     ) -> Result<(), PlanError> {
-        let child = self.select_filled(at, instance, field, slot, Vec::new())?;
+        let child = self.select_filled(at, instance, field, slot, filled)?;
         match child {
             Some(child) => self.plan_selections(child, &field.selections),
             None => Ok(()),

@@ -1,0 +1,209 @@
+//! How far things are by the schema alone, where nothing is selected yet.
+//! Estimates only rank.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use apollo_compiler::Name;
+use apollo_compiler::ast;
+
+use super::{Planner, selected_by};
+use crate::operation::{Item, Selections};
+use crate::supergraph::SubgraphId;
+
+/// By type and subgraph: how many entity fetches away each other one is.
+pub(super) type Hops = RefCell<HashMap<(Name, SubgraphId), Rc<BTreeMap<SubgraphId, usize>>>>;
+
+/// How many changes of subgraph a choice looks ahead.
+const CHANGES: usize = 3;
+
+impl Planner<'_> {
+    /// How many fetches after the one that has an object its fields are known.
+    pub(super) fn nested_depth(
+        &self,
+        id: SubgraphId,
+        ty: &Name,
+        set: &[ast::Selection],
+    ) -> Option<usize> {
+        let mut deepest = 0;
+        for selection in set {
+            let depth = match selection {
+                ast::Selection::Field(field) if field.name == "__typename" => Some(0),
+                ast::Selection::Field(field) => {
+                    let inner = self.graph.field_type(ty, &field.name)?;
+                    if self.graph.is_plain(id, ty, &field.name, self.labels) {
+                        self.nested_depth(id, inner, &field.selection_set)
+                    } else {
+                        self.hops(ty, id)
+                            .iter()
+                            .filter(|(other, _)| {
+                                self.graph
+                                    .field_of(**other, ty, &field.name)
+                                    .is_some_and(|join| join.resolves(self.labels))
+                            })
+                            .filter_map(|(other, hops)| {
+                                let below = self.nested_depth(*other, inner, &field.selection_set);
+                                Some(hops + below?)
+                            })
+                            .min()
+                    }
+                }
+                ast::Selection::InlineFragment(inline) => {
+                    let ty = inline.type_condition.as_ref().unwrap_or(ty);
+                    self.nested_depth(id, ty, &inline.selection_set)
+                }
+                ast::Selection::FragmentSpread(_) => None,
+            };
+            deepest = deepest.max(depth?);
+        }
+        Some(deepest)
+    }
+
+    /// How far every other subgraph is by keys alone, from one that has an
+    /// object of `ty`.
+    fn hops(&self, ty: &Name, from: SubgraphId) -> Rc<BTreeMap<SubgraphId, usize>> {
+        let known = (ty.clone(), from);
+        if let Some(hops) = self.hops.borrow().get(&known) {
+            return hops.clone();
+        }
+        let mut hops = BTreeMap::from([(from, 0)]);
+        // Keys may nest in each other: an inner question finds this much.
+        self.hops
+            .borrow_mut()
+            .insert(known.clone(), Rc::new(hops.clone()));
+        loop {
+            let mut added = Vec::new();
+            for id in self.graph.ids() {
+                if hops.contains_key(&id) {
+                    continue;
+                }
+                let nearest = self
+                    .graph
+                    .keys(id, ty)
+                    .iter()
+                    .filter(|key| key.resolvable)
+                    .filter_map(|key| self.key_hops(ty, &key.fields, &hops))
+                    .min();
+                if let Some(depth) = nearest {
+                    added.push((id, depth + 1));
+                }
+            }
+            if added.is_empty() {
+                break;
+            }
+            let nearest = added.iter().map(|(_, depth)| *depth).min();
+            hops.extend(
+                added
+                    .into_iter()
+                    .filter(|(_, depth)| Some(*depth) == nearest),
+            );
+        }
+        let hops = Rc::new(hops);
+        self.hops.borrow_mut().insert(known, hops.clone());
+        hops
+    }
+
+    fn key_hops(
+        &self,
+        ty: &Name,
+        key: &[ast::Selection],
+        hops: &BTreeMap<SubgraphId, usize>,
+    ) -> Option<usize> {
+        let mut deepest = 0;
+        for selection in key {
+            let one = std::slice::from_ref(selection);
+            let field = selection.as_field();
+            if field.is_some_and(|field| field.name == "__typename") {
+                continue;
+            }
+            let nearest = hops
+                .iter()
+                .filter(|(id, _)| {
+                    field
+                        .is_none_or(|field| self.graph.is_plain(**id, ty, &field.name, self.labels))
+                })
+                .filter_map(|(id, depth)| Some(depth + self.nested_depth(*id, ty, one)?))
+                .min()?;
+            deepest = deepest.max(nearest);
+        }
+        Some(deepest)
+    }
+
+    /// What a subgraph that has an object of `ty` cannot answer of a selection
+    /// by itself: how many fetches more in a row, and how many fields.
+    /// It looks a few changes of subgraph ahead, for it only ranks.
+    pub(super) fn lacks(
+        &self,
+        id: SubgraphId,
+        ty: &Name,
+        selections: &Selections,
+        provided: &[ast::Selection],
+    ) -> (usize, usize) {
+        self.lacks_within(id, ty, selections, provided, CHANGES)
+    }
+
+    fn lacks_within(
+        &self,
+        id: SubgraphId,
+        ty: &Name,
+        selections: &Selections,
+        provided: &[ast::Selection],
+        changes: usize,
+    ) -> (usize, usize) {
+        let (mut depth, mut count) = (0, 0);
+        for item in &selections.0 {
+            let (below, lacking) = match item {
+                Item::Field(field) if field.name == "__typename" => (0, 0),
+                Item::Field(field) => {
+                    let given = selected_by(provided, &field.name);
+                    let join = self.graph.field_of(id, ty, &field.name);
+                    if given.is_some() || join.is_some_and(|join| join.is_plain(self.labels)) {
+                        let mut below = given.unwrap_or_default().to_vec();
+                        below.extend(join.and_then(|j| j.provides.clone()).unwrap_or_default());
+                        self.lacks_within(id, &field.ty, &field.selections, &below, changes)
+                    } else {
+                        let hops = self.hops(ty, id);
+                        let elsewhere = hops
+                            .iter()
+                            .filter_map(|(other, hops)| {
+                                let join = self.graph.field_of(*other, ty, &field.name)?;
+                                if !join.resolves(self.labels) {
+                                    return None;
+                                }
+                                let waits = usize::from(join.wants());
+                                let (below, _) = match changes.checked_sub(1) {
+                                    Some(left) => self.lacks_within(
+                                        *other,
+                                        &field.ty,
+                                        &field.selections,
+                                        &[],
+                                        left,
+                                    ),
+                                    None => (0, 0),
+                                };
+                                Some(hops + waits + below)
+                            })
+                            .min();
+                        (elsewhere.unwrap_or(0), 1)
+                    }
+                }
+                Item::Fragment(condition, inner) => {
+                    let known = self
+                        .graph
+                        .possible_types(condition)
+                        .iter()
+                        .any(|possible| self.graph.known_as(id, possible).is_some());
+                    if known {
+                        self.lacks_within(id, condition, inner, provided, changes)
+                    } else {
+                        (0, 1)
+                    }
+                }
+            };
+            depth = depth.max(below);
+            count += lacking;
+        }
+        (depth, count)
+    }
+}
