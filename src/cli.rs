@@ -327,7 +327,7 @@ async fn run_up(args: UpArgs) -> Result<(), Error> {
     let (opened, stop) = (front.clone(), stop_signal());
     let ending = stop.clone();
     let running = async {
-        let building = up::Shop::build(&shared, &opened, address.ip().is_loopback());
+        let building = up::Shop::build(&shared, &opened, address);
         let Some(shop) = ending.run_until_cancelled(building).await else {
             return Ok(Vec::new());
         };

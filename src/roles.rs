@@ -1,6 +1,7 @@
 //! One role in a process of its own: the router, or one service.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -123,15 +124,13 @@ pub async fn subgraph(
     listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let on_loopback = listener
+    let address = listener
         .local_addr()
-        .is_ok_and(|address| address.ip().is_loopback());
-    let image_base = image_base(&listener);
-    let address = listener.local_addr().ok();
+        .map_err(|error| Error::failed("cannot listen", error))?;
     let front = Front::default();
     let (opened, ending) = (front.clone(), stop.clone());
     let running = async move {
-        let building = build(shared, &opened, name, image_base, on_loopback);
+        let building = build(shared, &opened, name, address);
         let Some(service) = ending.run_until_cancelled(building).await else {
             return Ok(Vec::new());
         };
@@ -140,7 +139,7 @@ pub async fn subgraph(
         service.checks.extend(peer_checks(name)?);
         service.tasks.push(Box::pin(watch(service.checks.clone())));
         opened.open(service.router(shared.identity_key()?, ending.clone()));
-        tracing::info!(service = name.as_str(), ?address, "service is ready");
+        tracing::info!(service = name.as_str(), %address, "service is ready");
         let tasks = spawn_tasks(std::mem::take(&mut service.tasks), &ending);
         all_well(tasks).await?;
         Ok(vec![service.database])
@@ -191,23 +190,26 @@ async fn build(
     shared: &Shared,
     front: &Front,
     name: ServiceName,
-    image_base: String,
-    on_loopback: bool,
+    address: SocketAddr,
 ) -> Result<Service, Error> {
     match name {
         ServiceName::Users => {
             let (service, app) = services::users(shared, front).await?;
-            if !(shared.environment.is_development() && on_loopback) {
+            if !(shared.environment.is_development() && address.ip().is_loopback()) {
                 seed::refuse_demo_accounts(&app).await?;
             }
             Ok(service)
         }
-        ServiceName::Products => Ok(services::products(shared, front, image_base).await?.0),
+        ServiceName::Products => Ok(services::products(shared, front, image_base(address))
+            .await?
+            .0),
         ServiceName::Orders | ServiceName::Notifications => {
             let OpenBus { bus, task } = services::bus(shared, front).await?;
             let peers = peers(shared, name)?;
             let mut service = if name == ServiceName::Orders {
-                services::orders(shared, front, bus, peers).await?.0
+                services::orders(shared, front, bus, peers, own_url(address))
+                    .await?
+                    .0
             } else {
                 services::notifications(shared, front, bus, peers).await?.0
             };
@@ -254,11 +256,16 @@ fn peer_url(peer: ServiceName) -> String {
 }
 
 /// Where clients find pictures: `STOA_PRODUCTS_PUBLIC_URL`, else right here.
-fn image_base(listener: &TcpListener) -> String {
-    read("STOA_PRODUCTS_PUBLIC_URL").unwrap_or_else(|| {
-        listener
-            .local_addr()
-            .map(|address| format!("http://{address}"))
-            .unwrap_or_default()
-    })
+fn image_base(address: SocketAddr) -> String {
+    read("STOA_PRODUCTS_PUBLIC_URL").unwrap_or_else(|| format!("http://{address}"))
+}
+
+/// Where this process reaches itself.
+pub(crate) fn own_url(mut address: SocketAddr) -> String {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    format!("http://{address}")
 }

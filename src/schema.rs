@@ -49,7 +49,8 @@ pub async fn service_sdls() -> Result<Vec<(ServiceName, String)>, Error> {
     let peers = Peers::local("schema", LocalPeers::default());
     let (users, _) = services::users(&shared, &front).await?;
     let (products, _) = services::products(&shared, &front, String::new()).await?;
-    let (orders, _) = services::orders(&shared, &front, bus.clone(), peers.clone()).await?;
+    let (orders, _) =
+        services::orders(&shared, &front, bus.clone(), peers.clone(), String::new()).await?;
     let (notifications, _) = services::notifications(&shared, &front, bus, peers).await?;
     let built = [users, products, orders, notifications];
     let sdls = ServiceName::ALL

@@ -8,6 +8,7 @@ use stoa_kit::embedded_bus::EmbeddedBus;
 use stoa_kit::front::Front;
 use stoa_kit::nats_bus::NatsBus;
 use stoa_kit::peer::Peers;
+use stoa_kit::secret;
 use stoa_kit::service::{Service, Task};
 use stoa_migrations::{
     BusMigrator, MigratorTrait, NotificationsMigrator, OrdersMigrator, ProductsMigrator,
@@ -186,17 +187,24 @@ pub async fn products(
         .map_err(|error| Error::failed("cannot start products", error))
 }
 
+/// `own_url` is where this process listens.
 pub async fn orders(
     shared: &Shared,
     front: &Front,
     bus: Arc<dyn Bus>,
     peers: Peers,
+    own_url: String,
 ) -> Result<(Service, stoa_orders::App), Error> {
     let config = stoa_orders::Config {
         database: database(shared, front, ServiceName::Orders).await?,
         bus,
         peers,
         clock: shared.clock.clone(),
+        own_url,
+        sandbox_secret: secret::derived(
+            &shared.secret("STOA_INTERNAL_SECRET")?,
+            "the sandbox's webhooks",
+        ),
     };
     stoa_orders::build(config)
         .await

@@ -17,7 +17,7 @@ use stoa_router::{Server, Verifier};
 use tokio_util::sync::CancellationToken;
 
 use crate::local::LocalTransport;
-use crate::roles::all_well;
+use crate::roles::{all_well, own_url};
 use crate::services::OpenBus;
 use crate::settings::Shared;
 use crate::{Error, seed, services};
@@ -36,14 +36,20 @@ impl Shop {
     ///
     /// # Errors
     /// What could not be opened or built.
-    pub async fn build(shared: &Shared, front: &Front, on_loopback: bool) -> Result<Self, Error> {
+    pub async fn build(shared: &Shared, front: &Front, address: SocketAddr) -> Result<Self, Error> {
         let OpenBus { bus, task } = services::bus(shared, front).await?;
         let local = LocalPeers::default();
         let peers = |name: &str| Peers::local(name, local.clone());
         let (users, users_app) = services::users(shared, front).await?;
         let (products, products_app) = services::products(shared, front, String::new()).await?;
-        let (orders, orders_app) =
-            services::orders(shared, front, bus.clone(), peers("orders")).await?;
+        let (orders, orders_app) = services::orders(
+            shared,
+            front,
+            bus.clone(),
+            peers("orders"),
+            own_url(address),
+        )
+        .await?;
         let (notifications, _) =
             services::notifications(shared, front, bus.clone(), peers("notifications")).await?;
         let mut services = vec![users, products, orders, notifications];
@@ -53,7 +59,7 @@ impl Shop {
                 .map(|service| (service.name, service.peer.clone()))
                 .collect(),
         );
-        let seeded = shared.environment.is_development() && on_loopback;
+        let seeded = shared.environment.is_development() && address.ip().is_loopback();
         if seeded {
             seed::seed(&users_app, &products_app, &orders_app).await?;
         } else {

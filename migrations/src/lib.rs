@@ -34,7 +34,7 @@ migrator! {
     /// The products service's database.
     ProductsMigrator => products::Start, products::SameSearch;
     /// The orders service's database.
-    OrdersMigrator => orders::Start, orders::Trace, orders::Saga;
+    OrdersMigrator => orders::Start, orders::Trace, orders::Saga, orders::Webhooks;
     /// The notifications service's database.
     NotificationsMigrator => notifications::Start, notifications::Inbox;
     /// The embedded bus's database, SQLite only.

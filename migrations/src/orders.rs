@@ -188,7 +188,7 @@ impl MigrationName for Saga {
 #[async_trait::async_trait]
 impl MigrationTrait for Saga {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for statement in [
+        let statements = [
             "ALTER TABLE payment ADD COLUMN reference varchar(255)",
             "ALTER TABLE payment ADD COLUMN last_error varchar(500)",
             "ALTER TABLE payment ADD COLUMN captured_minor bigint NOT NULL DEFAULT 0 CHECK (captured_minor >= 0)",
@@ -219,12 +219,50 @@ impl MigrationTrait for Saga {
             )",
             "CREATE TABLE sandbox_refund (key varchar(128) PRIMARY KEY)",
             "INSERT INTO sandbox_payment SELECT reference, CASE state WHEN 'REFUNDED' THEN 'CAPTURED' ELSE state END, amount_minor, captured_minor, refunded_minor, 1, created_at FROM payment WHERE state <> 'PENDING'",
-        ] {
-            manager
-                .get_connection()
-                .execute_unprepared(statement)
-                .await?;
-        }
-        Ok(())
+        ];
+        table::run(manager, &statements).await
+    }
+}
+
+/// What providers told us, each event once; and what the sandbox still has to
+/// tell.
+pub struct Webhooks;
+
+impl MigrationName for Webhooks {
+    fn name(&self) -> &str {
+        "m0004_orders_webhooks"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Webhooks {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        table::run(
+            manager,
+            &[
+                "CREATE TABLE payment_event (
+                    provider varchar(32) NOT NULL,
+                    event_id varchar(255) NOT NULL,
+                    kind varchar(64) NOT NULL,
+                    order_id varchar(36),
+                    payload text NOT NULL,
+                    received_at bigint NOT NULL,
+                    PRIMARY KEY (provider, event_id)
+                )",
+                "CREATE TABLE sandbox_webhook (
+                    event_id varchar(255) NOT NULL,
+                    -- The same event may be told several times.
+                    copy bigint NOT NULL,
+                    kind varchar(64) NOT NULL,
+                    reference varchar(255) NOT NULL,
+                    method varchar(64) NOT NULL,
+                    due_at bigint NOT NULL,
+                    attempts bigint NOT NULL,
+                    PRIMARY KEY (event_id, copy)
+                )",
+                "CREATE INDEX sandbox_webhook_due ON sandbox_webhook (due_at)",
+            ],
+        )
+        .await
     }
 }

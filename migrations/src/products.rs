@@ -148,13 +148,7 @@ async fn search(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
             END",
         ],
     };
-    for statement in statements {
-        manager
-            .get_connection()
-            .execute_unprepared(statement)
-            .await?;
-    }
-    Ok(())
+    table::run(manager, statements).await
 }
 
 /// On PostgreSQL: the words of a search are those of SQLite's tokenizer, and

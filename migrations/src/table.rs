@@ -66,3 +66,14 @@ pub(crate) async fn idempotency(manager: &SchemaManager<'_>) -> Result<(), DbErr
         )
         .await
 }
+
+/// Runs statements that both databases understand.
+pub(crate) async fn run(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(), DbErr> {
+    for statement in statements {
+        manager
+            .get_connection()
+            .execute_unprepared(statement)
+            .await?;
+    }
+    Ok(())
+}

@@ -14,6 +14,7 @@ mod faults;
 mod http;
 mod live;
 mod ordering;
+mod payments;
 mod support;
 mod traces;
 
@@ -107,6 +108,8 @@ fn main() {
         ordering::illegal_moves_name_the_legal_ones,
         ordering::cancelling_and_refunding,
         ordering::orders_of_others_are_closed,
+        payments::every_sandbox_method_ends_as_it_says,
+        payments::webhooks_of_others_are_refused,
         ordering::sixty_four_buyers_of_ten_units,
     );
     trials.extend(own![

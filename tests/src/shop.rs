@@ -41,6 +41,8 @@ impl Mode {
 pub struct Shop {
     pub mode: Mode,
     pub url: String,
+    /// Where each service answers, if not all do at the same place.
+    services: Vec<(String, String)>,
     folder: PathBuf,
     settings: Vec<(String, String)>,
     // In this order: processes end before their servers.
@@ -79,6 +81,7 @@ impl Shop {
         let mut shop = Self {
             mode,
             url: String::new(),
+            services: Vec::new(),
             settings: settings
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -138,6 +141,7 @@ impl Shop {
             peers.push(peer_setting(name, &address));
             addresses.push((name, address));
         }
+        self.services = services_at(&addresses);
         let supergraph = self.compose(&addresses);
         peers.push(jwks_setting(&addresses[0].1));
         let listen = "127.0.0.1:0";
@@ -164,6 +168,7 @@ impl Shop {
             ),
         ];
         let services = &fronts[..SERVICES.len()];
+        self.services = services_at(services);
         settings.extend(services.iter().map(|(name, at)| peer_setting(name, at)));
         let supergraph = self.compose(services);
         let mut backends = Vec::new();
@@ -375,6 +380,12 @@ impl Shop {
         &self.folder
     }
 
+    /// Where a service answers other than through the router.
+    pub fn service_url(&self, name: &str) -> &str {
+        let service = self.services.iter().find(|(known, _)| known == name);
+        service.map_or(&self.url, |(_, url)| url)
+    }
+
     /// An anonymous client.
     pub fn client(&self) -> Client {
         Client::new(&self.url)
@@ -419,6 +430,11 @@ fn start(spec: &Spec) -> (Process, String) {
         );
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+fn services_at(addresses: &[(&str, String)]) -> Vec<(String, String)> {
+    let named = |(name, at): &(&str, String)| ((*name).to_owned(), format!("http://{at}"));
+    addresses.iter().map(named).collect()
 }
 
 fn peer_setting(name: &str, address: &str) -> (String, String) {

@@ -28,3 +28,10 @@ impl Backoff {
         self.next = (self.next * 2).min(self.longest);
     }
 }
+
+/// The pause after so many attempts that came to nothing: doubling from the
+/// shortest to the longest.
+pub fn doubling(attempts: i64, shortest: Duration, longest: Duration) -> Duration {
+    let doublings = u32::try_from(attempts.clamp(0, 16)).unwrap_or(0);
+    shortest.saturating_mul(1 << doublings).min(longest)
+}

@@ -169,3 +169,58 @@ pub async fn replay(bus: &dyn Bus, id: u64, dead: &DeadLetter) -> Result<(), Bus
     .await?;
     bus.dead_letter_remove(id).await
 }
+
+/// A bus that is never there: events stay in the outbox. For tests.
+pub struct NoBus;
+
+fn nowhere<T>() -> Result<T, BusError> {
+    Err(BusError::Unavailable("there is no bus here".to_owned()))
+}
+
+#[async_trait]
+impl Bus for NoBus {
+    async fn publish(&self, _message: Publish) -> Result<Published, BusError> {
+        nowhere()
+    }
+
+    async fn last_of(&self, _subject: &str) -> Result<Option<Message>, BusError> {
+        nowhere()
+    }
+
+    async fn read(
+        &self,
+        _filter: &str,
+        _after: u64,
+        _limit: u64,
+    ) -> Result<Vec<Message>, BusError> {
+        nowhere()
+    }
+
+    async fn follow(
+        &self,
+        _filter: &str,
+        _after: u64,
+    ) -> Result<BoxStream<'static, Message>, BusError> {
+        nowhere()
+    }
+
+    async fn consumer(&self, _name: &str, _filter: &str) -> Result<Box<dyn Consumer>, BusError> {
+        nowhere()
+    }
+
+    async fn info(&self) -> Result<StreamInfo, BusError> {
+        nowhere()
+    }
+
+    async fn bury(&self, _dead: &DeadLetter) -> Result<(), BusError> {
+        nowhere()
+    }
+
+    async fn dead_letters(&self, _limit: u64) -> Result<Vec<(u64, DeadLetter)>, BusError> {
+        nowhere()
+    }
+
+    async fn dead_letter_remove(&self, _id: u64) -> Result<(), BusError> {
+        nowhere()
+    }
+}

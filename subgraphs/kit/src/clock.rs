@@ -39,6 +39,13 @@ impl Clock {
             manual.fetch_add(micros(by), Ordering::SeqCst);
         }
     }
+
+    /// Moves a manual clock back, as a machine's may go when it is set.
+    pub fn turn_back(&self, by: Duration) {
+        if let Some(manual) = &self.0 {
+            manual.fetch_sub(micros(by), Ordering::SeqCst);
+        }
+    }
 }
 
 /// A duration in microseconds.

@@ -2,7 +2,7 @@
 //! transaction as the change, or, where the change spans services, before it;
 //! what it came to is stored and answered again to whoever repeats it.
 //!
-//! Keys are scoped to the caller and kept for good. The table is
+//! Keys are scoped to the caller and expire after [`KEPT`]. The table is
 //! `idempotency` in the service's own database.
 
 use std::time::Duration;
@@ -11,10 +11,15 @@ use sea_orm::{ConnectionTrait, DbErr, Statement};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::clock::{Micros, micros};
+use crate::clock::{Clock, Micros, micros};
+use crate::database::Database;
 
 /// How long an attempt may run before another may take it over.
 pub const LEASE: Duration = Duration::from_secs(30);
+/// How long a key is remembered; after that it may be used for anything.
+pub const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const TRIM_EVERY: Duration = Duration::from_secs(60 * 60);
+const TRIM_BATCH: u64 = 1_000;
 const MAX_KEY: usize = 128;
 
 /// What a claim found.
@@ -92,7 +97,7 @@ impl Use {
         let inserted = txn
             .execute_raw(Statement::from_sql_and_values(
                 txn.get_database_backend(),
-                "INSERT INTO idempotency (caller, key, operation, body_hash, subject_id, lease_until, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (caller, key) DO NOTHING",
+                "INSERT INTO idempotency (caller, key, operation, body_hash, subject_id, lease_until, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (caller, key) DO UPDATE SET operation = excluded.operation, body_hash = excluded.body_hash, subject_id = excluded.subject_id, answer = NULL, lease_until = excluded.lease_until, created_at = excluded.created_at WHERE idempotency.created_at < $8 AND idempotency.lease_until < $7",
                 [
                     self.caller.clone().into(),
                     self.key.clone().into(),
@@ -101,6 +106,7 @@ impl Use {
                     subject_id.into(),
                     lease.into(),
                     now.into(),
+                    expired_before(now).into(),
                 ],
             ))
             .await?
@@ -219,4 +225,37 @@ impl Use {
         .await?;
         Ok(())
     }
+}
+
+fn expired_before(now: Micros) -> Micros {
+    now - micros(KEPT)
+}
+
+/// Deletes keys that have expired, now and then, until the process ends.
+pub async fn trim_for_ever(database: Database, clock: Clock) {
+    loop {
+        // A batch at a time: nobody waits long for the database.
+        match trim(&database, clock.now()).await {
+            Ok(TRIM_BATCH..) => continue,
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "expired idempotency keys are not deleted"),
+        }
+        tokio::time::sleep(TRIM_EVERY).await;
+    }
+}
+
+/// Deletes a batch of keys that have expired; answers how many.
+///
+/// # Errors
+/// If the database fails.
+pub async fn trim(database: &Database, now: Micros) -> Result<u64, DbErr> {
+    let txn = database.begin().await?;
+    let sql = format!(
+        "DELETE FROM idempotency WHERE (caller, key) IN (SELECT caller, key FROM idempotency WHERE created_at < $1 AND lease_until < $2 LIMIT {TRIM_BATCH})"
+    );
+    let values = [expired_before(now).into(), now.into()];
+    let statement = Statement::from_sql_and_values(txn.get_database_backend(), sql, values);
+    let deleted = txn.execute_raw(statement).await?.rows_affected();
+    txn.commit().await?;
+    Ok(deleted)
 }

@@ -35,9 +35,7 @@ pub struct CursorKey(Hmac<Sha256>);
 
 impl CursorKey {
     pub fn new(secret: &str) -> Self {
-        let mac = Hmac::new_from_slice(secret.as_bytes());
-        // HMAC takes a key of any length.
-        Self(mac.unwrap_or_else(|_| Hmac::new(&Default::default())))
+        Self(stoa_kit::secret::mac(secret))
     }
 
     pub fn make(&self, stream: &str, scope: &str, principal: &UserId, sequence: u64) -> String {

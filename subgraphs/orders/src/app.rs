@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 
 use crate::domain::{self, Actor, Change, Line, MAX_REASON, Order, Problem, ProblemCode, Request};
 use crate::error::Error;
-use crate::payment::PaymentProvider;
+use crate::payment::{Event, PaymentProvider};
 use crate::saga::STUCK_AFTER;
 use crate::store::task::{self, DuePayment, PaymentState, PaymentTask, StockTask};
 use crate::store::{self, OrderFilter};
@@ -330,6 +330,26 @@ impl App {
         if matches!(before, Status::Pending | Status::Confirmed) {
             task::stock_task_set_in_txn(txn, &order.id, StockTask::Release).await?;
         }
+        Ok(())
+    }
+
+    /// Keeps what the payment provider told, once, and makes the payment's
+    /// step due: it asks the provider what holds now.
+    ///
+    /// # Errors
+    /// If it could not be stored; the provider repeats it then.
+    pub async fn event_store(&self, event: &Event, body: &[u8]) -> Result<(), Error> {
+        let now = self.clock.now();
+        let txn = self.database.begin().await?;
+        let provider = self.provider.name();
+        if task::event_insert_in_txn(&txn, provider, event, body, now).await?
+            && let Some(order) = &event.order_id
+        {
+            task::payment_due_now_in_txn(&txn, order, now).await?;
+        }
+        txn.commit().await?;
+        point("webhook.stored");
+        self.work.notify_one();
         Ok(())
     }
 

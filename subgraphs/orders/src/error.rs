@@ -31,6 +31,8 @@ pub enum Error {
     Corrupt(String),
     #[error(transparent)]
     Payment(NoAnswer),
+    #[error("cannot make an HTTP client: {0}")]
+    Http(#[from] reqwest::Error),
 }
 
 impl From<Problem> for Error {
@@ -56,7 +58,7 @@ impl Coded for Error {
             Self::Forbidden => FORBIDDEN,
             Self::Invalid(_) | Self::Page(_) => BAD_USER_INPUT,
             Self::PeerUnavailable(_) | Self::DatabaseAway(_) => UNAVAILABLE,
-            Self::Database(_) | Self::Corrupt(_) | Self::Payment(_) => INTERNAL,
+            Self::Database(_) | Self::Corrupt(_) | Self::Payment(_) | Self::Http(_) => INTERNAL,
         }
     }
 }

@@ -7,6 +7,7 @@
 //! | [`saga`] | the steps from a placed order to a confirmed one, or back |
 //! | [`worker`] | runs the steps that are due, and tells stock |
 //! | [`payment`] | the payment provider trait and the embedded sandbox |
+//! | [`webhook`] | what the provider tells by itself |
 //! | [`audit`] | what must hold of orders, checked over the database |
 //! | [`store`] | rows and queries |
 //! | [`graphql`] | the schema |
@@ -23,6 +24,7 @@ pub mod peer;
 pub mod saga;
 pub mod seed;
 pub mod store;
+pub mod webhook;
 pub mod worker;
 
 use std::sync::Arc;
@@ -30,14 +32,16 @@ use std::sync::Arc;
 use stoa_kit::bus::Bus;
 use stoa_kit::clock::Clock;
 use stoa_kit::database::Database;
+use stoa_kit::idempotency;
 use stoa_kit::outbox::Relay;
 use stoa_kit::peer::Peers;
-use stoa_kit::service::{Routes, Service};
+use stoa_kit::service::Service;
 use stoa_migrations::OrdersMigrator;
 
 pub use app::App;
 pub use error::Error;
 use payment::sandbox::Sandbox;
+use payment::sandbox::webhook::Callback;
 
 /// What the service needs from outside.
 pub struct Config {
@@ -45,6 +49,10 @@ pub struct Config {
     pub bus: Arc<dyn Bus>,
     pub peers: Peers,
     pub clock: Clock,
+    /// Where this very service listens: there the sandbox sends its webhooks.
+    pub own_url: String,
+    /// What the sandbox signs them with.
+    pub sandbox_secret: String,
 }
 
 /// Builds the service on a database, which it migrates first.
@@ -57,22 +65,30 @@ pub async fn build(config: Config) -> Result<(Service, App), Error> {
         Service::database_check(&config.database),
         Service::bus_check(&config.bus),
     ];
+    let sandbox = Sandbox::new(
+        config.database.clone(),
+        config.clock.clone(),
+        Some(Callback::new(&config.own_url, config.sandbox_secret)?),
+    );
     let relay = Relay::new(config.database.clone(), config.bus, config.clock.clone());
     let app = App::new(
         config.database.clone(),
         config.peers,
-        Arc::new(Sandbox::new(config.database.clone(), config.clock.clone())),
+        Arc::new(sandbox.clone()),
         relay.clone(),
         config.clock,
     );
     let schema = graphql::schema(app.clone());
+    let database = config.database.clone();
     let service = Service {
         name: "orders",
         graphql: Service::graphql(schema),
         peer: Arc::new(peer::Peer(app.clone())),
         database: config.database,
-        routes: Routes::new(),
+        routes: webhook::routes(app.clone()),
         tasks: vec![
+            Box::pin(sandbox.tell_for_ever()),
+            Box::pin(idempotency::trim_for_ever(database, app.clock.clone())),
             Box::pin(relay.run()),
             Box::pin(worker::run_for_ever(app.clone())),
         ],

@@ -16,6 +16,7 @@
 use std::time::Duration;
 
 use sea_orm::ConnectionTrait;
+use stoa_kit::backoff::doubling;
 use stoa_kit::clock::micros;
 use stoa_kit::fault::point;
 use stoa_schema::Money;
@@ -29,8 +30,11 @@ use crate::payment::{Authorised, Captured, Voided};
 use crate::store;
 use crate::store::task::{self, DuePayment, Movement, PaymentState, PaymentTask, StockTask};
 
-/// How soon to ask again about a payment that is not decided.
-const ASK_AGAIN: Duration = Duration::from_millis(100);
+/// The first pause after a step that came to nothing.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+/// How soon to ask again about a payment that is not decided: a webhook will
+/// most likely tell before.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How far a step is put off at most.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// The same, for one that is not decided.
@@ -47,6 +51,7 @@ pub const POINTS: &[&str] = &[
     "place.claimed",
     "place.reserved",
     "place.stored",
+    "webhook.stored",
     "authorise.asked",
     "authorise.stored",
     "commit.asked",
@@ -83,7 +88,7 @@ impl App {
                     Error::PeerUnavailable(cause) => cause.to_string(),
                     _ => "the orders service failed: see its log".to_owned(),
                 };
-                let pause = backoff(due.attempts);
+                let pause = doubling(due.attempts, SHORTEST_PAUSE, LONGEST_PAUSE);
                 self.postpone(due, pause, Some(&clean(&told))).await
             }
         }
@@ -319,10 +324,4 @@ impl App {
 fn clean(text: &str) -> String {
     let kept = text.chars().filter(|c| !c.is_control());
     kept.take(MAX_REASON).collect()
-}
-
-/// From a tenth of a second to a minute, doubling.
-fn backoff(attempts: i64) -> Duration {
-    let doublings = u32::try_from(attempts.clamp(0, 10)).unwrap_or(0);
-    (ASK_AGAIN * 2_u32.pow(doublings)).min(LONGEST_PAUSE)
 }

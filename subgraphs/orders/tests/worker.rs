@@ -14,9 +14,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use axum::http::HeaderMap;
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
-use stoa_kit::bus::{Bus, BusError, Consumer, DeadLetter, Message, Publish, Published, StreamInfo};
+use stoa_kit::bus::NoBus;
 use stoa_kit::clock::{Clock, micros};
 use stoa_kit::database::{Database, PoolOptions};
 use stoa_kit::identity::{Caller, Role};
@@ -27,9 +28,11 @@ use stoa_migrations::OrdersMigrator;
 use stoa_orders::App;
 use stoa_orders::app::Verb;
 use stoa_orders::domain::{Address, Order, Request, RequestLine};
-use stoa_orders::payment::{Authorised, Captured, NoAnswer, Payment, PaymentProvider, Voided};
+use stoa_orders::payment::{
+    Authorised, BadEvent, Captured, Event, NoAnswer, Payment, PaymentProvider, Voided,
+};
 use stoa_schema::events::OrderStatus;
-use stoa_schema::{Money, ProductId, UserId};
+use stoa_schema::{Money, OrderId, ProductId, UserId};
 
 /// What a test's provider does when it is asked.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -113,6 +116,10 @@ impl PaymentProvider for Provider {
         Ok(Voided::Yes)
     }
 
+    fn event(&self, _headers: &HeaderMap, _body: &[u8]) -> Result<Event, BadEvent> {
+        Err(BadEvent::Body)
+    }
+
     async fn refund(&self, _payment: &Payment, amount: Money, key: &str) -> Result<(), NoAnswer> {
         self.refunds.fetch_add(1, Ordering::SeqCst);
         let mut refunded = self.refunded.lock().unwrap();
@@ -159,44 +166,6 @@ impl PeerHandler for Products {
             }
             other => panic!("{other}"),
         })
-    }
-}
-
-/// Nothing relays here; the outbox only fills.
-struct NoBus;
-
-#[async_trait]
-impl Bus for NoBus {
-    async fn publish(&self, _message: Publish) -> Result<Published, BusError> {
-        Err(BusError::Unavailable("none".into()))
-    }
-    async fn last_of(&self, _subject: &str) -> Result<Option<Message>, BusError> {
-        Err(BusError::Unavailable("none".into()))
-    }
-    async fn read(&self, _f: &str, _after: u64, _limit: u64) -> Result<Vec<Message>, BusError> {
-        Err(BusError::Unavailable("none".into()))
-    }
-    async fn follow(
-        &self,
-        _filter: &str,
-        _after: u64,
-    ) -> Result<futures_util::stream::BoxStream<'static, Message>, BusError> {
-        Err(BusError::Unavailable("none".into()))
-    }
-    async fn consumer(&self, _name: &str, _f: &str) -> Result<Box<dyn Consumer>, BusError> {
-        Err(BusError::Unavailable("none".into()))
-    }
-    async fn info(&self) -> Result<StreamInfo, BusError> {
-        Err(BusError::Unavailable("none".into()))
-    }
-    async fn bury(&self, _dead: &DeadLetter) -> Result<(), BusError> {
-        Err(BusError::Unavailable("none".into()))
-    }
-    async fn dead_letters(&self, _limit: u64) -> Result<Vec<(u64, DeadLetter)>, BusError> {
-        Err(BusError::Unavailable("none".into()))
-    }
-    async fn dead_letter_remove(&self, _id: u64) -> Result<(), BusError> {
-        Err(BusError::Unavailable("none".into()))
     }
 }
 
@@ -542,4 +511,38 @@ async fn what_is_not_decided_is_no_failure() {
     assert!(!shop.app.is_stuck(&due[&order.id]));
     shop.clock.advance(Duration::from_secs(10 * 60));
     assert!(shop.app.is_stuck(&due[&order.id]), "somebody should look");
+}
+
+#[tokio::test]
+async fn a_webhook_makes_the_step_due_once() {
+    let shop = Fixture::new(Outcome::Pending).await;
+    let order = shop.place().await;
+    shop.app.work_once().await.unwrap();
+    shop.decide(Outcome::Authorised);
+    shop.app.work_once().await.unwrap();
+    assert_eq!(
+        shop.status(&order).await,
+        OrderStatus::Pending,
+        "it would ask again in a second"
+    );
+    let event = Event {
+        id: "one".to_owned(),
+        kind: "payment.decided".to_owned(),
+        order_id: Some(order.id.clone()),
+    };
+    for _ in 0..3 {
+        shop.app.event_store(&event, b"{}").await.unwrap();
+        shop.app.work_once().await.unwrap();
+    }
+    assert_eq!(shop.status(&order).await, OrderStatus::Confirmed);
+    assert_eq!(shop.provider.captures.load(Ordering::SeqCst), 1);
+    // Of an order that is not ours, or of none: kept, and that is all.
+    for (id, order_id) in [("two", Some(OrderId::new())), ("three", None)] {
+        let event = Event {
+            id: id.to_owned(),
+            order_id,
+            ..event.clone()
+        };
+        shop.app.event_store(&event, b"{}").await.unwrap();
+    }
 }

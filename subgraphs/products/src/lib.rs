@@ -27,6 +27,7 @@ use std::sync::Arc;
 use stoa_kit::cache::Cache;
 use stoa_kit::clock::Clock;
 use stoa_kit::database::Database;
+use stoa_kit::idempotency;
 use stoa_kit::service::Service;
 use stoa_migrations::ProductsMigrator;
 
@@ -50,6 +51,7 @@ pub async fn build(config: Config) -> Result<(Service, App), Error> {
     config.database.migrate::<ProductsMigrator>().await?;
     let app = App::new(config.database.clone(), &config.cache, config.clock);
     let schema = graphql::schema(app.clone(), config.image_base);
+    let database = config.database.clone();
     let service = Service {
         name: "products",
         graphql: Service::graphql(schema),
@@ -57,7 +59,10 @@ pub async fn build(config: Config) -> Result<(Service, App), Error> {
         checks: vec![Service::database_check(&config.database)],
         database: config.database,
         routes: image::routes(),
-        tasks: vec![Box::pin(stock::expire_for_ever(app.clone()))],
+        tasks: vec![
+            Box::pin(stock::expire_for_ever(app.clone())),
+            Box::pin(idempotency::trim_for_ever(database, app.clock.clone())),
+        ],
     };
     Ok((service, app))
 }

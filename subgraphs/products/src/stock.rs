@@ -35,6 +35,12 @@ impl App {
         let lines = summed(&request.lines);
         let txn = self.database.begin().await?;
         if let Some(known) = stock::reservation_fetch_in_txn(&txn, &request.order_id).await? {
+            if known.state == ReservationState::Reserved {
+                // An order that is placed at last has the whole time for its payment.
+                let until = now + micros(RESERVATION_TTL);
+                stock::reservation_renew_in_txn(&txn, &request.order_id, until).await?;
+                txn.commit().await?;
+            }
             return Ok(known.into_answer());
         }
         let ids: Vec<_> = lines.iter().map(|line| line.product_id.clone()).collect();

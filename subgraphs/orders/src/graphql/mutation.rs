@@ -24,8 +24,9 @@ pub struct PlaceOrderInput {
     pub lines: Vec<OrderLineInput>,
     pub shipping_address: AddressInput,
     /// Of the sandbox: sandbox_approve, sandbox_decline (at the authorisation),
-    /// sandbox_decline_capture, sandbox_slow (five seconds), or sandbox_timeout
-    /// (the money comes, the answer is lost).
+    /// sandbox_decline_capture, sandbox_slow (five seconds), sandbox_timeout
+    /// (the money comes, the answer is lost), or sandbox_webhook_first,
+    /// sandbox_webhook_thrice, sandbox_webhook_disorder.
     pub payment_method: String,
 }
 

@@ -1,6 +1,9 @@
 //! Payment providers: who takes money and gives it back.
 
 pub mod sandbox;
+pub mod signature;
+
+use axum::http::HeaderMap;
 
 use async_trait::async_trait;
 use stoa_kit::clock::Micros;
@@ -52,6 +55,26 @@ pub enum Voided {
 #[error("the payment provider did not answer: {0}")]
 pub struct NoAnswer(pub String);
 
+/// What a provider tells by itself. It says only that there is something to
+/// ask about: what holds is what the provider answers then, so that a webhook
+/// that comes late, twice, or out of order changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The provider's name for the event.
+    pub id: String,
+    pub kind: String,
+    pub order_id: Option<OrderId>,
+}
+
+/// Why a webhook is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadEvent {
+    #[error(transparent)]
+    Signature(#[from] signature::BadSignature),
+    #[error("the body is no event of this provider")]
+    Body,
+}
+
 /// Takes and returns money. Each call may be repeated at any time, by several
 /// at once, and answers each time what the first one did.
 #[async_trait]
@@ -73,4 +96,10 @@ pub trait PaymentProvider: Send + Sync {
 
     /// Returns part of what was captured, once for each key.
     async fn refund(&self, payment: &Payment, amount: Money, key: &str) -> Result<(), NoAnswer>;
+
+    /// Reads a webhook, if it is really the provider's.
+    ///
+    /// # Errors
+    /// If it is not signed, or cannot be read.
+    fn event(&self, headers: &HeaderMap, body: &[u8]) -> Result<Event, BadEvent>;
 }

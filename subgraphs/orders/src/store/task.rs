@@ -13,9 +13,9 @@ use stoa_kit::clock::Micros;
 use stoa_schema::money::Currency;
 use stoa_schema::{Money, OrderId};
 
-use super::entity::{order, payment, payment_movement};
+use super::entity::{order, payment, payment_event, payment_movement};
 use crate::error::Error;
-use crate::payment::Payment;
+use crate::payment::{Event, Payment};
 
 macro_rules! stored {
     ($(#[$doc:meta])* $name:ident { $($variant:ident => $text:literal),+ $(,)? }) => {
@@ -263,6 +263,43 @@ pub async fn payment_postpone_in_txn<C: ConnectionTrait>(
         .col_expr(payment::Column::LastError, Expr::value(error))
         .filter(payment::Column::OrderId.eq(order.as_str()))
         .filter(payment::Column::Task.eq(task.as_str()))
+        .exec(txn)
+        .await?;
+    Ok(())
+}
+
+/// Keeps a provider's event; false if it is known.
+pub async fn event_insert_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    provider: &str,
+    event: &Event,
+    body: &[u8],
+    now: Micros,
+) -> Result<bool, DbErr> {
+    let inserted = payment_event::Entity::insert(payment_event::ActiveModel {
+        provider: Set(provider.to_owned()),
+        event_id: Set(event.id.clone()),
+        kind: Set(event.kind.clone()),
+        order_id: Set(event.order_id.as_ref().map(ToString::to_string)),
+        payload: Set(String::from_utf8_lossy(body).into_owned()),
+        received_at: Set(now),
+    })
+    .on_conflict_do_nothing()
+    .exec_without_returning(txn)
+    .await?;
+    Ok(matches!(inserted, TryInsertResult::Inserted(1)))
+}
+
+/// Makes a payment's step due, if there is one: there is news of it.
+pub async fn payment_due_now_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    order: &OrderId,
+    now: Micros,
+) -> Result<(), DbErr> {
+    payment::Entity::update_many()
+        .col_expr(payment::Column::DueAt, Expr::value(now))
+        .filter(payment::Column::OrderId.eq(order.as_str()))
+        .filter(payment::Column::Task.ne(PaymentTask::None.as_str()))
         .exec(txn)
         .await?;
     Ok(())

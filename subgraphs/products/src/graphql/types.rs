@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
+use async_graphql::{Context, ID, InputObject, Lookahead, Object, Result, SimpleObject};
 use stoa_kit::graphql::{BigInt, Connection, DateTime, MoneyObject, fault};
 use stoa_kit::page::PageRequest;
 
@@ -16,12 +16,15 @@ use crate::store::{ProductFilter, ProductSort};
 /// takes a query anyway then, and that may as well bring the rest.
 pub fn wanted(ctx: &Context<'_>) -> Freshness {
     let ahead = ctx.look_ahead();
-    let stock = [
-        ahead.field("stock"),
-        ahead.field("nodes").field("stock"),
-        ahead.field("edges").field("node").field("stock"),
+    let wants = |product: &Lookahead<'_>| {
+        product.field("stock").exists() || product.field("availability").exists()
+    };
+    let products = [
+        ahead.field("nodes"),
+        ahead.field("edges").field("node"),
+        ahead,
     ];
-    if stock.iter().any(async_graphql::Lookahead::exists) {
+    if products.iter().any(wants) {
         Freshness::Fresh
     } else {
         Freshness::Cached
@@ -64,16 +67,19 @@ impl Product {
 
     /// How many units can be sold now; what waits for payment is not among them.
     async fn stock(&self, ctx: &Context<'_>) -> Result<i32> {
-        let units = match self.0.stock {
-            Some(units) => units,
-            None => loader(ctx)?
-                .load_one(Fresh(self.0.id.clone()))
-                .await
-                .map_err(fault)?
-                .and_then(|product| product.stock)
-                .unwrap_or_default(),
+        units(ctx, &self.0).await
+    }
+
+    /// Whether it can be bought now.
+    async fn availability(&self, ctx: &Context<'_>) -> Result<ProductAvailability> {
+        let quantity_available = match self.0.is_active {
+            true => units(ctx, &self.0).await?,
+            false => 0,
         };
-        Ok(i32::try_from(units).unwrap_or(i32::MAX))
+        Ok(ProductAvailability {
+            in_stock: quantity_available > 0,
+            quantity_available,
+        })
     }
 
     /// False once it is archived: it is no longer listed, nor can it be ordered.
@@ -93,6 +99,28 @@ impl Product {
     async fn updated_at(&self) -> DateTime {
         DateTime(self.0.updated_at)
     }
+}
+
+/// The units that can be sold; a product that came from the cache has to ask.
+async fn units(ctx: &Context<'_>, product: &domain::Product) -> Result<i32> {
+    let units = match product.stock {
+        Some(units) => units,
+        None => loader(ctx)?
+            .load_one(Fresh(product.id.clone()))
+            .await
+            .map_err(fault)?
+            .and_then(|product| product.stock)
+            .unwrap_or_default(),
+    };
+    Ok(i32::try_from(units).unwrap_or(i32::MAX))
+}
+
+/// What can be bought of a product: what waits for payment cannot.
+#[derive(SimpleObject)]
+pub struct ProductAvailability {
+    /// Whether there is at least one unit, and the product is for sale.
+    in_stock: bool,
+    quantity_available: i32,
 }
 
 /// A shelf of the catalogue. Categories form a tree.

@@ -169,6 +169,19 @@ pub async fn reservation_set_state_in_txn<C: ConnectionTrait>(
     Ok(())
 }
 
+pub async fn reservation_renew_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    order: &OrderId,
+    expires_at: Micros,
+) -> Result<(), DbErr> {
+    reservation::Entity::update_many()
+        .col_expr(reservation::Column::ExpiresAt, Expr::value(expires_at))
+        .filter(reservation::Column::OrderId.eq(order.as_str()))
+        .exec(txn)
+        .await?;
+    Ok(())
+}
+
 /// The lines of a reservation, in the order in which products are locked.
 pub async fn reservation_lines_in_txn<C: ConnectionTrait>(
     txn: &C,

@@ -1,16 +1,25 @@
 //! The provider that ships with the shop. It moves no money: it decides by the
 //! method's name, and keeps books of its own, in the orders database but in
-//! transactions of its own, as a provider elsewhere would.
+//! transactions of its own, as a provider elsewhere would, and tells what it
+//! decided by webhooks ([`webhook`]).
 
+pub mod webhook;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use axum::http::HeaderMap;
 use sea_orm::{ConnectionTrait, DbErr, Statement, Value};
 use stoa_kit::clock::{Clock, micros};
 use stoa_kit::database::Database;
 use stoa_schema::Money;
+use tokio::sync::Notify;
 
-use super::{Authorised, Captured, NoAnswer, Payment, PaymentProvider, Voided};
+use super::{
+    Authorised, BadEvent, Captured, Event, NoAnswer, Payment, PaymentProvider, Voided, signature,
+};
+use webhook::{CAPTURED, Callback, DECIDED};
 
 /// Authorised after a moment, then captured.
 pub const APPROVE: &str = "sandbox_approve";
@@ -22,14 +31,38 @@ pub const DECLINE_CAPTURE: &str = "sandbox_decline_capture";
 pub const SLOW: &str = "sandbox_slow";
 /// The first answer to a capture is lost, though the money came.
 pub const TIMEOUT: &str = "sandbox_timeout";
+/// Authorised at once, and told by webhook before it is answered.
+pub const WEBHOOK_FIRST: &str = "sandbox_webhook_first";
+/// Each webhook comes three times.
+pub const WEBHOOK_THRICE: &str = "sandbox_webhook_thrice";
+/// The webhook of the authorisation comes after that of the capture.
+pub const WEBHOOK_DISORDER: &str = "sandbox_webhook_disorder";
 
-const METHODS: &[&str] = &[APPROVE, DECLINE, DECLINE_CAPTURE, SLOW, TIMEOUT];
+const METHODS: &[&str] = &[
+    APPROVE,
+    DECLINE,
+    DECLINE_CAPTURE,
+    SLOW,
+    TIMEOUT,
+    WEBHOOK_FIRST,
+    WEBHOOK_THRICE,
+    WEBHOOK_DISORDER,
+];
 const DELAY: Duration = Duration::from_millis(600);
 const SLOW_DELAY: Duration = Duration::from_secs(5);
+/// How late a webhook comes that is overtaken.
+const LATE: Duration = Duration::from_secs(3);
+/// How long an answer takes that its webhook comes before.
+const ANSWER_AFTER: Duration = Duration::from_millis(300);
 
+#[derive(Clone)]
 pub struct Sandbox {
     database: Database,
     clock: Clock,
+    /// Where it tells what it decided, if anywhere.
+    callback: Option<Callback>,
+    /// Says that there is something to tell.
+    news: Arc<Notify>,
 }
 
 /// A line of the sandbox's books.
@@ -39,11 +72,18 @@ struct Entry {
     refunded: i64,
     /// How often the capture was asked for.
     asked: i64,
+    /// The shop has just told us of it.
+    is_new: bool,
 }
 
 impl Sandbox {
-    pub fn new(database: Database, clock: Clock) -> Self {
-        Self { database, clock }
+    pub fn new(database: Database, clock: Clock, callback: Option<Callback>) -> Self {
+        Self {
+            database,
+            clock,
+            callback,
+            news: Arc::default(),
+        }
     }
 
     async fn run<C: ConnectionTrait>(
@@ -63,7 +103,7 @@ impl Sandbox {
         state: &str,
     ) -> Result<Entry, DbErr> {
         let reference = reference(payment);
-        Self::run(
+        let inserted = Self::run(
             txn,
             "INSERT INTO sandbox_payment (reference, state, amount_minor, captured_minor, refunded_minor, asked, created_at) VALUES ($1, $2, $3, 0, 0, 0, $4) ON CONFLICT (reference) DO NOTHING",
             [
@@ -88,6 +128,7 @@ impl Sandbox {
             captured: row.try_get("", "captured_minor")?,
             refunded: row.try_get("", "refunded_minor")?,
             asked: row.try_get("", "asked")?,
+            is_new: inserted == 1,
         })
     }
 
@@ -105,31 +146,49 @@ impl Sandbox {
         Ok(())
     }
 
-    async fn try_authorise(&self, payment: &Payment) -> Result<Authorised, DbErr> {
+    async fn try_authorise(&self, payment: &Payment) -> Result<(Authorised, Entry), DbErr> {
         let txn = self.database.begin().await?;
         let entry = self.entry(&txn, payment, "PENDING").await?;
         let reference = reference(payment);
-        let delay = match payment.method.as_str() {
-            SLOW => SLOW_DELAY,
-            _ => DELAY,
-        };
+        let decided_at = payment.started_at + micros(delay(&payment.method));
+        if entry.is_new {
+            let tell_at = match payment.method.as_str() {
+                WEBHOOK_DISORDER => decided_at + micros(LATE),
+                _ => decided_at,
+            };
+            self.announce(&txn, payment, DECIDED, tell_at).await?;
+        }
+        // A clock that was set back must not keep it waiting.
+        let thinks = (payment.started_at..decided_at).contains(&self.clock.now());
         let authorised = match entry.state.as_str() {
-            "PENDING" if self.clock.now() < payment.started_at + micros(delay) => {
-                Authorised::Pending { reference }
-            }
-            "PENDING" if payment.method == DECLINE => {
-                Self::set_state(&txn, payment, "DECLINED").await?;
+            "PENDING" if thinks => Authorised::Pending { reference },
+            "PENDING" if Self::decide(&txn, &reference, &payment.method).await? == "DECLINED" => {
                 declined()
             }
-            "PENDING" => {
-                Self::set_state(&txn, payment, "AUTHORISED").await?;
-                Authorised::Yes { reference }
-            }
-            "AUTHORISED" | "CAPTURED" => Authorised::Yes { reference },
+            "PENDING" | "AUTHORISED" | "CAPTURED" => Authorised::Yes { reference },
             _ => declined(),
         };
         txn.commit().await?;
-        Ok(authorised)
+        Ok((authorised, entry))
+    }
+
+    /// Decides a payment that waits, by its method; its state then.
+    async fn decide<C: ConnectionTrait>(
+        txn: &C,
+        reference: &str,
+        method: &str,
+    ) -> Result<&'static str, DbErr> {
+        let state = match method {
+            DECLINE => "DECLINED",
+            _ => "AUTHORISED",
+        };
+        Self::run(
+            txn,
+            "UPDATE sandbox_payment SET state = $2 WHERE reference = $1 AND state = 'PENDING'",
+            [reference.into(), state.into()],
+        )
+        .await?;
+        Ok(state)
     }
 
     async fn try_capture(&self, payment: &Payment) -> Result<(Captured, Entry), DbErr> {
@@ -144,6 +203,10 @@ impl Sandbox {
                     [reference(payment).into()],
                 )
                 .await?;
+                if payment.method == WEBHOOK_DISORDER {
+                    let now = self.clock.now();
+                    self.announce(&txn, payment, CAPTURED, now).await?;
+                }
                 Captured::Yes
             }
             _ => Captured::Declined {
@@ -202,6 +265,15 @@ fn reference(payment: &Payment) -> String {
     format!("sandbox_{}", payment.order_id)
 }
 
+/// How long the sandbox thinks.
+fn delay(method: &str) -> Duration {
+    match method {
+        SLOW => SLOW_DELAY,
+        WEBHOOK_FIRST => Duration::ZERO,
+        _ => DELAY,
+    }
+}
+
 fn declined() -> Authorised {
     Authorised::Declined {
         reason: "the payment was declined".to_owned(),
@@ -223,11 +295,17 @@ impl PaymentProvider for Sandbox {
     }
 
     async fn authorise(&self, payment: &Payment) -> Result<Authorised, NoAnswer> {
-        self.try_authorise(payment).await.map_err(no_answer)
+        let (authorised, before) = self.try_authorise(payment).await.map_err(no_answer)?;
+        self.news.notify_one();
+        if before.is_new && payment.method == WEBHOOK_FIRST {
+            tokio::time::sleep(ANSWER_AFTER).await;
+        }
+        Ok(authorised)
     }
 
     async fn capture(&self, payment: &Payment) -> Result<Captured, NoAnswer> {
         let (captured, before) = self.try_capture(payment).await.map_err(no_answer)?;
+        self.news.notify_one();
         if payment.method == TIMEOUT && before.asked == 0 {
             return Err(NoAnswer("the sandbox lost this answer".to_owned()));
         }
@@ -243,5 +321,16 @@ impl PaymentProvider for Sandbox {
         self.try_refund(payment, amount, key)
             .await
             .map_err(no_answer)
+    }
+
+    fn event(&self, headers: &HeaderMap, body: &[u8]) -> Result<Event, BadEvent> {
+        let secret = self.callback.as_ref().map(|callback| &callback.secret);
+        let header = headers.get(webhook::SIGNATURE);
+        let header = header.and_then(|value| value.to_str().ok());
+        let (Some(secret), Some(header)) = (secret, header) else {
+            return Err(signature::BadSignature::Malformed.into());
+        };
+        signature::verify(secret, header, body, self.clock.now())?;
+        webhook::read(body).ok_or(BadEvent::Body)
     }
 }

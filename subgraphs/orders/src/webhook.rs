@@ -1,0 +1,56 @@
+//! `POST /webhooks/payments/{provider}`: what the payment provider tells by
+//! itself. Each event is stored once and answered at once; the worker then
+//! asks about the payment.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+
+use crate::app::App;
+use crate::error::Error;
+
+/// The most bytes that a webhook may have.
+const MAX_BODY: usize = 64 * 1024;
+
+/// Where a provider's webhooks go.
+pub fn path(provider: &str) -> String {
+    format!("/webhooks/payments/{provider}")
+}
+
+pub fn routes(app: App) -> Router {
+    Router::new()
+        .route("/webhooks/payments/{provider}", post(receive))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(app)
+}
+
+async fn receive(
+    State(app): State<App>,
+    Path(provider): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if provider != app.provider.name() {
+        let message = "the shop does not work with this provider";
+        return (StatusCode::NOT_FOUND, message).into_response();
+    }
+    let event = match app.provider.event(&headers, &body) {
+        Ok(event) => event,
+        Err(error) => return (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
+    };
+    match app.event_store(&event, &body).await {
+        Ok(()) => StatusCode::OK.into_response(),
+        Err(error) => {
+            // The provider will repeat it.
+            tracing::warn!(%error, "a webhook could not be stored");
+            let status = match error {
+                Error::DatabaseAway(_) => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            (status, "not stored; repeat it").into_response()
+        }
+    }
+}

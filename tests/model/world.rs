@@ -1,0 +1,636 @@
+//! The shop under test, and the model that it is compared with.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait, Statement};
+use stoa_kit::bus::NoBus;
+use stoa_kit::cache::Cache;
+use stoa_kit::clock::{Clock, Micros};
+use stoa_kit::database::{Database, PoolOptions};
+use stoa_kit::identity::{Caller, Role};
+use stoa_kit::outbox::Relay;
+use stoa_kit::peer::{LocalPeers, PeerHandler, Peers};
+use stoa_kit::service::CallContext;
+use stoa_migrations::{MigratorTrait, OrdersMigrator, ProductsMigrator};
+use stoa_orders::app::Verb;
+use stoa_orders::domain::{Address, ProblemCode, Request, RequestLine};
+use stoa_orders::payment::{Event, sandbox};
+use stoa_orders::{App as Orders, Error};
+use stoa_products::app::{Adjustment, Freshness};
+use stoa_products::domain::NewProduct;
+use stoa_products::{App as Products, peer::Peer};
+use stoa_schema::events::OrderStatus as Status;
+use stoa_schema::money::Currency;
+use stoa_schema::{Money, OrderId, ProductId, UserId};
+
+use crate::Counts;
+use crate::faulty::{Faults, FaultyPeer, FaultyProvider, How};
+
+pub const VERBS: [Verb; 4] = [Verb::Cancel, Verb::Ship, Verb::Deliver, Verb::Refund];
+const METHODS: [&str; 4] = [
+    sandbox::APPROVE,
+    sandbox::DECLINE,
+    sandbox::DECLINE_CAPTURE,
+    sandbox::TIMEOUT,
+];
+const PRICE: i64 = 1_250;
+const START: Micros = 1_800_000_000_000_000;
+/// As long as units wait, and as an authorisation may take.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+#[derive(Debug, Clone)]
+pub enum Op {
+    Place {
+        customer: usize,
+        lines: Vec<(usize, u32)>,
+        method: usize,
+    },
+    /// Placing again, with the key of an earlier attempt.
+    Repeat(usize),
+    Change {
+        order: usize,
+        verb: usize,
+        by_admin: bool,
+    },
+    /// A change again, with its key.
+    RepeatChange(usize),
+    Adjust {
+        product: usize,
+        delta: i64,
+    },
+    Work,
+    Sweep,
+    Advance(u64),
+    TurnBack(u64),
+    /// The provider tells something of an order.
+    Webhook(usize),
+    /// The call after the next so many fails.
+    Fault {
+        skip: usize,
+        how: How,
+    },
+}
+
+/// Two databases, migrated once and copied for each sequence.
+pub struct Template(PathBuf);
+
+impl Template {
+    pub fn create() -> Self {
+        let folder = std::env::temp_dir().join(format!("stoa-model-{}", uuid::Uuid::now_v7()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            migrate::<OrdersMigrator>(&folder, "orders").await;
+            migrate::<ProductsMigrator>(&folder, "products").await;
+        });
+        Self(folder)
+    }
+}
+
+async fn migrate<M: MigratorTrait>(folder: &std::path::Path, name: &str) {
+    let database = open(folder, name).await;
+    database.migrate::<M>().await.unwrap();
+    database.close().await;
+}
+
+async fn open(folder: &std::path::Path, name: &str) -> Database {
+    let url = format!("sqlite://{}", folder.join(format!("{name}.db")).display());
+    let pool = PoolOptions::default();
+    Database::connect(&url, &pool).await.unwrap()
+}
+
+impl Drop for Template {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// An attempt to place an order, and what is known of it.
+struct Attempt {
+    customer: usize,
+    request: Request,
+    key: String,
+    /// `None` while no answer has come.
+    answer: Option<Result<OrderId, Vec<ProblemCode>>>,
+}
+
+/// An order as it should be.
+struct Ordered {
+    id: OrderId,
+    attempt: usize,
+    status: Status,
+    /// How far the clocks had gone.
+    placed_at: [Duration; 2],
+    was_confirmed: bool,
+    was_shipped: bool,
+}
+
+struct Changed {
+    order: usize,
+    verb: Verb,
+    caller: Caller,
+    key: String,
+    fine: bool,
+}
+
+pub struct World {
+    folder: PathBuf,
+    orders_db: Database,
+    products_db: Database,
+    orders: Orders,
+    products: Products,
+    faults: Faults,
+    clocks: [Clock; 2],
+    /// How far each clock has gone forward, all in all.
+    gone: [Duration; 2],
+    customers: [Caller; 2],
+    admin: Caller,
+    goods: Vec<ProductId>,
+    received: Vec<i64>,
+    attempts: Vec<Attempt>,
+    placed: Vec<Ordered>,
+    changes: Vec<Changed>,
+    events: usize,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+type Checked = Result<(), String>;
+
+fn ensure(holds: bool, what: impl FnOnce() -> String) -> Checked {
+    if holds { Ok(()) } else { Err(what()) }
+}
+
+fn person(role: Role) -> Caller {
+    let id = UserId::new();
+    Caller::User { id, role }
+}
+
+fn key() -> String {
+    stoa_schema::ids::new_id()
+}
+
+impl World {
+    pub async fn open(template: &Template) -> Self {
+        let folder = template.0.join(key());
+        std::fs::create_dir_all(&folder).unwrap();
+        for name in ["orders.db", "products.db"] {
+            std::fs::copy(template.0.join(name), folder.join(name)).unwrap();
+        }
+        let (orders_db, products_db) = (
+            open(&folder, "orders").await,
+            open(&folder, "products").await,
+        );
+        let clocks = [Clock::manual(START), Clock::manual(START)];
+        let products = Products::new(products_db.clone(), &Cache::memory(), clocks[1].clone());
+        let faults = Faults::default();
+        let local = LocalPeers::default();
+        let peer: Arc<dyn PeerHandler> = Arc::new(FaultyPeer {
+            inner: Arc::new(Peer(products.clone())),
+            faults: faults.clone(),
+        });
+        local.connect(HashMap::from([("products", peer)]));
+        let clock = clocks[0].clone();
+        let provider = FaultyProvider {
+            inner: sandbox::Sandbox::new(orders_db.clone(), clock.clone(), None),
+            faults: faults.clone(),
+        };
+        let orders = Orders::new(
+            orders_db.clone(),
+            Peers::local("orders", local),
+            Arc::new(provider),
+            Relay::new(orders_db.clone(), Arc::new(NoBus), clock.clone()),
+            clock,
+        );
+        let mut goods = Vec::new();
+        let received = vec![2, 5, 9];
+        let seed = Caller::Service {
+            name: "seed".to_owned(),
+        };
+        for (number, stock) in received.iter().enumerate() {
+            let new = NewProduct {
+                sku: format!("M-{number}"),
+                name: "A thing".to_owned(),
+                description: String::new(),
+                price: Some(Money::new(PRICE, Currency::EUR)),
+                category_id: None,
+                stock: *stock,
+            };
+            goods.push(products.product_create(&seed, new).await.unwrap().id);
+        }
+        Self {
+            folder,
+            orders_db,
+            products_db,
+            orders,
+            products,
+            faults,
+            clocks,
+            gone: [Duration::ZERO; 2],
+            customers: [person(Role::Customer), person(Role::Customer)],
+            admin: person(Role::Admin),
+            goods,
+            received,
+            attempts: Vec::new(),
+            placed: Vec::new(),
+            changes: Vec::new(),
+            events: 0,
+        }
+    }
+
+    /// Does all that, then lets everything come to its end; each time the shop
+    /// must be where the model is.
+    pub async fn run(&mut self, ops: &[Op], count: &Counts) -> Checked {
+        for op in ops {
+            if matches!(op, Op::Fault { .. }) {
+                count.faults.fetch_add(1, Ordering::Relaxed);
+            }
+            let done = self.apply(op).await;
+            done.map_err(|problem| format!("{problem} at {op:?}"))?;
+        }
+        self.healthy().await?;
+        self.drain().await?;
+        self.at_the_end().await?;
+        count.orders.fetch_add(self.placed.len(), Ordering::Relaxed);
+        let paid = self.placed.iter().filter(|order| order.was_confirmed);
+        count.paid.fetch_add(paid.count(), Ordering::Relaxed);
+        self.orders_db.close().await;
+        self.products_db.close().await;
+        Ok(())
+    }
+
+    async fn apply(&mut self, op: &Op) -> Checked {
+        match op {
+            Op::Place {
+                customer,
+                lines,
+                method,
+            } => {
+                let lines = lines.iter().map(|(product, quantity)| RequestLine {
+                    product_id: self.goods[*product].to_string(),
+                    quantity: i64::from(*quantity),
+                });
+                self.attempts.push(Attempt {
+                    customer: *customer,
+                    request: request(lines.collect(), METHODS[*method]),
+                    key: key(),
+                    answer: None,
+                });
+                self.place(self.attempts.len() - 1).await?;
+            }
+            Op::Repeat(index) => {
+                if let Some(at) = nth(&self.attempts, *index) {
+                    self.place(at).await?;
+                }
+            }
+            Op::Change {
+                order,
+                verb,
+                by_admin,
+            } => {
+                if let Some(order) = nth(&self.placed, *order) {
+                    let owner = self.attempts[self.placed[order].attempt].customer;
+                    let caller = match by_admin {
+                        true => self.admin.clone(),
+                        false => self.customers[owner].clone(),
+                    };
+                    self.change(order, VERBS[*verb], caller).await?;
+                }
+            }
+            Op::RepeatChange(index) => {
+                if let Some(at) = nth(&self.changes, *index) {
+                    self.change_again(at).await?;
+                }
+            }
+            Op::Adjust { product, delta } => self.adjust(*product, *delta).await?,
+            Op::Work => self.work().await,
+            Op::Sweep => {
+                self.products.stock_expire().await.unwrap();
+            }
+            Op::Advance(seconds) => self.advance(Duration::from_secs(*seconds)),
+            Op::TurnBack(seconds) => {
+                // One clock alone: the services' machines do not agree.
+                self.clocks[0].turn_back(Duration::from_secs(*seconds));
+            }
+            Op::Webhook(order) => {
+                if let Some(order) = nth(&self.placed, *order) {
+                    self.events += 1;
+                    let event = Event {
+                        id: format!("{}", self.events / 2),
+                        kind: "test".to_owned(),
+                        order_id: Some(self.placed[order].id.clone()),
+                    };
+                    self.orders.event_store(&event, b"{}").await.unwrap();
+                }
+            }
+            Op::Fault { skip, how } => self.faults.arm(*skip, *how),
+        }
+        self.follow(matches!(op, Op::Work)).await
+    }
+
+    fn advance(&mut self, by: Duration) {
+        for (clock, gone) in self.clocks.iter().zip(&mut self.gone) {
+            clock.advance(by);
+            *gone += by;
+        }
+    }
+
+    /// Works, unless the worker ends in the middle.
+    async fn work(&self) {
+        tokio::select! {
+            done = self.orders.work_once() => { done.unwrap(); }
+            () = self.faults.crash.notified() => {}
+        }
+    }
+
+    async fn place(&mut self, at: usize) -> Checked {
+        let attempt = &self.attempts[at];
+        let known = attempt.answer.clone();
+        let enough = self.enough(&attempt.request).await;
+        let context = CallContext {
+            caller: self.customers[attempt.customer].clone(),
+            correlation_id: "model".into(),
+            ..CallContext::default()
+        };
+        let answer = tokio::select! {
+            answer = self.orders.order_place(&context, &attempt.request, &attempt.key) => answer,
+            () = self.faults.crash.notified() => return Ok(()),
+        };
+        let answer = match answer {
+            Ok(order) => Ok(order.id),
+            Err(Error::Invalid(problems)) => {
+                Err(problems.iter().map(|problem| problem.code).collect())
+            }
+            Err(Error::PeerUnavailable(_)) => return Ok(()),
+            Err(other) => return Err(format!("placing failed: {other}")),
+        };
+        if answer == Err(vec![ProblemCode::InProgress]) {
+            return ensure(known.is_none(), || {
+                "a decided key is in progress".to_owned()
+            });
+        }
+        if let Some(known) = known {
+            return ensure(known == answer, || format!("{known:?} became {answer:?}"));
+        }
+        match &answer {
+            Ok(id) => self.placed.push(Ordered {
+                id: id.clone(),
+                attempt: at,
+                status: Status::Pending,
+                placed_at: self.gone,
+                was_confirmed: false,
+                was_shipped: false,
+            }),
+            Err(codes) if *codes == [ProblemCode::AttemptExpired] => {}
+            Err(codes) => {
+                let short = codes.iter().all(|c| *c == ProblemCode::InsufficientStock);
+                ensure(short && !enough, || format!("refused for {codes:?}"))?;
+            }
+        }
+        self.attempts[at].answer = Some(answer);
+        Ok(())
+    }
+
+    /// Whether there are enough units of everything.
+    async fn enough(&self, request: &Request) -> bool {
+        let mut wanted: HashMap<&str, i64> = HashMap::new();
+        for line in &request.lines {
+            *wanted.entry(&line.product_id).or_default() += line.quantity;
+        }
+        let stock = self.stock().await;
+        let mut each = self.goods.iter().zip(stock);
+        each.all(|(id, units)| {
+            wanted
+                .get(id.as_str())
+                .is_none_or(|wanted| *wanted <= units)
+        })
+    }
+
+    async fn stock(&self) -> Vec<i64> {
+        let found = self
+            .products
+            .product_fetch_many(&self.goods, Freshness::Fresh)
+            .await
+            .unwrap();
+        let units = self.goods.iter().map(|id| found[id].stock.unwrap());
+        units.collect()
+    }
+
+    async fn change(&mut self, order: usize, verb: Verb, caller: Caller) -> Checked {
+        let (to, from) = match verb {
+            Verb::Cancel => (Status::Cancelled, &[Status::Pending, Status::Confirmed][..]),
+            Verb::Ship => (Status::Shipped, &[Status::Confirmed][..]),
+            Verb::Deliver => (Status::Delivered, &[Status::Shipped][..]),
+            Verb::Refund => (
+                Status::Refunded,
+                &[Status::Confirmed, Status::Shipped, Status::Delivered][..],
+            ),
+        };
+        let allowed = caller.is_admin() || verb == Verb::Cancel;
+        let legal = from.contains(&self.placed[order].status);
+        let key = key();
+        let id = self.placed[order].id.clone();
+        let done = self
+            .orders
+            .order_change(&caller, verb, id.as_str(), None, &key)
+            .await;
+        let fine = done.is_ok();
+        let expected = match &done {
+            Ok(changed) => allowed && legal && changed.status == to,
+            Err(Error::Forbidden) => !allowed,
+            Err(Error::Invalid(problems)) => {
+                allowed && !legal && problems[0].code == ProblemCode::IllegalStatus
+            }
+            Err(_) => false,
+        };
+        ensure(expected, || format!("{verb:?} came to {done:?}"))?;
+        if fine {
+            self.placed[order].status = to;
+            self.placed[order].was_shipped |= to == Status::Shipped;
+        }
+        self.changes.push(Changed {
+            order,
+            verb,
+            caller,
+            key,
+            fine,
+        });
+        Ok(())
+    }
+
+    /// What was done is answered again, and not done again.
+    async fn change_again(&self, at: usize) -> Checked {
+        let change = &self.changes[at];
+        if !change.fine {
+            return Ok(());
+        }
+        let id = &self.placed[change.order].id;
+        let again = self
+            .orders
+            .order_change(&change.caller, change.verb, id.as_str(), None, &change.key)
+            .await;
+        ensure(again.is_ok(), || format!("a repeat came to {again:?}"))
+    }
+
+    async fn adjust(&mut self, product: usize, delta: i64) -> Checked {
+        let adjustment = Adjustment {
+            product_id: self.goods[product].to_string(),
+            delta,
+            reason: "a delivery".to_owned(),
+        };
+        let before = self.stock().await[product];
+        let key = key();
+        for _ in 0..2 {
+            let done = self
+                .products
+                .stock_adjust(&self.admin, adjustment.clone(), &key)
+                .await;
+            let possible = delta != 0 && before + delta >= 0;
+            ensure(done.is_ok() == possible, || format!("{done:?}"))?;
+        }
+        if delta != 0 && before + delta >= 0 {
+            self.received[product] += delta;
+        }
+        Ok(())
+    }
+
+    /// Finds each order where the model has it; the worker alone may have moved
+    /// it from PENDING.
+    async fn follow(&mut self, worked: bool) -> Checked {
+        let ids: Vec<_> = self.placed.iter().map(|order| order.id.clone()).collect();
+        let found = self.orders.order_fetch_many(&ids).await.unwrap();
+        for order in &mut self.placed {
+            let is = found[&order.id].status;
+            if is != order.status {
+                let method = self.attempts[order.attempt].request.payment_method.as_str();
+                let pays = [sandbox::APPROVE, sandbox::TIMEOUT].contains(&method);
+                let mut since = self.gone.iter().zip(order.placed_at);
+                let late = since.any(|(now, then)| *now - then >= PATIENCE);
+                let may = match is {
+                    Status::Confirmed => pays,
+                    Status::Cancelled => !pays || late,
+                    _ => false,
+                };
+                ensure(worked && may && order.status == Status::Pending, || {
+                    format!(
+                        "an order of {method} went from {:?} to {is:?}",
+                        order.status
+                    )
+                })?;
+                order.status = is;
+                order.was_confirmed = is == Status::Confirmed;
+            }
+        }
+        Ok(())
+    }
+
+    async fn healthy(&self) -> Checked {
+        let report = stoa::doctor::examine(&self.products_db, &self.orders_db).await;
+        let report = report.unwrap();
+        ensure(report.violations.is_empty(), || {
+            format!("{:?}", report.violations)
+        })
+    }
+
+    /// Nothing fails any more, and time goes on.
+    async fn drain(&mut self) -> Checked {
+        self.faults.clear();
+        for at in 0..self.attempts.len() {
+            if self.attempts[at].answer.is_none() {
+                // The lease of the attempt that died runs out.
+                self.advance(Duration::from_secs(31));
+                let behind = self.clocks[1].now() - self.clocks[0].now();
+                let behind = Duration::from_micros(behind.unsigned_abs());
+                self.clocks[0].advance(behind);
+                self.gone[0] += behind;
+                self.place(at).await?;
+                ensure(self.attempts[at].answer.is_some(), || {
+                    "still no answer".to_owned()
+                })?;
+            }
+        }
+        for _ in 0..60 {
+            self.advance(Duration::from_secs(61));
+            self.products.stock_expire().await.unwrap();
+            self.work().await;
+            self.follow(true).await?;
+            let report = stoa::doctor::examine(&self.products_db, &self.orders_db).await;
+            if report.unwrap().unfinished == 0 {
+                return Ok(());
+            }
+        }
+        Err("it never comes to an end".to_owned())
+    }
+
+    /// Units and money are where the orders' states say.
+    async fn at_the_end(&self) -> Checked {
+        self.healthy().await?;
+        let mut expected = self.received.clone();
+        for order in &self.placed {
+            let attempt = &self.attempts[order.attempt];
+            let kept = matches!(
+                order.status,
+                Status::Confirmed | Status::Shipped | Status::Delivered
+            );
+            let units: i64 = attempt.request.lines.iter().map(|line| line.quantity).sum();
+            if kept || order.was_shipped {
+                for line in &attempt.request.lines {
+                    let mut goods = self.goods.iter();
+                    let at = goods.position(|id| id.as_str() == line.product_id);
+                    expected[at.unwrap()] -= line.quantity;
+                }
+            }
+            let money = self.money(&order.id).await;
+            let due = if kept { units * PRICE } else { 0 };
+            ensure(money == due, || {
+                format!("{:?} keeps {money} of {due}", order.status)
+            })?;
+            ensure(order.status != Status::Pending, || {
+                "an order is never decided".to_owned()
+            })?;
+        }
+        let stock = self.stock().await;
+        ensure(stock == expected, || {
+            format!("stock {stock:?}, expected {expected:?}")
+        })
+    }
+
+    /// What the provider has taken and not returned.
+    async fn money(&self, order: &OrderId) -> i64 {
+        let db = self.orders_db.read();
+        let sql = "SELECT captured_minor - refunded_minor AS kept FROM sandbox_payment WHERE reference = $1";
+        let values = [format!("sandbox_{order}").into()];
+        let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
+        let row = db.query_one_raw(statement).await.unwrap();
+        row.map_or(0, |row| row.try_get("", "kept").unwrap())
+    }
+}
+
+/// Any number names one of what is there.
+fn nth<T>(all: &[T], index: usize) -> Option<usize> {
+    (!all.is_empty()).then(|| index % all.len())
+}
+
+fn request(lines: Vec<RequestLine>, method: &str) -> Request {
+    Request {
+        lines,
+        shipping_address: Address {
+            full_name: None,
+            line1: "1 Stoa".to_owned(),
+            line2: None,
+            city: "Athens".to_owned(),
+            region: None,
+            postal_code: "10551".to_owned(),
+            country: "GR".to_owned(),
+        },
+        payment_method: method.to_owned(),
+    }
+}
