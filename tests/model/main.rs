@@ -11,7 +11,6 @@
     reason = "a test fails by panicking"
 )]
 
-mod faulty;
 mod world;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +20,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
-use faulty::How;
+use stoa_tests::faulty::How;
 use world::{Op, Template, VERBS, World};
 
 /// The longest sequence.

@@ -1,34 +1,24 @@
 //! The shop under test, and the model that it is compared with.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, Statement};
-use stoa_kit::bus::NoBus;
-use stoa_kit::cache::Cache;
-use stoa_kit::clock::{Clock, Micros};
-use stoa_kit::database::{Database, PoolOptions};
 use stoa_kit::identity::{Caller, Role};
-use stoa_kit::outbox::Relay;
-use stoa_kit::peer::{LocalPeers, PeerHandler, Peers};
-use stoa_kit::service::CallContext;
 use stoa_migrations::{MigratorTrait, OrdersMigrator, ProductsMigrator};
+use stoa_orders::Error;
 use stoa_orders::app::Verb;
-use stoa_orders::domain::{Address, ProblemCode, Request, RequestLine};
+use stoa_orders::domain::{ProblemCode, Request};
 use stoa_orders::payment::{Event, sandbox};
-use stoa_orders::{App as Orders, Error};
-use stoa_products::app::{Adjustment, Freshness};
-use stoa_products::domain::NewProduct;
-use stoa_products::{App as Products, peer::Peer};
+use stoa_products::app::Adjustment;
 use stoa_schema::events::OrderStatus as Status;
-use stoa_schema::money::Currency;
-use stoa_schema::{Money, OrderId, ProductId, UserId};
+use stoa_schema::{OrderId, ProductId};
+use stoa_tests::faulty::How;
+use stoa_tests::inside::{self, Inside, PRICE, call, key, person, sqlite};
 
 use crate::Counts;
-use crate::faulty::{Faults, FaultyPeer, FaultyProvider, How};
 
 pub const VERBS: [Verb; 4] = [Verb::Cancel, Verb::Ship, Verb::Deliver, Verb::Refund];
 const METHODS: [&str; 4] = [
@@ -37,8 +27,6 @@ const METHODS: [&str; 4] = [
     sandbox::DECLINE_CAPTURE,
     sandbox::TIMEOUT,
 ];
-const PRICE: i64 = 1_250;
-const START: Micros = 1_800_000_000_000_000;
 /// As long as units wait, and as an authorisation may take.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
@@ -80,7 +68,11 @@ pub struct Template(PathBuf);
 
 impl Template {
     pub fn create() -> Self {
-        let folder = std::env::temp_dir().join(format!("stoa-model-{}", uuid::Uuid::now_v7()));
+        // In memory where there is such a folder: nothing here outlives the run.
+        let memory = PathBuf::from("/dev/shm");
+        let base = Some(memory).filter(|path| path.exists());
+        let base = base.unwrap_or_else(std::env::temp_dir);
+        let folder = base.join(format!("stoa-model-{}", key()));
         std::fs::create_dir_all(&folder).unwrap();
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
@@ -91,16 +83,10 @@ impl Template {
     }
 }
 
-async fn migrate<M: MigratorTrait>(folder: &std::path::Path, name: &str) {
-    let database = open(folder, name).await;
+async fn migrate<M: MigratorTrait>(folder: &Path, name: &str) {
+    let database = sqlite(folder, name).await;
     database.migrate::<M>().await.unwrap();
     database.close().await;
-}
-
-async fn open(folder: &std::path::Path, name: &str) -> Database {
-    let url = format!("sqlite://{}", folder.join(format!("{name}.db")).display());
-    let pool = PoolOptions::default();
-    Database::connect(&url, &pool).await.unwrap()
 }
 
 impl Drop for Template {
@@ -139,16 +125,10 @@ struct Changed {
 
 pub struct World {
     folder: PathBuf,
-    orders_db: Database,
-    products_db: Database,
-    orders: Orders,
-    products: Products,
-    faults: Faults,
-    clocks: [Clock; 2],
+    shop: Inside,
     /// How far each clock has gone forward, all in all.
     gone: [Duration; 2],
     customers: [Caller; 2],
-    admin: Caller,
     goods: Vec<ProductId>,
     received: Vec<i64>,
     attempts: Vec<Attempt>,
@@ -169,15 +149,6 @@ fn ensure(holds: bool, what: impl FnOnce() -> String) -> Checked {
     if holds { Ok(()) } else { Err(what()) }
 }
 
-fn person(role: Role) -> Caller {
-    let id = UserId::new();
-    Caller::User { id, role }
-}
-
-fn key() -> String {
-    stoa_schema::ids::new_id()
-}
-
 impl World {
     pub async fn open(template: &Template) -> Self {
         let folder = template.0.join(key());
@@ -185,58 +156,18 @@ impl World {
         for name in ["orders.db", "products.db"] {
             std::fs::copy(template.0.join(name), folder.join(name)).unwrap();
         }
-        let (orders_db, products_db) = (
-            open(&folder, "orders").await,
-            open(&folder, "products").await,
-        );
-        let clocks = [Clock::manual(START), Clock::manual(START)];
-        let products = Products::new(products_db.clone(), &Cache::memory(), clocks[1].clone());
-        let faults = Faults::default();
-        let local = LocalPeers::default();
-        let peer: Arc<dyn PeerHandler> = Arc::new(FaultyPeer {
-            inner: Arc::new(Peer(products.clone())),
-            faults: faults.clone(),
-        });
-        local.connect(HashMap::from([("products", peer)]));
-        let clock = clocks[0].clone();
-        let provider = FaultyProvider {
-            inner: sandbox::Sandbox::new(orders_db.clone(), clock.clone(), None),
-            faults: faults.clone(),
-        };
-        let orders = Orders::new(
-            orders_db.clone(),
-            Peers::local("orders", local),
-            Arc::new(provider),
-            Relay::new(orders_db.clone(), Arc::new(NoBus), clock.clone()),
-            clock,
-        );
-        let mut goods = Vec::new();
+        let orders = sqlite(&folder, "orders").await;
+        let shop = Inside::new(orders, sqlite(&folder, "products").await);
         let received = vec![2, 5, 9];
-        let seed = Caller::Service {
-            name: "seed".to_owned(),
-        };
-        for (number, stock) in received.iter().enumerate() {
-            let new = NewProduct {
-                sku: format!("M-{number}"),
-                name: "A thing".to_owned(),
-                description: String::new(),
-                price: Some(Money::new(PRICE, Currency::EUR)),
-                category_id: None,
-                stock: *stock,
-            };
-            goods.push(products.product_create(&seed, new).await.unwrap().id);
+        let mut goods = Vec::new();
+        for stock in &received {
+            goods.push(shop.product(*stock).await);
         }
         Self {
             folder,
-            orders_db,
-            products_db,
-            orders,
-            products,
-            faults,
-            clocks,
+            shop,
             gone: [Duration::ZERO; 2],
             customers: [person(Role::Customer), person(Role::Customer)],
-            admin: person(Role::Admin),
             goods,
             received,
             attempts: Vec::new(),
@@ -262,8 +193,7 @@ impl World {
         count.orders.fetch_add(self.placed.len(), Ordering::Relaxed);
         let paid = self.placed.iter().filter(|order| order.was_confirmed);
         count.paid.fetch_add(paid.count(), Ordering::Relaxed);
-        self.orders_db.close().await;
-        self.products_db.close().await;
+        self.shop.close().await;
         Ok(())
     }
 
@@ -274,13 +204,14 @@ impl World {
                 lines,
                 method,
             } => {
-                let lines = lines.iter().map(|(product, quantity)| RequestLine {
-                    product_id: self.goods[*product].to_string(),
-                    quantity: i64::from(*quantity),
-                });
+                let lines: Vec<_> = lines
+                    .iter()
+                    .map(|(product, quantity)| (&self.goods[*product], *quantity))
+                    .collect();
+                let request = inside::request(&lines, METHODS[*method]);
                 self.attempts.push(Attempt {
                     customer: *customer,
-                    request: request(lines.collect(), METHODS[*method]),
+                    request,
                     key: key(),
                     answer: None,
                 });
@@ -299,7 +230,7 @@ impl World {
                 if let Some(order) = nth(&self.placed, *order) {
                     let owner = self.attempts[self.placed[order].attempt].customer;
                     let caller = match by_admin {
-                        true => self.admin.clone(),
+                        true => self.shop.admin.clone(),
                         false => self.customers[owner].clone(),
                     };
                     self.change(order, VERBS[*verb], caller).await?;
@@ -313,12 +244,12 @@ impl World {
             Op::Adjust { product, delta } => self.adjust(*product, *delta).await?,
             Op::Work => self.work().await,
             Op::Sweep => {
-                self.products.stock_expire().await.unwrap();
+                self.shop.products.stock_expire().await.unwrap();
             }
             Op::Advance(seconds) => self.advance(Duration::from_secs(*seconds)),
             Op::TurnBack(seconds) => {
                 // One clock alone: the services' machines do not agree.
-                self.clocks[0].turn_back(Duration::from_secs(*seconds));
+                self.shop.clocks[0].turn_back(Duration::from_secs(*seconds));
             }
             Op::Webhook(order) => {
                 if let Some(order) = nth(&self.placed, *order) {
@@ -328,16 +259,16 @@ impl World {
                         kind: "test".to_owned(),
                         order_id: Some(self.placed[order].id.clone()),
                     };
-                    self.orders.event_store(&event, b"{}").await.unwrap();
+                    self.shop.orders.event_store(&event, b"{}").await.unwrap();
                 }
             }
-            Op::Fault { skip, how } => self.faults.arm(*skip, *how),
+            Op::Fault { skip, how } => self.shop.faults.arm(*skip, *how),
         }
         self.follow(matches!(op, Op::Work)).await
     }
 
     fn advance(&mut self, by: Duration) {
-        for (clock, gone) in self.clocks.iter().zip(&mut self.gone) {
+        for (clock, gone) in self.shop.clocks.iter().zip(&mut self.gone) {
             clock.advance(by);
             *gone += by;
         }
@@ -346,8 +277,8 @@ impl World {
     /// Works, unless the worker ends in the middle.
     async fn work(&self) {
         tokio::select! {
-            done = self.orders.work_once() => { done.unwrap(); }
-            () = self.faults.crash.notified() => {}
+            done = self.shop.orders.work_once() => { done.unwrap(); }
+            () = self.shop.faults.crash.notified() => {}
         }
     }
 
@@ -355,14 +286,10 @@ impl World {
         let attempt = &self.attempts[at];
         let known = attempt.answer.clone();
         let enough = self.enough(&attempt.request).await;
-        let context = CallContext {
-            caller: self.customers[attempt.customer].clone(),
-            correlation_id: "model".into(),
-            ..CallContext::default()
-        };
+        let context = call(&self.customers[attempt.customer]);
         let answer = tokio::select! {
-            answer = self.orders.order_place(&context, &attempt.request, &attempt.key) => answer,
-            () = self.faults.crash.notified() => return Ok(()),
+            answer = self.shop.orders.order_place(&context, &attempt.request, &attempt.key) => answer,
+            () = self.shop.faults.crash.notified() => return Ok(()),
         };
         let answer = match answer {
             Ok(order) => Ok(order.id),
@@ -405,23 +332,13 @@ impl World {
         for line in &request.lines {
             *wanted.entry(&line.product_id).or_default() += line.quantity;
         }
-        let stock = self.stock().await;
+        let stock = self.shop.stock(&self.goods).await;
         let mut each = self.goods.iter().zip(stock);
         each.all(|(id, units)| {
             wanted
                 .get(id.as_str())
                 .is_none_or(|wanted| *wanted <= units)
         })
-    }
-
-    async fn stock(&self) -> Vec<i64> {
-        let found = self
-            .products
-            .product_fetch_many(&self.goods, Freshness::Fresh)
-            .await
-            .unwrap();
-        let units = self.goods.iter().map(|id| found[id].stock.unwrap());
-        units.collect()
     }
 
     async fn change(&mut self, order: usize, verb: Verb, caller: Caller) -> Checked {
@@ -439,6 +356,7 @@ impl World {
         let key = key();
         let id = self.placed[order].id.clone();
         let done = self
+            .shop
             .orders
             .order_change(&caller, verb, id.as_str(), None, &key)
             .await;
@@ -474,6 +392,7 @@ impl World {
         }
         let id = &self.placed[change.order].id;
         let again = self
+            .shop
             .orders
             .order_change(&change.caller, change.verb, id.as_str(), None, &change.key)
             .await;
@@ -486,12 +405,13 @@ impl World {
             delta,
             reason: "a delivery".to_owned(),
         };
-        let before = self.stock().await[product];
+        let before = self.shop.stock(&self.goods).await[product];
         let key = key();
         for _ in 0..2 {
             let done = self
+                .shop
                 .products
-                .stock_adjust(&self.admin, adjustment.clone(), &key)
+                .stock_adjust(&self.shop.admin, adjustment.clone(), &key)
                 .await;
             let possible = delta != 0 && before + delta >= 0;
             ensure(done.is_ok() == possible, || format!("{done:?}"))?;
@@ -506,7 +426,7 @@ impl World {
     /// it from PENDING.
     async fn follow(&mut self, worked: bool) -> Checked {
         let ids: Vec<_> = self.placed.iter().map(|order| order.id.clone()).collect();
-        let found = self.orders.order_fetch_many(&ids).await.unwrap();
+        let found = self.shop.orders.order_fetch_many(&ids).await.unwrap();
         for order in &mut self.placed {
             let is = found[&order.id].status;
             if is != order.status {
@@ -533,7 +453,7 @@ impl World {
     }
 
     async fn healthy(&self) -> Checked {
-        let report = stoa::doctor::examine(&self.products_db, &self.orders_db).await;
+        let report = stoa::doctor::examine(&self.shop.products_db, &self.shop.orders_db).await;
         let report = report.unwrap();
         ensure(report.violations.is_empty(), || {
             format!("{:?}", report.violations)
@@ -542,14 +462,14 @@ impl World {
 
     /// Nothing fails any more, and time goes on.
     async fn drain(&mut self) -> Checked {
-        self.faults.clear();
+        self.shop.faults.clear();
         for at in 0..self.attempts.len() {
             if self.attempts[at].answer.is_none() {
                 // The lease of the attempt that died runs out.
                 self.advance(Duration::from_secs(31));
-                let behind = self.clocks[1].now() - self.clocks[0].now();
+                let behind = self.shop.clocks[1].now() - self.shop.clocks[0].now();
                 let behind = Duration::from_micros(behind.unsigned_abs());
-                self.clocks[0].advance(behind);
+                self.shop.clocks[0].advance(behind);
                 self.gone[0] += behind;
                 self.place(at).await?;
                 ensure(self.attempts[at].answer.is_some(), || {
@@ -559,10 +479,10 @@ impl World {
         }
         for _ in 0..60 {
             self.advance(Duration::from_secs(61));
-            self.products.stock_expire().await.unwrap();
+            self.shop.products.stock_expire().await.unwrap();
             self.work().await;
             self.follow(true).await?;
-            let report = stoa::doctor::examine(&self.products_db, &self.orders_db).await;
+            let report = stoa::doctor::examine(&self.shop.products_db, &self.shop.orders_db).await;
             if report.unwrap().unfinished == 0 {
                 return Ok(());
             }
@@ -597,7 +517,7 @@ impl World {
                 "an order is never decided".to_owned()
             })?;
         }
-        let stock = self.stock().await;
+        let stock = self.shop.stock(&self.goods).await;
         ensure(stock == expected, || {
             format!("stock {stock:?}, expected {expected:?}")
         })
@@ -605,7 +525,7 @@ impl World {
 
     /// What the provider has taken and not returned.
     async fn money(&self, order: &OrderId) -> i64 {
-        let db = self.orders_db.read();
+        let db = self.shop.orders_db.read();
         let sql = "SELECT captured_minor - refunded_minor AS kept FROM sandbox_payment WHERE reference = $1";
         let values = [format!("sandbox_{order}").into()];
         let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
@@ -617,20 +537,4 @@ impl World {
 /// Any number names one of what is there.
 fn nth<T>(all: &[T], index: usize) -> Option<usize> {
     (!all.is_empty()).then(|| index % all.len())
-}
-
-fn request(lines: Vec<RequestLine>, method: &str) -> Request {
-    Request {
-        lines,
-        shipping_address: Address {
-            full_name: None,
-            line1: "1 Stoa".to_owned(),
-            line2: None,
-            city: "Athens".to_owned(),
-            region: None,
-            postal_code: "10551".to_owned(),
-            country: "GR".to_owned(),
-        },
-        payment_method: method.to_owned(),
-    }
 }

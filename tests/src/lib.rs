@@ -7,9 +7,13 @@
 //! | `native` | how those are started natively |
 //! | [`nginx`] | the proxy before replicas |
 //! | [`process`] | processes that cannot outlive us |
+//! | [`inside`] | orders and products in this very process, with clocks that a test moves |
+//! | [`faulty`] | their neighbours, that fail when a test says so |
 //! | [`client`] | a GraphQL client over HTTP and server-sent events |
 
 pub mod client;
+pub mod faulty;
+pub mod inside;
 mod native;
 pub mod nginx;
 pub mod process;

@@ -1,5 +1,6 @@
-//! Named places at which a test ends the process, as a crash would: between any
-//! two lines that matter. Builds for release have none.
+//! Named places at which a test ends the process, as a crash would, or holds one
+//! of several that do the same: between any two lines that matter. Builds for
+//! release have none.
 
 /// Ends the process here if `STOA_FAULT` names this place; `name:3` means the
 /// third time that it is passed.
@@ -33,6 +34,85 @@ mod points {
         {
             eprintln!("STOA_FAULT: the process ends at {name}");
             std::process::abort();
+        }
+    }
+}
+
+/// Waits here for as long as a test holds this place for this subject.
+pub async fn pause(name: &str, subject: &str) {
+    #[cfg(debug_assertions)]
+    gates::pass(name, subject).await;
+    #[cfg(not(debug_assertions))]
+    let _ = (name, subject);
+}
+
+#[cfg(debug_assertions)]
+pub use gates::{Held, hold};
+
+#[cfg(debug_assertions)]
+mod gates {
+    use std::sync::{Mutex, PoisonError};
+
+    use tokio::sync::oneshot;
+
+    /// A place that is held, and nobody has come to yet.
+    struct Gate {
+        name: String,
+        subject: String,
+        reached: oneshot::Sender<()>,
+        released: oneshot::Receiver<()>,
+    }
+
+    static GATES: Mutex<Vec<Gate>> = Mutex::new(Vec::new());
+
+    /// A place where the first to come waits.
+    pub struct Held {
+        reached: oneshot::Receiver<()>,
+        released: oneshot::Sender<()>,
+    }
+
+    /// Holds the first that comes to a place for a subject.
+    pub fn hold(name: &str, subject: &str) -> Held {
+        let (reach, reached) = oneshot::channel();
+        let (release, released) = oneshot::channel();
+        gates().push(Gate {
+            name: name.to_owned(),
+            subject: subject.to_owned(),
+            reached: reach,
+            released,
+        });
+        Held {
+            reached,
+            released: release,
+        }
+    }
+
+    impl Held {
+        /// Waits until somebody is held here.
+        pub async fn reached(&mut self) {
+            let _ = (&mut self.reached).await;
+        }
+
+        /// Lets them go on.
+        pub fn release(self) {
+            let _ = self.released.send(());
+        }
+    }
+
+    fn gates() -> std::sync::MutexGuard<'static, Vec<Gate>> {
+        GATES.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub async fn pass(name: &str, subject: &str) {
+        let gate = {
+            let mut gates = gates();
+            let here = |gate: &Gate| gate.name == name && gate.subject == subject;
+            let at = gates.iter().position(here);
+            at.map(|at| gates.swap_remove(at))
+        };
+        if let Some(gate) = gate {
+            let _ = gate.reached.send(());
+            let _ = gate.released.await;
         }
     }
 }

@@ -7,7 +7,7 @@ use sea_orm::ConnectionTrait;
 use serde::{Deserialize, Serialize};
 use stoa_kit::clock::{Clock, Micros, micros};
 use stoa_kit::database::Database;
-use stoa_kit::fault::point;
+use stoa_kit::fault::{pause, point};
 use stoa_kit::idempotency::{Claim, Use};
 use stoa_kit::identity::Caller;
 use stoa_kit::outbox::Relay;
@@ -149,6 +149,7 @@ impl App {
         match reserved {
             Reserved::Ok { products } => {
                 point("place.reserved");
+                pause("place.reserved", key).await;
                 self.store_placed(context, request, &once, id, customer, &lines, &products)
                     .await
             }
@@ -298,6 +299,7 @@ impl App {
         if !caller.may_see(&order.customer_id) {
             return Err(Error::Forbidden);
         }
+        pause("change.locked", key).await;
         let before = order.status;
         let change = domain::transition(&mut order, verb.target(), actor, reason, now)?;
         store::order_move_in_txn(&txn, &order, &change).await?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sea_orm::SqlErr;
 use stoa_kit::clock::{Micros, micros};
+use stoa_kit::fault::pause;
 use stoa_schema::OrderId;
 use stoa_schema::peer::{
     Committed, ProductSnapshot, ReserveStock, Reserved, StockLine, StockProblem, StockProblemReason,
@@ -88,6 +89,7 @@ impl App {
         };
         stock::reservation_insert_in_txn(&txn, &request.order_id, &reservation, &lines, now)
             .await?;
+        pause("reserve.taken", request.order_id.as_str()).await;
         txn.commit().await?;
         Ok(Reserved::Ok {
             products: reservation.products,
@@ -103,6 +105,7 @@ impl App {
             Some(ReservationState::Reserved) => {
                 stock::reservation_set_state_in_txn(&txn, order, ReservationState::Committed)
                     .await?;
+                pause("commit.set", order.as_str()).await;
                 txn.commit().await?;
                 true
             }
@@ -173,6 +176,7 @@ impl App {
             .is_some_and(|r| r.state == ReservationState::Reserved && r.expires_at <= now);
         if still {
             self.return_units(&txn, order).await?;
+            pause("expire.returned", order.as_str()).await;
             txn.commit().await?;
             tracing::info!(order_id = %order, "a reservation ran out of time");
         }

@@ -39,15 +39,18 @@ pub struct Faults {
 
 impl Faults {
     pub fn arm(&self, skip: usize, how: How) {
-        self.next.lock().unwrap().push_back((skip, how));
+        self.next
+            .lock()
+            .expect("not poisoned")
+            .push_back((skip, how));
     }
 
     pub fn clear(&self) {
-        self.next.lock().unwrap().clear();
+        self.next.lock().expect("not poisoned").clear();
     }
 
     fn take(&self) -> Option<How> {
-        let mut next = self.next.lock().unwrap();
+        let mut next = self.next.lock().expect("not poisoned");
         let (skip, _) = next.front_mut()?;
         if *skip > 0 {
             *skip -= 1;

@@ -1,0 +1,428 @@
+//! Two at once, wherever it matters for money and stock: many rounds as they
+//! come, and one in which the first is held at the worst place while the second
+//! tries. On SQLite and on PostgreSQL.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use stoa_kit::database::{Database, PoolOptions};
+use stoa_kit::fault::hold;
+use stoa_kit::identity::{Caller, Role};
+use stoa_migrations::{OrdersMigrator, ProductsMigrator};
+use stoa_orders::Error;
+use stoa_orders::app::Verb;
+use stoa_orders::domain::{Order, ProblemCode};
+use stoa_orders::payment::Event;
+use stoa_orders::payment::sandbox::APPROVE;
+use stoa_schema::events::OrderStatus as Status;
+use stoa_schema::peer::{ReserveStock, Reserved, StockLine};
+use stoa_schema::{OrderId, ProductId};
+use stoa_tests::inside::{Inside, call, key, person, request, sqlite};
+use stoa_tests::{Servers, servers};
+use tokio::task::JoinHandle;
+
+const ROUNDS: usize = 25;
+/// Long enough to see that somebody waits.
+const A_WHILE: Duration = Duration::from_millis(100);
+
+/// A shop over one kind of database, and what it stands on.
+struct Ground {
+    shop: Inside,
+    folder: PathBuf,
+    _servers: Option<Servers>,
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Ground {
+    async fn new(real: bool) -> Self {
+        let folder = std::env::temp_dir().join(format!("stoa-races-{}", key()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let servers = real.then(|| Servers::start_some(&folder.join("servers"), &["postgres"]));
+        let orders = open(servers.as_ref(), &folder, "orders").await;
+        let products = open(servers.as_ref(), &folder, "products").await;
+        orders.migrate::<OrdersMigrator>().await.unwrap();
+        products.migrate::<ProductsMigrator>().await.unwrap();
+        Self {
+            shop: Inside::new(orders, products),
+            folder,
+            _servers: servers,
+        }
+    }
+}
+
+async fn open(servers: Option<&Servers>, folder: &std::path::Path, name: &str) -> Database {
+    let Some(servers) = servers else {
+        return sqlite(folder, name).await;
+    };
+    let pool = PoolOptions::default();
+    let url = servers.database(name);
+    Database::connect(&url, &pool).await.unwrap()
+}
+
+/// On both databases; at the end nothing is left over, and all adds up.
+async fn on_both(race: impl AsyncFn(&Inside)) {
+    let mut grounds = vec![false];
+    if servers::replicas_available() {
+        grounds.push(true);
+    }
+    for real in grounds {
+        let ground = Ground::new(real).await;
+        let shop = &ground.shop;
+        race(shop).await;
+        for _ in 0..30 {
+            tick(shop, Duration::from_secs(61));
+            shop.products.stock_expire().await.unwrap();
+            shop.orders.work_once().await.unwrap();
+        }
+        let report = stoa::doctor::examine(&shop.products_db, &shop.orders_db).await;
+        let report = report.unwrap();
+        assert!(report.violations.is_empty(), "{:?}", report.violations);
+        assert_eq!(report.unfinished, 0);
+        shop.close().await;
+    }
+}
+
+fn tick(shop: &Inside, by: Duration) {
+    for clock in &shop.clocks {
+        clock.advance(by);
+    }
+}
+
+fn reserve(shop: &Inside, order: &OrderId, lines: &[(&ProductId, u32)]) -> JoinHandle<Reserved> {
+    let request = ReserveStock {
+        order_id: order.clone(),
+        lines: lines
+            .iter()
+            .map(|(product, quantity)| StockLine {
+                product_id: (*product).clone(),
+                quantity: *quantity,
+            })
+            .collect(),
+    };
+    let products = shop.products.clone();
+    tokio::spawn(async move { products.stock_reserve(&request).await.unwrap() })
+}
+
+async fn place(shop: &Inside, customer: &Caller, product: &ProductId, units: u32) -> Order {
+    let request = request(&[(product, units)], APPROVE);
+    let (context, key) = (call(customer), key());
+    let placed = shop.orders.order_place(&context, &request, &key);
+    placed.await.unwrap()
+}
+
+/// An order that is paid.
+async fn bought(shop: &Inside, customer: &Caller, product: &ProductId, units: u32) -> Order {
+    let order = place(shop, customer, product, units).await;
+    tick(shop, Duration::from_secs(1));
+    shop.orders.work_once().await.unwrap();
+    assert_eq!(status(shop, &order).await, Status::Confirmed);
+    order
+}
+
+async fn status(shop: &Inside, order: &Order) -> Status {
+    let ids = std::slice::from_ref(&order.id);
+    shop.orders.order_fetch_many(ids).await.unwrap()[&order.id].status
+}
+
+fn change(
+    shop: &Inside,
+    caller: &Caller,
+    verb: Verb,
+    order: &Order,
+    key: &str,
+) -> JoinHandle<Result<Order, Error>> {
+    let (orders, caller) = (shop.orders.clone(), caller.clone());
+    let (id, key) = (order.id.to_string(), key.to_owned());
+    tokio::spawn(async move { orders.order_change(&caller, verb, &id, None, &key).await })
+}
+
+fn is_refused(done: &Result<Order, Error>, code: ProblemCode) -> bool {
+    matches!(done, Err(Error::Invalid(problems)) if problems[0].code == code)
+}
+
+fn took(reserved: &Reserved) -> bool {
+    matches!(reserved, Reserved::Ok { .. })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_unit() {
+    on_both(async |shop| {
+        for _ in 0..ROUNDS {
+            let product = shop.product(1).await;
+            let tries: Vec<_> = (0..4)
+                .map(|_| reserve(shop, &OrderId::new(), &[(&product, 1)]))
+                .collect();
+            let mut sold = 0;
+            for one in tries {
+                sold += usize::from(took(&one.await.unwrap()));
+            }
+            assert_eq!((sold, shop.stock(&[product]).await), (1, vec![0]));
+        }
+        // Forced: the first has taken it, and has not committed.
+        let product = shop.product(1).await;
+        let (first, second) = (OrderId::new(), OrderId::new());
+        let mut held = hold("reserve.taken", first.as_str());
+        let winner = reserve(shop, &first, &[(&product, 1)]);
+        held.reached().await;
+        let loser = reserve(shop, &second, &[(&product, 1)]);
+        tokio::time::sleep(A_WHILE).await;
+        assert!(!loser.is_finished(), "it waits for what the first does");
+        held.release();
+        assert!(took(&winner.await.unwrap()));
+        assert!(!took(&loser.await.unwrap()));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_product_on_two_lines() {
+    on_both(async |shop| {
+        for _ in 0..ROUNDS {
+            // Two of two units each; there are three.
+            let (product, other) = (shop.product(3).await, shop.product(9).await);
+            let lines = [(&product, 1), (&other, 1), (&product, 1)];
+            let turned = [(&other, 1), (&product, 1), (&product, 1)];
+            let one = reserve(shop, &OrderId::new(), &lines);
+            let two = reserve(shop, &OrderId::new(), &turned);
+            let sold = [one.await.unwrap(), two.await.unwrap()];
+            assert_eq!(sold.iter().filter(|done| took(done)).count(), 1);
+            assert_eq!(shop.stock(&[product, other]).await, [1, 8]);
+        }
+        let product = shop.product(3).await;
+        let lines = [(&product, 1), (&product, 1)];
+        let (first, second) = (OrderId::new(), OrderId::new());
+        let mut held = hold("reserve.taken", first.as_str());
+        let winner = reserve(shop, &first, &lines);
+        held.reached().await;
+        let loser = reserve(shop, &second, &lines);
+        tokio::time::sleep(A_WHILE).await;
+        held.release();
+        assert!(took(&winner.await.unwrap()) && !took(&loser.await.unwrap()));
+        assert_eq!(shop.stock(&[product]).await, [1]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn placing_twice_with_one_key() {
+    on_both(async |shop| {
+        let customer = person(Role::Customer);
+        let product = shop.product(1_000).await;
+        let request = request(&[(&product, 2)], APPROVE);
+        let attempt = |key: &str| {
+            let (orders, context) = (shop.orders.clone(), call(&customer));
+            let (request, key) = (request.clone(), key.to_owned());
+            tokio::spawn(async move { orders.order_place(&context, &request, &key).await })
+        };
+        for _ in 0..ROUNDS {
+            let key = key();
+            let tries: Vec<_> = (0..4).map(|_| attempt(&key)).collect();
+            let mut ids = Vec::new();
+            for one in tries {
+                match one.await.unwrap() {
+                    Ok(order) => ids.push(order.id),
+                    refused => assert!(is_refused(&refused, ProblemCode::InProgress)),
+                }
+            }
+            ids.dedup();
+            assert_eq!(ids.len(), 1);
+        }
+        // Forced: the first dawdles with its units until its lease is over, and
+        // the second takes over.
+        let key = key();
+        let mut held = hold("place.reserved", &key);
+        let first = attempt(&key);
+        held.reached().await;
+        let early = attempt(&key).await.unwrap();
+        assert!(is_refused(&early, ProblemCode::InProgress));
+        tick(shop, Duration::from_secs(31));
+        let second = attempt(&key).await.unwrap().unwrap();
+        held.release();
+        assert_eq!(first.await.unwrap().unwrap().id, second.id);
+        let sold = 2 * (i64::try_from(ROUNDS).unwrap() + 1);
+        assert_eq!(shop.stock(&[product]).await, [1_000 - sold]);
+    })
+    .await;
+}
+
+/// Two change one order at once: exactly one does, whoever is first.
+async fn one_of_two(shop: &Inside, one: (&Caller, Verb), two: (&Caller, Verb), buyer: &Caller) {
+    let product = shop.product(1_000).await;
+    for _ in 0..ROUNDS {
+        let order = bought(shop, buyer, &product, 1).await;
+        let first = change(shop, one.0, one.1, &order, &key());
+        let second = change(shop, two.0, two.1, &order, &key());
+        let done = [first.await.unwrap(), second.await.unwrap()];
+        assert_eq!(done.iter().filter(|done| done.is_ok()).count(), 1);
+        let illegal = |done| is_refused(done, ProblemCode::IllegalStatus);
+        assert_eq!(done.iter().filter(|done| illegal(done)).count(), 1);
+    }
+    // Forced: the first holds the order, and has not moved it.
+    for (first, second) in [(one, two), (two, one)] {
+        let order = bought(shop, buyer, &product, 1).await;
+        let key_of_first = key();
+        let mut held = hold("change.locked", &key_of_first);
+        let winner = change(shop, first.0, first.1, &order, &key_of_first);
+        held.reached().await;
+        let loser = change(shop, second.0, second.1, &order, &key());
+        tokio::time::sleep(A_WHILE).await;
+        assert!(!loser.is_finished(), "it waits for the order");
+        held.release();
+        assert!(winner.await.unwrap().is_ok());
+        let loser = loser.await.unwrap();
+        assert!(is_refused(&loser, ProblemCode::IllegalStatus), "{loser:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_administrators_with_one_order() {
+    on_both(async |shop| {
+        let (other, buyer) = (person(Role::Admin), person(Role::Customer));
+        one_of_two(
+            shop,
+            (&shop.admin, Verb::Ship),
+            (&other, Verb::Ship),
+            &buyer,
+        )
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelling_against_shipping() {
+    on_both(async |shop| {
+        let buyer = person(Role::Customer);
+        one_of_two(
+            shop,
+            (&buyer, Verb::Cancel),
+            (&shop.admin, Verb::Ship),
+            &buyer,
+        )
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_against_the_client() {
+    on_both(async |shop| {
+        let (buyer, product) = (person(Role::Customer), shop.product(1_000).await);
+        let news = |order: &Order, id: usize| {
+            let (orders, id) = (shop.orders.clone(), format!("{}-{id}", order.id));
+            let event = Event {
+                id,
+                kind: "payment.decided".to_owned(),
+                order_id: Some(order.id.clone()),
+            };
+            tokio::spawn(async move {
+                orders.event_store(&event, b"{}").await.unwrap();
+                orders.work_once().await.unwrap();
+            })
+        };
+        for _ in 0..ROUNDS {
+            let order = place(shop, &buyer, &product, 1).await;
+            tick(shop, Duration::from_secs(1));
+            let told = [news(&order, 1), news(&order, 1), news(&order, 2)];
+            let cancelled = change(shop, &buyer, Verb::Cancel, &order, &key());
+            for one in told {
+                one.await.unwrap();
+            }
+            cancelled.await.unwrap().unwrap();
+            assert_eq!(status(shop, &order).await, Status::Cancelled);
+        }
+        // Forced: the client holds the order while the webhook's step is run.
+        let order = place(shop, &buyer, &product, 1).await;
+        tick(shop, Duration::from_secs(1));
+        let key = key();
+        let mut held = hold("change.locked", &key);
+        let cancelled = change(shop, &buyer, Verb::Cancel, &order, &key);
+        held.reached().await;
+        let told = news(&order, 1);
+        tokio::time::sleep(A_WHILE).await;
+        held.release();
+        cancelled.await.unwrap().unwrap();
+        told.await.unwrap();
+        assert_eq!(status(shop, &order).await, Status::Cancelled);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reservation_that_runs_out_against_its_confirmation() {
+    on_both(async |shop| {
+        let buyer = person(Role::Customer);
+        let both = |shop: &Inside| {
+            let (orders, products) = (shop.orders.clone(), shop.products.clone());
+            let work = tokio::spawn(async move { orders.work_once().await.unwrap() });
+            let sweep = tokio::spawn(async move { products.stock_expire().await.unwrap() });
+            (work, sweep)
+        };
+        // The time of products is up; that of orders is not.
+        let up = Duration::from_secs(16 * 60);
+        for _ in 0..ROUNDS {
+            let product = shop.product(1).await;
+            let order = place(shop, &buyer, &product, 1).await;
+            tick(shop, Duration::from_secs(1));
+            shop.clocks[1].advance(up);
+            let (work, sweep) = both(shop);
+            work.await.unwrap();
+            sweep.await.unwrap();
+            agree(shop, &order, &product).await;
+        }
+        for (place_of, wins) in [
+            ("commit.set", Status::Confirmed),
+            ("expire.returned", Status::Cancelled),
+        ] {
+            let product = shop.product(1).await;
+            let order = place(shop, &buyer, &product, 1).await;
+            tick(shop, Duration::from_secs(1));
+            shop.clocks[1].advance(up);
+            let mut held = hold(place_of, order.id.as_str());
+            let (orders, products) = (shop.orders.clone(), shop.products.clone());
+            if place_of == "commit.set" {
+                let work = tokio::spawn(async move { orders.work_once().await.unwrap() });
+                held.reached().await;
+                let sweep = tokio::spawn(async move { products.stock_expire().await.unwrap() });
+                tokio::time::sleep(A_WHILE).await;
+                held.release();
+                sweep.await.unwrap();
+                work.await.unwrap();
+            } else {
+                let sweep = tokio::spawn(async move { products.stock_expire().await.unwrap() });
+                held.reached().await;
+                let work = tokio::spawn(async move { orders.work_once().await.unwrap() });
+                tokio::time::sleep(A_WHILE).await;
+                held.release();
+                sweep.await.unwrap();
+                work.await.unwrap();
+            }
+            assert_eq!(agree(shop, &order, &product).await, wins);
+        }
+    })
+    .await;
+}
+
+/// The order has the unit, or the shop does.
+async fn agree(shop: &Inside, order: &Order, product: &ProductId) -> Status {
+    shop.orders.work_once().await.unwrap();
+    let status = status(shop, order).await;
+    let stock = shop.stock(std::slice::from_ref(product)).await[0];
+    match status {
+        Status::Confirmed => assert_eq!(stock, 0),
+        Status::Cancelled => assert_eq!(stock, 1),
+        other => panic!("{other:?}"),
+    }
+    status
+}

@@ -1,0 +1,160 @@
+//! The services of orders and products in this very process, with clocks that
+//! a test moves and neighbours that fail when it says so.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use stoa_kit::bus::NoBus;
+use stoa_kit::cache::Cache;
+use stoa_kit::clock::{Clock, Micros};
+use stoa_kit::database::{Database, PoolOptions};
+use stoa_kit::identity::{Caller, Role};
+use stoa_kit::outbox::Relay;
+use stoa_kit::peer::{LocalPeers, PeerHandler, Peers};
+use stoa_kit::service::CallContext;
+use stoa_orders::App as Orders;
+use stoa_orders::domain::{Address, Request, RequestLine};
+use stoa_orders::payment::sandbox::Sandbox;
+use stoa_products::App as Products;
+use stoa_products::app::Freshness;
+use stoa_products::domain::NewProduct;
+use stoa_products::peer::Peer;
+use stoa_schema::money::Currency;
+use stoa_schema::{Money, ProductId, UserId};
+
+use crate::faulty::{Faults, FaultyPeer, FaultyProvider};
+
+/// What each product costs, in cents.
+pub const PRICE: i64 = 1_250;
+const START: Micros = 1_800_000_000_000_000;
+
+pub struct Inside {
+    pub orders: Orders,
+    pub products: Products,
+    pub orders_db: Database,
+    pub products_db: Database,
+    pub faults: Faults,
+    /// Of orders, and of products: their machines need not agree.
+    pub clocks: [Clock; 2],
+    pub admin: Caller,
+}
+
+/// An SQLite database in a folder.
+pub async fn sqlite(folder: &Path, name: &str) -> Database {
+    let url = format!("sqlite://{}", folder.join(format!("{name}.db")).display());
+    let pool = PoolOptions::default();
+    let opened = Database::connect(&url, &pool).await;
+    opened.expect("SQLite opens")
+}
+
+/// Somebody new.
+pub fn person(role: Role) -> Caller {
+    let id = UserId::new();
+    Caller::User { id, role }
+}
+
+pub fn key() -> String {
+    stoa_schema::ids::new_id()
+}
+
+/// A call of somebody's.
+pub fn call(caller: &Caller) -> CallContext {
+    CallContext {
+        caller: caller.clone(),
+        correlation_id: "test".into(),
+        ..CallContext::default()
+    }
+}
+
+/// A request for products and units.
+pub fn request(lines: &[(&ProductId, u32)], method: &str) -> Request {
+    let lines = lines.iter().map(|(product, quantity)| RequestLine {
+        product_id: product.to_string(),
+        quantity: i64::from(*quantity),
+    });
+    Request {
+        lines: lines.collect(),
+        shipping_address: Address {
+            full_name: None,
+            line1: "1 Stoa".to_owned(),
+            line2: None,
+            city: "Athens".to_owned(),
+            region: None,
+            postal_code: "10551".to_owned(),
+            country: "GR".to_owned(),
+        },
+        payment_method: method.to_owned(),
+    }
+}
+
+impl Inside {
+    /// Over databases that are migrated.
+    pub fn new(orders_db: Database, products_db: Database) -> Self {
+        let clocks = [Clock::manual(START), Clock::manual(START)];
+        let products = Products::new(products_db.clone(), &Cache::memory(), clocks[1].clone());
+        let faults = Faults::default();
+        let local = LocalPeers::default();
+        let peer: Arc<dyn PeerHandler> = Arc::new(FaultyPeer {
+            inner: Arc::new(Peer(products.clone())),
+            faults: faults.clone(),
+        });
+        local.connect(HashMap::from([("products", peer)]));
+        let clock = clocks[0].clone();
+        let provider = FaultyProvider {
+            inner: Sandbox::new(orders_db.clone(), clock.clone(), None),
+            faults: faults.clone(),
+        };
+        let orders = Orders::new(
+            orders_db.clone(),
+            Peers::local("orders", local),
+            Arc::new(provider),
+            Relay::new(orders_db.clone(), Arc::new(NoBus), clock.clone()),
+            clock,
+        );
+        Self {
+            orders,
+            products,
+            orders_db,
+            products_db,
+            faults,
+            clocks,
+            admin: person(Role::Admin),
+        }
+    }
+
+    /// A new product with so many units.
+    pub async fn product(&self, stock: i64) -> ProductId {
+        let seed = Caller::Service {
+            name: "seed".to_owned(),
+        };
+        let new = NewProduct {
+            sku: format!("M-{}", key()),
+            name: "A thing".to_owned(),
+            description: String::new(),
+            price: Some(Money::new(PRICE, Currency::EUR)),
+            category_id: None,
+            stock,
+        };
+        let made = self.products.product_create(&seed, new).await;
+        made.expect("a product is made").id
+    }
+
+    /// The units of some products that can be sold.
+    pub async fn stock(&self, products: &[ProductId]) -> Vec<i64> {
+        let found = self
+            .products
+            .product_fetch_many(products, Freshness::Fresh)
+            .await
+            .expect("products are read");
+        let units = products
+            .iter()
+            .map(|id| found[id].stock.unwrap_or_default());
+        units.collect()
+    }
+
+    pub async fn close(&self) {
+        self.orders_db.close().await;
+        self.products_db.close().await;
+    }
+}
