@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use stoa_kit::cache::Cache;
+use stoa_kit::chaos;
 use stoa_kit::clock::Clock;
 use stoa_kit::database::PoolOptions;
 use stoa_kit::health::Check;
@@ -84,6 +85,21 @@ fn redis() -> Result<Option<Redis>, SettingError> {
     Redis::open(NAME, &url, ca_file.as_deref()).map(Some)
 }
 
+/// Lets a share of the calls between services and to the sandbox fail, from
+/// `STOA_FAULT_RATE`.
+fn fault_rate(environment: Environment) -> Result<(), SettingError> {
+    const NAME: &str = "STOA_FAULT_RATE";
+    let rate = number(NAME, 0.0, 0.0..=0.5)?;
+    if rate > 0.0 && !environment.is_development() {
+        return Err(SettingError::new(
+            NAME,
+            "is for development: in production nothing fails on purpose",
+        ));
+    }
+    chaos::set_rate(rate);
+    Ok(())
+}
+
 /// Connections to each PostgreSQL database, from `STOA_DATABASE_POOL`.
 fn pool() -> Result<PoolOptions, SettingError> {
     let default = PoolOptions::default().connections;
@@ -118,8 +134,10 @@ impl Shared {
     /// # Errors
     /// If a setting has a wrong value.
     pub fn from_env(data_dir: PathBuf) -> Result<Self, Error> {
+        let environment = Environment::from_env()?;
+        fault_rate(environment)?;
         Ok(Self {
-            environment: Environment::from_env()?,
+            environment,
             bus: BusUrl::from_env()?,
             redis: redis()?,
             pool: pool()?,

@@ -13,6 +13,8 @@ Usage: cargo xtask COMMAND
   schema    writes schema/*.graphql anew from the code
   cluster   two replicas of each role behind nginx, over private PostgreSQL, Redis
             and NATS; gone on Ctrl-C
+  load      10,000 orders by 50 clients while one call in a hundred fails, on SQLite
+            and on PostgreSQL: orders per second, and what the doctor says
   measure   the figures of docs/measurements.md, on this machine
 ";
 
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
         "schema" => schema(),
         "measure" => measure(),
         "cluster" => cluster(),
+        "load" => load(),
         "" | "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())
@@ -236,12 +239,25 @@ fn schema() -> Done {
 
 /// Everything that a cluster needs; answers the program that runs one.
 fn cluster_program() -> Result<String, String> {
+    program_of_tests("cluster")
+}
+
+/// A program of the tests' crate, and the release build that it starts.
+fn program_of_tests(name: &str) -> Result<String, String> {
     install_servers();
     run(".", "cargo", &["build", "--release"])?;
-    let tests = ["build", "--package", "stoa-tests", "--bin", "cluster"];
+    let tests = ["build", "--package", "stoa-tests", "--bin", name];
     run(".", "cargo", &tests)?;
     let stoa = PathBuf::from(binary("debug"));
-    Ok(stoa.with_file_name("cluster").display().to_string())
+    Ok(stoa.with_file_name(name).display().to_string())
+}
+
+fn load() -> Done {
+    let program = program_of_tests("load")?;
+    for set in ["one", "real"] {
+        run_with(".", &program, &[set], &[("STOA_BINARY", binary("release"))])?;
+    }
+    Ok(())
 }
 
 fn cluster() -> Done {

@@ -10,6 +10,7 @@
 //! | [`health`] | readiness: what a process depends on |
 //! | [`front`] | the listener, open while the process still waits for something |
 //! | [`listen`] | the accept loop, with its bounds |
+//! | [`chaos`] | calls that fail at random, in development |
 //! | [`clock`] | time as an input |
 //! | [`fault`] | places at which a test ends the process |
 //! | [`backoff`] | waiting longer and longer |
@@ -33,6 +34,7 @@
 //! | [`audit`] | invariants as queries |
 
 pub mod backoff;
+pub mod chaos;
 pub mod clock;
 pub mod fault;
 pub mod front;

@@ -11,6 +11,7 @@ use serde_json::Value;
 use stoa_schema::peer::PeerRequest;
 use tracing::Instrument;
 
+use crate::chaos;
 use crate::identity::{Caller, IDENTITY_HEADER, IdentityKey};
 use crate::service::CallContext;
 use crate::telemetry::{CORRELATION_HEADER, inject_trace};
@@ -147,7 +148,12 @@ impl Peers {
                 }
             }
         };
-        serde_json::from_value(call.instrument(span).await?).map_err(bad)
+        let away = || PeerError::Unreachable {
+            service: R::SERVICE.to_owned(),
+            cause: chaos::REASON.to_owned(),
+        };
+        let answer = chaos::call(call.instrument(span), away).await?;
+        serde_json::from_value(answer).map_err(bad)
     }
 
     async fn call_local<R: PeerRequest>(

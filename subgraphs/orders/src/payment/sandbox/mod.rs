@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::http::HeaderMap;
 use sea_orm::{ConnectionTrait, DbErr, Statement, Value};
+use stoa_kit::chaos;
 use stoa_kit::clock::{Clock, micros};
 use stoa_kit::database::Database;
 use stoa_schema::Money;
@@ -280,8 +281,10 @@ fn declined() -> Authorised {
     }
 }
 
-fn no_answer(error: DbErr) -> NoAnswer {
-    NoAnswer(error.to_string())
+/// What the sandbox answers, unless its database or chance keeps it from that.
+async fn answered<T>(work: impl Future<Output = Result<T, DbErr>>) -> Result<T, NoAnswer> {
+    let work = async { work.await.map_err(|error| NoAnswer(error.to_string())) };
+    chaos::call(work, || NoAnswer(chaos::REASON.to_owned())).await
 }
 
 #[async_trait]
@@ -295,7 +298,7 @@ impl PaymentProvider for Sandbox {
     }
 
     async fn authorise(&self, payment: &Payment) -> Result<Authorised, NoAnswer> {
-        let (authorised, before) = self.try_authorise(payment).await.map_err(no_answer)?;
+        let (authorised, before) = answered(self.try_authorise(payment)).await?;
         self.news.notify_one();
         if before.is_new && payment.method == WEBHOOK_FIRST {
             tokio::time::sleep(ANSWER_AFTER).await;
@@ -304,7 +307,7 @@ impl PaymentProvider for Sandbox {
     }
 
     async fn capture(&self, payment: &Payment) -> Result<Captured, NoAnswer> {
-        let (captured, before) = self.try_capture(payment).await.map_err(no_answer)?;
+        let (captured, before) = answered(self.try_capture(payment)).await?;
         self.news.notify_one();
         if payment.method == TIMEOUT && before.asked == 0 {
             return Err(NoAnswer("the sandbox lost this answer".to_owned()));
@@ -313,14 +316,12 @@ impl PaymentProvider for Sandbox {
     }
 
     async fn void(&self, payment: &Payment) -> Result<Voided, NoAnswer> {
-        self.try_void(payment).await.map_err(no_answer)
+        answered(self.try_void(payment)).await
     }
 
     async fn refund(&self, payment: &Payment, amount: Money, key: &str) -> Result<(), NoAnswer> {
         let amount = amount.amount_minor;
-        self.try_refund(payment, amount, key)
-            .await
-            .map_err(no_answer)
+        answered(self.try_refund(payment, amount, key)).await
     }
 
     fn event(&self, headers: &HeaderMap, body: &[u8]) -> Result<Event, BadEvent> {
