@@ -215,7 +215,7 @@ fn lint() -> Done {
 }
 
 fn schema() -> Done {
-    run(".", "cargo", &["build", "--package", "stoa"])?;
+    run(".", "cargo", &["build", "--workspace"])?;
     for name in ["users", "products", "orders", "notifications", ""] {
         let mut command = Command::new(binary("debug"));
         command.args(["schema", "print"]);
