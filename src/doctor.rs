@@ -124,7 +124,7 @@ fn disagreement(order: &Held, reservation: Option<&Reservation>) -> Option<Strin
     let state = reservation.map_or("nothing", |found| found.state.as_str());
     let wanted: &[&str] = match order.status.as_str() {
         "CANCELLED" => &["RELEASED", "nothing"],
-        "REFUNDED" if !order.was_shipped => &["RELEASED"],
+        "REFUNDED" if !order.was_shipped => &["COMMITTED", "RELEASED"],
         _ => &["COMMITTED"],
     };
     if !wanted.contains(&state) {

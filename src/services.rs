@@ -201,6 +201,7 @@ pub async fn orders(
         peers,
         clock: shared.clock.clone(),
         own_url,
+        rates: Arc::new(shared.rates()?),
         sandbox_secret: secret::derived(
             &shared.secret("STOA_INTERNAL_SECRET")?,
             "the sandbox's webhooks",

@@ -15,6 +15,7 @@ use stoa_kit::nats_bus::NatsOptions;
 use stoa_kit::redis::Redis;
 use stoa_kit::secret;
 use stoa_kit::settings::{Environment, SettingError, read};
+use stoa_orders::domain::TableRates;
 use stoa_router::{Config, HeaderRules, Limits, RateLimits};
 
 use crate::Error;
@@ -171,6 +172,21 @@ impl Shared {
     /// If the secret is missing in production, or unfit.
     pub fn secret(&self, name: &str) -> Result<String, Error> {
         Ok(secret::load(name, self.environment, &self.data_dir)?)
+    }
+
+    /// Tax and shipping, from the table in `STOA_RATES_FILE`; without one there
+    /// is neither.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or is no such table.
+    pub fn rates(&self) -> Result<TableRates, Error> {
+        const NAME: &str = "STOA_RATES_FILE";
+        let Some(path) = read(NAME) else {
+            return Ok(TableRates::default());
+        };
+        let bad = |problem: String| SettingError::new(NAME, format!("{path}: {problem}"));
+        let text = std::fs::read_to_string(&path).map_err(|error| bad(error.to_string()))?;
+        Ok(TableRates::parse(&text).map_err(bad)?)
     }
 
     /// The key that signs access tokens.

@@ -138,13 +138,13 @@ async fn status(shop: &Inside, order: &Order) -> Status {
 fn change(
     shop: &Inside,
     caller: &Caller,
-    verb: Verb,
+    verb: &Verb,
     order: &Order,
     key: &str,
 ) -> JoinHandle<Result<Order, Error>> {
     let (orders, caller) = (shop.orders.clone(), caller.clone());
-    let (id, key) = (order.id.to_string(), key.to_owned());
-    tokio::spawn(async move { orders.order_change(&caller, verb, &id, None, &key).await })
+    let (id, key, verb) = (order.id.to_string(), key.to_owned(), verb.clone());
+    tokio::spawn(async move { orders.order_change(&caller, &verb, &id, None, &key).await })
 }
 
 fn is_refused(done: &Result<Order, Error>, code: ProblemCode) -> bool {
@@ -257,7 +257,7 @@ async fn placing_twice_with_one_key() {
 }
 
 /// Two change one order at once: exactly one does, whoever is first.
-async fn one_of_two(shop: &Inside, one: (&Caller, Verb), two: (&Caller, Verb), buyer: &Caller) {
+async fn one_of_two(shop: &Inside, one: (&Caller, &Verb), two: (&Caller, &Verb), buyer: &Caller) {
     let product = shop.product(1_000).await;
     for _ in 0..ROUNDS {
         let order = bought(shop, buyer, &product, 1).await;
@@ -291,8 +291,8 @@ async fn two_administrators_with_one_order() {
         let (other, buyer) = (person(Role::Admin), person(Role::Customer));
         one_of_two(
             shop,
-            (&shop.admin, Verb::Ship),
-            (&other, Verb::Ship),
+            (&shop.admin, &Verb::SHIP),
+            (&other, &Verb::SHIP),
             &buyer,
         )
         .await;
@@ -306,8 +306,8 @@ async fn cancelling_against_shipping() {
         let buyer = person(Role::Customer);
         one_of_two(
             shop,
-            (&buyer, Verb::Cancel),
-            (&shop.admin, Verb::Ship),
+            (&buyer, &Verb::Cancel),
+            (&shop.admin, &Verb::SHIP),
             &buyer,
         )
         .await;
@@ -335,7 +335,7 @@ async fn a_webhook_against_the_client() {
             let order = place(shop, &buyer, &product, 1).await;
             tick(shop, Duration::from_secs(1));
             let told = [news(&order, 1), news(&order, 1), news(&order, 2)];
-            let cancelled = change(shop, &buyer, Verb::Cancel, &order, &key());
+            let cancelled = change(shop, &buyer, &Verb::Cancel, &order, &key());
             for one in told {
                 one.await.unwrap();
             }
@@ -347,7 +347,7 @@ async fn a_webhook_against_the_client() {
         tick(shop, Duration::from_secs(1));
         let key = key();
         let mut held = hold("change.locked", &key);
-        let cancelled = change(shop, &buyer, Verb::Cancel, &order, &key);
+        let cancelled = change(shop, &buyer, &Verb::Cancel, &order, &key);
         held.reached().await;
         let told = news(&order, 1);
         tokio::time::sleep(A_WHILE).await;

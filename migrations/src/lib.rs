@@ -32,9 +32,9 @@ migrator! {
     /// The users service's database.
     UsersMigrator => users::Start;
     /// The products service's database.
-    ProductsMigrator => products::Start, products::SameSearch;
+    ProductsMigrator => products::Start, products::SameSearch, products::Returns;
     /// The orders service's database.
-    OrdersMigrator => orders::Start, orders::Trace, orders::Saga, orders::Webhooks;
+    OrdersMigrator => orders::Start, orders::Trace, orders::Saga, orders::Webhooks, orders::Fulfilment;
     /// The notifications service's database.
     NotificationsMigrator => notifications::Start, notifications::Inbox;
     /// The embedded bus's database, SQLite only.

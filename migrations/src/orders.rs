@@ -266,3 +266,78 @@ impl MigrationTrait for Webhooks {
         .await
     }
 }
+
+/// Parts of a total; what was shipped and refunded, line by line.
+pub struct Fulfilment;
+
+impl MigrationName for Fulfilment {
+    fn name(&self) -> &str {
+        "m0005_orders_fulfilment"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Fulfilment {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        table::run(
+            manager,
+            &[
+                "ALTER TABLE orders ADD COLUMN subtotal_minor bigint NOT NULL DEFAULT 0",
+                "ALTER TABLE orders ADD COLUMN discount_minor bigint NOT NULL DEFAULT 0",
+                "ALTER TABLE orders ADD COLUMN shipping_minor bigint NOT NULL DEFAULT 0",
+                "ALTER TABLE orders ADD COLUMN tax_minor bigint NOT NULL DEFAULT 0",
+                "ALTER TABLE orders ADD COLUMN shipping_tax_minor bigint NOT NULL DEFAULT 0",
+                "ALTER TABLE orders ADD COLUMN discount_code varchar(64)",
+                "UPDATE orders SET subtotal_minor = total_minor",
+                "ALTER TABLE order_line ADD COLUMN discount_minor bigint NOT NULL DEFAULT 0",
+                "ALTER TABLE order_line ADD COLUMN tax_minor bigint NOT NULL DEFAULT 0",
+                "CREATE TABLE shipment (
+                    id varchar(36) PRIMARY KEY,
+                    order_id varchar(36) NOT NULL REFERENCES orders (id),
+                    carrier varchar(100),
+                    tracking_number varchar(100),
+                    actor varchar(64) NOT NULL,
+                    reason varchar(500),
+                    created_at bigint NOT NULL
+                )",
+                "CREATE INDEX shipment_by_order ON shipment (order_id)",
+                "CREATE TABLE shipment_line (
+                    shipment_id varchar(36) NOT NULL REFERENCES shipment (id),
+                    product_id varchar(36) NOT NULL,
+                    quantity bigint NOT NULL CHECK (quantity > 0),
+                    PRIMARY KEY (shipment_id, product_id)
+                )",
+                "CREATE TABLE refund (
+                    -- The key under which the provider is asked, too.
+                    id varchar(128) PRIMARY KEY,
+                    order_id varchar(36) NOT NULL REFERENCES orders (id),
+                    amount_minor bigint NOT NULL CHECK (amount_minor >= 0),
+                    shipping_minor bigint NOT NULL CHECK (shipping_minor >= 0),
+                    state varchar(16) NOT NULL,
+                    stock_task varchar(16) NOT NULL,
+                    actor varchar(64) NOT NULL,
+                    reason varchar(500),
+                    created_at bigint NOT NULL
+                )",
+                "CREATE INDEX refund_by_order ON refund (order_id)",
+                "CREATE INDEX refund_stock_task ON refund (id) WHERE stock_task <> 'NONE'",
+                "CREATE TABLE refund_line (
+                    refund_id varchar(128) NOT NULL REFERENCES refund (id),
+                    product_id varchar(36) NOT NULL,
+                    quantity bigint NOT NULL CHECK (quantity > 0),
+                    -- Of these, never shipped.
+                    called_off bigint NOT NULL CHECK (called_off >= 0 AND called_off <= quantity),
+                    -- Of these, shipped and come back.
+                    restocked bigint NOT NULL CHECK (restocked >= 0 AND restocked + called_off <= quantity),
+                    amount_minor bigint NOT NULL CHECK (amount_minor >= 0),
+                    PRIMARY KEY (refund_id, product_id)
+                )",
+                "INSERT INTO refund SELECT key, order_id, amount_minor, 0, 'DONE', 'NONE', 'SYSTEM', NULL, created_at FROM payment_movement WHERE kind = 'REFUND'",
+                "INSERT INTO refund SELECT order_id || ':refund:' || refunded_minor, order_id, captured_minor - refunded_minor, 0, 'PENDING', 'NONE', 'SYSTEM', NULL, updated_at FROM payment WHERE task = 'REFUND'",
+                "INSERT INTO shipment SELECT order_id, order_id, NULL, NULL, actor, reason, created_at FROM order_history WHERE status = 'SHIPPED'",
+                "INSERT INTO shipment_line SELECT s.id, l.product_id, SUM(l.quantity) FROM shipment s JOIN order_line l ON l.order_id = s.order_id GROUP BY s.id, l.product_id",
+            ],
+        )
+        .await
+    }
+}

@@ -186,3 +186,35 @@ impl MigrationTrait for SameSearch {
         Ok(())
     }
 }
+
+/// Units that come back line by line.
+pub struct Returns;
+
+impl MigrationName for Returns {
+    fn name(&self) -> &str {
+        "m0003_products_returns"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Returns {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        table::run(
+            manager,
+            &[
+                // Of the quantity, what was called off before it was shipped.
+                "ALTER TABLE reservation_line ADD COLUMN returned bigint NOT NULL DEFAULT 0 CHECK (returned >= 0 AND returned <= quantity)",
+                "CREATE TABLE stock_return (
+                    return_id varchar(128) NOT NULL,
+                    product_id varchar(36) NOT NULL,
+                    order_id varchar(36) NOT NULL,
+                    called_off bigint NOT NULL CHECK (called_off >= 0),
+                    restocked bigint NOT NULL CHECK (restocked >= 0),
+                    created_at bigint NOT NULL,
+                    PRIMARY KEY (return_id, product_id)
+                )",
+            ],
+        )
+        .await
+    }
+}

@@ -107,6 +107,31 @@ impl PeerRequest for ReleaseStock {
     type Answer = Done;
 }
 
+/// Puts back some of the units of an order that was paid. Idempotent by
+/// `return_id`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReturnStock {
+    pub return_id: String,
+    pub order_id: OrderId,
+    /// One entry a product.
+    pub lines: Vec<ReturnLine>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReturnLine {
+    pub product_id: ProductId,
+    /// Units that were never shipped: the reservation shrinks by these.
+    pub called_off: u32,
+    /// Units that were shipped and have come back: they are received anew.
+    pub restocked: u32,
+}
+
+impl PeerRequest for ReturnStock {
+    const SERVICE: &'static str = "products";
+    const METHOD: &'static str = "return_stock";
+    type Answer = Done;
+}
+
 /// Asks whose an order is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct OrderOwner {

@@ -21,7 +21,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 use stoa_tests::faulty::How;
-use world::{Op, Template, VERBS, World};
+use world::{Op, Template, Wish, World};
 
 /// The longest sequence.
 const LENGTH: usize = 30;
@@ -123,8 +123,8 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (0..2_usize, vec((0..3_usize, 1..4_u32), 1..3), 0..4_usize)
             .prop_map(|(customer, lines, method)| Op::Place { customer, lines, method }),
         2 => index.clone().prop_map(Op::Repeat),
-        5 => (index.clone(), 0..VERBS.len(), any::<bool>())
-            .prop_map(|(order, verb, by_admin)| Op::Change { order, verb, by_admin }),
+        7 => (index.clone(), wish(), any::<bool>())
+            .prop_map(|(order, wish, by_admin)| Op::Change { order, wish, by_admin }),
         1 => index.clone().prop_map(Op::RepeatChange),
         1 => (0..3_usize, -4..6_i64).prop_map(|(product, delta)| Op::Adjust { product, delta }),
         8 => Just(Op::Work),
@@ -144,5 +144,19 @@ fn how() -> impl Strategy<Value = How> {
         Just(How::Lost),
         Just(How::CrashBefore),
         Just(How::CrashAfter),
+    ]
+}
+
+fn wish() -> impl Strategy<Value = Wish> {
+    let some = (0..2_usize, 1..4_u32);
+    prop_oneof![
+        Just(Wish::Cancel),
+        Just(Wish::Ship),
+        Just(Wish::Deliver),
+        Just(Wish::Refund),
+        some.clone()
+            .prop_map(|(line, units)| Wish::ShipSome(line, units)),
+        (some, any::<bool>())
+            .prop_map(|((line, units), restock)| Wish::RefundSome(line, units, restock)),
     ]
 }

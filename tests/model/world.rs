@@ -9,8 +9,8 @@ use sea_orm::{ConnectionTrait, Statement};
 use stoa_kit::identity::{Caller, Role};
 use stoa_migrations::{MigratorTrait, OrdersMigrator, ProductsMigrator};
 use stoa_orders::Error;
-use stoa_orders::app::Verb;
-use stoa_orders::domain::{ProblemCode, Request};
+use stoa_orders::app::{ShipmentRequest, Verb};
+use stoa_orders::domain::{ProblemCode, RefundRequest, RefundWish, Request, UnitsWish};
 use stoa_orders::payment::{Event, sandbox};
 use stoa_products::app::Adjustment;
 use stoa_schema::events::OrderStatus as Status;
@@ -20,7 +20,19 @@ use stoa_tests::inside::{self, Inside, PRICE, call, key, person, sqlite};
 
 use crate::Counts;
 
-pub const VERBS: [Verb; 4] = [Verb::Cancel, Verb::Ship, Verb::Deliver, Verb::Refund];
+/// What a change is, before it is about an order's lines.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Wish {
+    Cancel,
+    Ship,
+    Deliver,
+    Refund,
+    /// Some units of a line.
+    ShipSome(usize, u32),
+    /// Some units of a line; those that were shipped come back to stock, or not.
+    RefundSome(usize, u32, bool),
+}
+
 const METHODS: [&str; 4] = [
     sandbox::APPROVE,
     sandbox::DECLINE,
@@ -41,7 +53,7 @@ pub enum Op {
     Repeat(usize),
     Change {
         order: usize,
-        verb: usize,
+        wish: Wish,
         by_admin: bool,
     },
     /// A change again, with its key.
@@ -112,7 +124,37 @@ struct Ordered {
     /// How far the clocks had gone.
     placed_at: [Duration; 2],
     was_confirmed: bool,
-    was_shipped: bool,
+    lines: Vec<Units>,
+}
+
+/// The units of a product in an order.
+#[derive(Debug, Clone)]
+struct Units {
+    product: usize,
+    all: u32,
+    shipped: u32,
+    refunded: u32,
+    called_off: u32,
+    restocked: u32,
+}
+
+impl Units {
+    fn to_ship(&self) -> u32 {
+        self.all - self.shipped - self.called_off
+    }
+
+    fn paid(&self) -> u32 {
+        self.all - self.refunded
+    }
+
+    fn refund(&mut self, units: u32, restock: bool) {
+        let called_off = units.min(self.to_ship());
+        self.refunded += units;
+        self.called_off += called_off;
+        if restock {
+            self.restocked += units - called_off;
+        }
+    }
 }
 
 struct Changed {
@@ -224,7 +266,7 @@ impl World {
             }
             Op::Change {
                 order,
-                verb,
+                wish,
                 by_admin,
             } => {
                 if let Some(order) = nth(&self.placed, *order) {
@@ -233,7 +275,7 @@ impl World {
                         true => self.shop.admin.clone(),
                         false => self.customers[owner].clone(),
                     };
-                    self.change(order, VERBS[*verb], caller).await?;
+                    self.change(order, *wish, caller).await?;
                 }
             }
             Op::RepeatChange(index) => {
@@ -314,7 +356,7 @@ impl World {
                 status: Status::Pending,
                 placed_at: self.gone,
                 was_confirmed: false,
-                was_shipped: false,
+                lines: self.units(&attempt.request),
             }),
             Err(codes) if *codes == [ProblemCode::AttemptExpired] => {}
             Err(codes) => {
@@ -341,38 +383,79 @@ impl World {
         })
     }
 
-    async fn change(&mut self, order: usize, verb: Verb, caller: Caller) -> Checked {
-        let (to, from) = match verb {
-            Verb::Cancel => (Status::Cancelled, &[Status::Pending, Status::Confirmed][..]),
-            Verb::Ship => (Status::Shipped, &[Status::Confirmed][..]),
-            Verb::Deliver => (Status::Delivered, &[Status::Shipped][..]),
-            Verb::Refund => (
-                Status::Refunded,
-                &[Status::Confirmed, Status::Shipped, Status::Delivered][..],
-            ),
+    /// The units of a request, by product.
+    fn units(&self, request: &Request) -> Vec<Units> {
+        let mut lines: Vec<Units> = Vec::new();
+        for line in &request.lines {
+            let mut goods = self.goods.iter();
+            let product = goods.position(|id| id.as_str() == line.product_id).unwrap();
+            let quantity = u32::try_from(line.quantity).unwrap();
+            match lines.iter_mut().find(|units| units.product == product) {
+                Some(same) => same.all += quantity,
+                None => lines.push(Units {
+                    product,
+                    all: quantity,
+                    shipped: 0,
+                    refunded: 0,
+                    called_off: 0,
+                    restocked: 0,
+                }),
+            }
+        }
+        lines
+    }
+
+    fn verb(&self, order: &Ordered, wish: Wish) -> Verb {
+        let some = |line: usize, units: u32| UnitsWish {
+            product_id: self.goods[order.lines[line % order.lines.len()].product].to_string(),
+            quantity: i64::from(units),
         };
-        let allowed = caller.is_admin() || verb == Verb::Cancel;
-        let legal = from.contains(&self.placed[order].status);
+        match wish {
+            Wish::Cancel => Verb::Cancel,
+            Wish::Ship => Verb::SHIP,
+            Wish::Deliver => Verb::Deliver,
+            Wish::Refund => Verb::REFUND,
+            Wish::ShipSome(line, units) => Verb::Ship(ShipmentRequest {
+                lines: Some(vec![some(line, units)]),
+                ..ShipmentRequest::default()
+            }),
+            Wish::RefundSome(line, units, restock) => Verb::Refund(RefundRequest {
+                lines: Some(vec![RefundWish {
+                    units: some(line, units),
+                    restock,
+                }]),
+                shipping: false,
+            }),
+        }
+    }
+
+    async fn change(&mut self, order: usize, wish: Wish, caller: Caller) -> Checked {
+        let verb = self.verb(&self.placed[order], wish);
+        let expected = match caller.is_admin() || wish == Wish::Cancel {
+            true => expected(&self.placed[order], wish).map_err(Some),
+            false => Err(None),
+        };
         let key = key();
         let id = self.placed[order].id.clone();
         let done = self
             .shop
             .orders
-            .order_change(&caller, verb, id.as_str(), None, &key)
+            .order_change(&caller, &verb, id.as_str(), None, &key)
             .await;
-        let fine = done.is_ok();
-        let expected = match &done {
-            Ok(changed) => allowed && legal && changed.status == to,
-            Err(Error::Forbidden) => !allowed,
-            Err(Error::Invalid(problems)) => {
-                allowed && !legal && problems[0].code == ProblemCode::IllegalStatus
-            }
-            Err(_) => false,
+        let found = match &done {
+            Ok(changed) => Ok(changed.status),
+            Err(Error::Forbidden) => Err(None),
+            Err(Error::Invalid(problems)) => Err(Some(problems[0].code)),
+            Err(other) => return Err(format!("{verb:?} failed: {other}")),
         };
-        ensure(expected, || format!("{verb:?} came to {done:?}"))?;
-        if fine {
-            self.placed[order].status = to;
-            self.placed[order].was_shipped |= to == Status::Shipped;
+        let wanted = expected.as_ref().map(|(status, _)| *status);
+        ensure(found == wanted.map_err(|problem| *problem), || {
+            format!("{wish:?} came to {found:?}, expected {wanted:?}")
+        })?;
+        let fine = found.is_ok();
+        if let Ok((status, lines)) = expected {
+            self.placed[order].status = status;
+            self.placed[order].lines = lines;
         }
         self.changes.push(Changed {
             order,
@@ -394,7 +477,7 @@ impl World {
         let again = self
             .shop
             .orders
-            .order_change(&change.caller, change.verb, id.as_str(), None, &change.key)
+            .order_change(&change.caller, &change.verb, id.as_str(), None, &change.key)
             .await;
         ensure(again.is_ok(), || format!("a repeat came to {again:?}"))
     }
@@ -495,21 +578,15 @@ impl World {
         self.healthy().await?;
         let mut expected = self.received.clone();
         for order in &self.placed {
-            let attempt = &self.attempts[order.attempt];
-            let kept = matches!(
-                order.status,
-                Status::Confirmed | Status::Shipped | Status::Delivered
-            );
-            let units: i64 = attempt.request.lines.iter().map(|line| line.quantity).sum();
-            if kept || order.was_shipped {
-                for line in &attempt.request.lines {
-                    let mut goods = self.goods.iter();
-                    let at = goods.position(|id| id.as_str() == line.product_id);
-                    expected[at.unwrap()] -= line.quantity;
+            let mut due = 0;
+            if order.status != Status::Cancelled {
+                for units in &order.lines {
+                    let gone = units.all - units.called_off - units.restocked;
+                    expected[units.product] -= i64::from(gone);
+                    due += i64::from(units.paid()) * PRICE;
                 }
             }
             let money = self.money(&order.id).await;
-            let due = if kept { units * PRICE } else { 0 };
             ensure(money == due, || {
                 format!("{:?} keeps {money} of {due}", order.status)
             })?;
@@ -537,4 +614,55 @@ impl World {
 /// Any number names one of what is there.
 fn nth<T>(all: &[T], index: usize) -> Option<usize> {
     (!all.is_empty()).then(|| index % all.len())
+}
+
+/// Where a change brings an order and its units, or why it is refused.
+fn expected(order: &Ordered, wish: Wish) -> Result<(Status, Vec<Units>), ProblemCode> {
+    let mut lines = order.lines.clone();
+    let (from, to) = match wish {
+        Wish::Cancel => (&[Status::Pending, Status::Confirmed][..], Status::Cancelled),
+        Wish::Ship | Wish::ShipSome(..) => (&[Status::Confirmed][..], Status::Shipped),
+        Wish::Deliver => (&[Status::Shipped][..], Status::Delivered),
+        Wish::Refund | Wish::RefundSome(..) => (
+            &[Status::Confirmed, Status::Shipped, Status::Delivered][..],
+            Status::Refunded,
+        ),
+    };
+    let has_left = wish == Wish::Cancel && lines.iter().any(|units| units.shipped > 0);
+    if !from.contains(&order.status) || has_left {
+        return Err(ProblemCode::IllegalStatus);
+    }
+    let count = lines.len();
+    match wish {
+        Wish::Cancel | Wish::Deliver => return Ok((to, lines)),
+        Wish::Ship => lines
+            .iter_mut()
+            .for_each(|units| units.shipped += units.to_ship()),
+        Wish::Refund => lines
+            .iter_mut()
+            .for_each(|units| units.refund(units.paid(), false)),
+        Wish::ShipSome(line, wanted) => {
+            let units = &mut lines[line % count];
+            if wanted > units.to_ship() {
+                return Err(ProblemCode::TooManyUnits);
+            }
+            units.shipped += wanted;
+        }
+        Wish::RefundSome(line, wanted, restock) => {
+            let units = &mut lines[line % count];
+            if wanted > units.paid() {
+                return Err(ProblemCode::TooManyUnits);
+            }
+            units.refund(wanted, restock);
+        }
+    }
+    let is_refund = matches!(wish, Wish::Refund | Wish::RefundSome(..));
+    let status = if is_refund && lines.iter().all(|units| units.paid() == 0) {
+        Status::Refunded
+    } else if order.status == Status::Confirmed && lines.iter().all(|units| units.to_ship() == 0) {
+        Status::Shipped
+    } else {
+        order.status
+    };
+    Ok((status, lines))
 }

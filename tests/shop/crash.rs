@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use stoa_tests::client::text;
-use stoa_tests::{Client, Mode, Shop};
+use stoa_tests::{Client, Mode, Servers, Shop, servers};
 
 use crate::support::*;
 
@@ -26,11 +26,40 @@ const CRASHES: &[(&str, &str, &str)] = &[
     // Cancelled once it is paid.
     ("refund.asked", "sandbox_approve", "CANCELLED"),
     ("refund.stored", "sandbox_approve", "CANCELLED"),
+    // One of its two units refunded once it is paid.
+    ("return.asked", "sandbox_approve", "CONFIRMED"),
+    ("return.stored", "sandbox_approve", "CONFIRMED"),
 ];
+
+const REFUND_ONE: &str = "mutation ($id: ID!, $key: ID!, $product: ID!) { refundOrder(orderId: $id, idempotencyKey: $key, refund: { lines: [{ productId: $product, quantity: 1 }] }) { order { id } userErrors { code message } } }";
 
 const CANCEL: &str = "mutation ($id: ID!, $key: ID!) { cancelOrder(orderId: $id, idempotencyKey: $key) { order { id } userErrors { code message } } }";
 
 pub fn every_step_of_the_saga() {
+    every_step(Shop::start(Mode::One));
+}
+
+pub fn every_step_of_the_saga_on_postgresql() {
+    if !servers::replicas_available() {
+        return;
+    }
+    let folder = std::env::temp_dir().join(format!("stoa-crash-{}", key()));
+    let servers = Servers::start_some(&folder, &["postgres"]);
+    let names = ["users", "products", "orders", "notifications"];
+    let mut settings = vec![("STOA_RATE_LIMIT".to_owned(), "off".to_owned())];
+    settings.extend(names.map(|name| {
+        let variable = format!("STOA_{}_DATABASE_URL", name.to_uppercase());
+        (variable, servers.database(name))
+    }));
+    let settings: Vec<_> = (settings.iter())
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    every_step(Shop::start_with(Mode::One, &settings));
+    drop(servers);
+    let _ = std::fs::remove_dir_all(&folder);
+}
+
+fn every_step(mut shop: Shop) {
     let named: Vec<_> = CRASHES.iter().map(|(point, _, _)| *point).collect();
     assert_eq!(
         named.len(),
@@ -38,7 +67,6 @@ pub fn every_step_of_the_saga() {
         "each point is tried"
     );
     assert!(stoa_orders::saga::POINTS.iter().all(|p| named.contains(p)));
-    let mut shop = Shop::start(Mode::One);
     let product = block_on(async { new_product(&shop.sign_in("admin").await, 1_000).await });
     let mut placed: Vec<(Value, &str)> = Vec::new();
     for (point, method, outcome) in CRASHES {
@@ -53,6 +81,12 @@ pub fn every_step_of_the_saga() {
                 assert_eq!(settled(&ada, &id).await, "CONFIRMED");
                 let cancel = json!({ "id": id, "key": key() });
                 let _ = ada.try_query(CANCEL, &cancel).await;
+            } else if point.starts_with("return") {
+                let id = text(&answer.unwrap(), "/data/placeOrder/order/id");
+                assert_eq!(settled(&ada, &id).await, "CONFIRMED");
+                let refund = json!({ "id": id, "key": key(), "product": product });
+                let admin = shop.sign_in("admin").await;
+                let _ = admin.try_query(REFUND_ONE, &refund).await;
             }
         });
         shop.wait_gone("up");
@@ -81,14 +115,15 @@ pub fn every_step_of_the_saga() {
         }
         // Each order once, its units where they belong.
         let confirmed = placed.iter().filter(|(_, outcome)| *outcome == "CONFIRMED");
-        let sold = 2 * i64::try_from(confirmed.count()).unwrap();
+        // Of two orders one unit each was refunded.
+        let sold = 2 * i64::try_from(confirmed.count()).unwrap() - 2;
         eventually("units are back", || async {
             stock_of(&ada, &product).await == 1_000 - sold
         })
         .await;
         eventually("nothing is under way", || async {
             shop.doctor()
-                .starts_with("doctor: 0 violations, 0 unfinished, 25 orders")
+                .starts_with("doctor: 0 violations, 0 unfinished, 27 orders")
         })
         .await;
     });

@@ -377,3 +377,105 @@ pub async fn sixty_four_buyers_of_ten_units(shop: &Shop) {
         assert_eq!(stock_of(&admin, &product).await, 0, "round {round}");
     }
 }
+
+const SHIP: &str = "mutation ($id: ID!, $key: ID!, $shipment: ShipmentInput) { done: shipOrder(orderId: $id, idempotencyKey: $key, shipment: $shipment, reason: \"packed\") { order { status shipments { carrier trackingNumber lines { quantity product { id } } } lines { shippedQuantity } } userErrors { field code message } } }";
+const REFUND: &str = "mutation ($id: ID!, $key: ID!, $refund: RefundInput) { done: refundOrder(orderId: $id, idempotencyKey: $key, refund: $refund, reason: \"damaged\") { order { status refunded { amountMinor } refunds { amount { amountMinor } lines { quantity returnedToStock } } lines { refundedQuantity } } userErrors { field code message } } }";
+
+pub async fn parcels_and_partial_refunds(shop: &Shop) {
+    let (admin, ada) = (shop.sign_in("admin").await, shop.sign_in("ada").await);
+    let product = new_product(&admin, 10).await;
+    let order = place(&ada, &product, 4, "sandbox_approve").await;
+    assert_eq!(settled(&ada, &order).await, "CONFIRMED");
+    let units = |quantity: i64| json!([{ "productId": product, "quantity": quantity }]);
+    let ship = async |lines: Value, number: &str| {
+        let parcel = json!({ "carrier": "DHL", "trackingNumber": number, "lines": lines });
+        let variables = json!({ "id": order, "key": key(), "shipment": parcel });
+        admin.ok(SHIP, variables).await["done"].take()
+    };
+    let refund = async |refund: Value| {
+        let variables = json!({ "id": order, "key": key(), "refund": refund });
+        admin.ok(REFUND, variables).await["done"].take()
+    };
+    let number = key();
+    let sent = ship(units(1), &number).await;
+    assert_eq!(sent["order"]["status"], "CONFIRMED", "{sent}");
+    assert_eq!(sent["order"]["lines"][0]["shippedQuantity"], 1);
+    assert_eq!(sent["order"]["shipments"][0]["trackingNumber"], number);
+    assert_eq!(user_error(&ship(units(4), "x").await), "TOO_MANY_UNITS");
+    // What has begun to leave cannot be called off whole, but for what is left.
+    let cancel = change(&ada, "cancel", &order).await;
+    assert_eq!(user_error(&cancel["data"]["done"]), "ILLEGAL_STATUS");
+    let back = refund(json!({ "lines": units(1) })).await;
+    assert_eq!(back["order"]["status"], "CONFIRMED", "{back}");
+    assert_eq!(back["order"]["refunded"]["amountMinor"], "1250");
+    assert_eq!(
+        back["order"]["refunds"][0]["lines"][0]["returnedToStock"],
+        1
+    );
+    eventually("the unit is back", || async {
+        stock_of(&ada, &product).await == 7
+    })
+    .await;
+    let rest = ship(Value::Null, &key()).await;
+    assert_eq!(rest["order"]["status"], "SHIPPED", "{rest}");
+    assert_eq!(rest["order"]["lines"][0]["shippedQuantity"], 3);
+    // Two of three come back to the shop, one of them fit for sale.
+    let lines = json!([{ "productId": product, "quantity": 1, "restock": true }]);
+    assert_eq!(
+        refund(json!({ "lines": lines })).await["order"]["status"],
+        "SHIPPED"
+    );
+    assert_eq!(
+        refund(json!({ "lines": units(1) })).await["order"]["status"],
+        "SHIPPED"
+    );
+    assert_eq!(
+        user_error(&refund(json!({ "lines": units(2) })).await),
+        "TOO_MANY_UNITS"
+    );
+    let all = refund(Value::Null).await;
+    assert_eq!(all["order"]["status"], "REFUNDED", "{all}");
+    assert_eq!(all["order"]["refunded"]["amountMinor"], "5000");
+    assert_eq!(all["order"]["lines"][0]["refundedQuantity"], 4);
+    eventually("one of them is for sale again", || async {
+        stock_of(&ada, &product).await == 8
+    })
+    .await;
+    let read = "query ($id: ID!) { order(id: $id) { history { kind status actor reason } refunds { done } } }";
+    let history = ada.ok(read, json!({ "id": order })).await;
+    let kinds: Vec<_> = history["order"]["history"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| format!("{} {}", text(entry, "/kind"), text(entry, "/status")))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            "STATUS PENDING",
+            "STATUS CONFIRMED",
+            "SHIPMENT CONFIRMED",
+            "REFUND CONFIRMED",
+            "SHIPMENT CONFIRMED",
+            "STATUS SHIPPED",
+            "REFUND SHIPPED",
+            "REFUND SHIPPED",
+            "REFUND SHIPPED",
+            "STATUS REFUNDED"
+        ]
+    );
+    // An administrator finds it by what the parcel says.
+    let find = "query ($search: String, $status: OrderStatus) { orders(search: $search, status: $status) { nodes { id } totalCount } }";
+    for (search, status, found) in [
+        (number.as_str(), Value::Null, 1),
+        (&number, json!("REFUNDED"), 1),
+        (&number, json!("PENDING"), 0),
+        ("100%", Value::Null, 0),
+    ] {
+        let variables = json!({ "search": search, "status": status });
+        let data = admin.ok(find, variables).await;
+        assert_eq!(data["orders"]["totalCount"], found, "{search} {status}");
+    }
+    let long = json!({ "search": "x".repeat(101) });
+    assert_eq!(admin.code(find, long).await, "BAD_USER_INPUT");
+}

@@ -14,7 +14,7 @@ use stoa_kit::outbox::Relay;
 use stoa_kit::peer::{LocalPeers, PeerHandler, Peers};
 use stoa_kit::service::CallContext;
 use stoa_orders::App as Orders;
-use stoa_orders::domain::{Address, Request, RequestLine};
+use stoa_orders::domain::{Address, Request, RequestLine, TableRates};
 use stoa_orders::payment::sandbox::Sandbox;
 use stoa_products::App as Products;
 use stoa_products::app::Freshness;
@@ -109,6 +109,7 @@ impl Inside {
             orders_db.clone(),
             Peers::local("orders", local),
             Arc::new(provider),
+            Arc::new(TableRates::default()),
             Relay::new(orders_db.clone(), Arc::new(NoBus), clock.clone()),
             clock,
         );

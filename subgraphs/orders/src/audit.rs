@@ -14,8 +14,12 @@ use crate::store::order;
 
 const RULES: &[Rule] = &[
     Rule {
-        name: "an order's total is the sum of its lines",
-        sql: "SELECT o.id AS subject, 'total ' || o.total_minor || ', lines ' || COALESCE(SUM(l.subtotal_minor), 0) AS detail FROM orders o LEFT JOIN order_line l ON l.order_id = o.id GROUP BY o.id, o.total_minor HAVING o.total_minor <> COALESCE(SUM(l.subtotal_minor), 0)",
+        name: "an order's total is the sum of its parts",
+        sql: "SELECT id AS subject, 'total ' || total_minor AS detail FROM orders WHERE total_minor <> subtotal_minor - discount_minor + shipping_minor + tax_minor",
+    },
+    Rule {
+        name: "an order's parts are the sums of its lines",
+        sql: "SELECT o.id AS subject, 'subtotal ' || o.subtotal_minor || ', lines ' || COALESCE(SUM(l.subtotal_minor), 0) AS detail FROM orders o LEFT JOIN order_line l ON l.order_id = o.id GROUP BY o.id, o.subtotal_minor, o.discount_minor, o.tax_minor, o.shipping_tax_minor HAVING o.subtotal_minor <> COALESCE(SUM(l.subtotal_minor), 0) OR o.discount_minor <> COALESCE(SUM(l.discount_minor), 0) OR o.tax_minor <> COALESCE(SUM(l.tax_minor), 0) + o.shipping_tax_minor",
     },
     Rule {
         name: "a subtotal is price times quantity",
@@ -58,6 +62,22 @@ const RULES: &[Rule] = &[
         sql: "SELECT p.order_id AS subject, 'captured ' || p.captured_minor || ', refunded ' || p.refunded_minor AS detail FROM payment p WHERE p.captured_minor <> COALESCE((SELECT SUM(m.amount_minor) FROM payment_movement m WHERE m.order_id = p.order_id AND m.kind = 'CAPTURE'), 0) OR p.refunded_minor <> COALESCE((SELECT SUM(m.amount_minor) FROM payment_movement m WHERE m.order_id = p.order_id AND m.kind = 'REFUND'), 0)",
     },
     Rule {
+        name: "what was asked back is what went back",
+        sql: "SELECT p.order_id AS subject, 'refunded ' || p.refunded_minor || ', asked ' || COALESCE(r.asked, 0) || ', done ' || COALESCE(r.done, 0) AS detail FROM payment p LEFT JOIN (SELECT order_id, SUM(amount_minor) AS asked, SUM(CASE WHEN state = 'DONE' THEN amount_minor ELSE 0 END) AS done FROM refund GROUP BY order_id) r ON r.order_id = p.order_id WHERE p.refunded_minor <> COALESCE(r.done, 0) OR COALESCE(r.asked, 0) > p.captured_minor OR (COALESCE(r.asked, 0) <> COALESCE(r.done, 0) AND p.task <> 'REFUND')",
+    },
+    Rule {
+        name: "a refund is the sum of its parts",
+        sql: "SELECT r.id AS subject, 'amount ' || r.amount_minor AS detail FROM refund r JOIN refund_line l ON l.refund_id = r.id GROUP BY r.id, r.amount_minor, r.shipping_minor HAVING r.amount_minor <> r.shipping_minor + SUM(l.amount_minor)",
+    },
+    Rule {
+        name: "no line sends or refunds more units than it has",
+        sql: "SELECT l.order_id AS subject, 'line ' || l.position || ' of ' || l.quantity || ', shipped ' || COALESCE(s.units, 0) || ', refunded ' || COALESCE(r.units, 0) AS detail FROM order_line l LEFT JOIN (SELECT h.order_id, sl.product_id, SUM(sl.quantity) AS units FROM shipment h JOIN shipment_line sl ON sl.shipment_id = h.id GROUP BY h.order_id, sl.product_id) s ON s.order_id = l.order_id AND s.product_id = l.product_id LEFT JOIN (SELECT f.order_id, fl.product_id, SUM(fl.quantity) AS units, SUM(fl.called_off) AS called_off FROM refund f JOIN refund_line fl ON fl.refund_id = f.id GROUP BY f.order_id, fl.product_id) r ON r.order_id = l.order_id AND r.product_id = l.product_id WHERE COALESCE(s.units, 0) + COALESCE(r.called_off, 0) > l.quantity OR COALESCE(r.units, 0) > l.quantity",
+    },
+    Rule {
+        name: "what is shipped has left whole",
+        sql: "SELECT o.id AS subject, 'product ' || l.product_id AS detail FROM orders o JOIN order_line l ON l.order_id = o.id WHERE o.status IN ('SHIPPED', 'DELIVERED') AND l.quantity <> COALESCE((SELECT SUM(sl.quantity) FROM shipment h JOIN shipment_line sl ON sl.shipment_id = h.id WHERE h.order_id = o.id AND sl.product_id = l.product_id), 0) + COALESCE((SELECT SUM(fl.called_off) FROM refund f JOIN refund_line fl ON fl.refund_id = f.id WHERE f.order_id = o.id AND fl.product_id = l.product_id), 0)",
+    },
+    Rule {
         name: "no more is refunded than was captured",
         sql: "SELECT order_id AS subject, 'captured ' || captured_minor || ', refunded ' || refunded_minor AS detail FROM payment WHERE refunded_minor < 0 OR refunded_minor > captured_minor",
     },
@@ -71,7 +91,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "every order that is not decided has its next step",
-        sql: "SELECT o.id AS subject, o.status || ', payment ' || p.state || ', step ' || p.task AS detail FROM orders o JOIN payment p ON p.order_id = o.id WHERE (o.status = 'PENDING' AND p.task NOT IN ('AUTHORISE', 'COMMIT', 'CAPTURE')) OR (o.status <> 'PENDING' AND p.task IN ('AUTHORISE', 'COMMIT', 'CAPTURE')) OR (p.task <> 'NONE' AND p.due_at IS NULL) OR (o.status IN ('CONFIRMED', 'SHIPPED', 'DELIVERED') AND (p.state <> 'CAPTURED' OR p.task <> 'NONE'))",
+        sql: "SELECT o.id AS subject, o.status || ', payment ' || p.state || ', step ' || p.task AS detail FROM orders o JOIN payment p ON p.order_id = o.id WHERE (o.status = 'PENDING' AND p.task NOT IN ('AUTHORISE', 'COMMIT', 'CAPTURE')) OR (o.status <> 'PENDING' AND p.task IN ('AUTHORISE', 'COMMIT', 'CAPTURE')) OR (p.task <> 'NONE' AND p.due_at IS NULL) OR (o.status IN ('CONFIRMED', 'SHIPPED', 'DELIVERED') AND (p.state <> 'CAPTURED' OR p.task NOT IN ('NONE', 'REFUND')))",
     },
     Rule {
         name: "the sandbox's books agree",
@@ -109,7 +129,7 @@ pub async fn violations(database: &Database) -> Result<Vec<Violation>, DbErr> {
 pub async fn unfinished(database: &Database) -> Result<u64, DbErr> {
     audit::count(
         database.read(),
-        "SELECT COUNT(*) FROM orders o JOIN payment p ON p.order_id = o.id WHERE p.task <> 'NONE' OR o.stock_task <> 'NONE'",
+        "SELECT COUNT(*) FROM orders o JOIN payment p ON p.order_id = o.id WHERE p.task <> 'NONE' OR o.stock_task <> 'NONE' OR EXISTS (SELECT 1 FROM refund f WHERE f.order_id = o.id AND f.stock_task <> 'NONE')",
     )
     .await
 }
@@ -122,7 +142,7 @@ pub struct Held {
     /// A step is still to be done.
     pub under_way: bool,
     pub was_shipped: bool,
-    /// Units by product.
+    /// Units by product, less those that were called off.
     pub lines: BTreeMap<String, i64>,
 }
 
@@ -135,7 +155,7 @@ pub async fn held(database: &Database, after: &str, limit: u64) -> Result<Vec<He
     let statement = Statement::from_sql_and_values(
         db.get_database_backend(),
         format!(
-            "SELECT o.id, o.status, CASE WHEN p.task <> 'NONE' OR o.stock_task <> 'NONE' THEN 1 ELSE 0 END AS under_way, CASE WHEN EXISTS (SELECT 1 FROM order_history h WHERE h.order_id = o.id AND h.status = 'SHIPPED') THEN 1 ELSE 0 END AS was_shipped FROM orders o JOIN payment p ON p.order_id = o.id WHERE o.id > $1 ORDER BY o.id LIMIT {limit}"
+            "SELECT o.id, o.status, CASE WHEN p.task <> 'NONE' OR o.stock_task <> 'NONE' OR EXISTS (SELECT 1 FROM refund f WHERE f.order_id = o.id AND f.stock_task <> 'NONE') THEN 1 ELSE 0 END AS under_way, CASE WHEN EXISTS (SELECT 1 FROM order_history h WHERE h.order_id = o.id AND h.status = 'SHIPPED') THEN 1 ELSE 0 END AS was_shipped FROM orders o JOIN payment p ON p.order_id = o.id WHERE o.id > $1 ORDER BY o.id LIMIT {limit}"
         ),
         [after.into()],
     );
@@ -154,7 +174,7 @@ pub async fn held(database: &Database, after: &str, limit: u64) -> Result<Vec<He
     };
     let statement = Statement::from_sql_and_values(
         db.get_database_backend(),
-        "SELECT order_id, product_id, quantity FROM order_line WHERE order_id >= $1 AND order_id <= $2",
+        "SELECT l.order_id, l.product_id, l.quantity, CAST(COALESCE((SELECT SUM(fl.called_off) FROM refund f JOIN refund_line fl ON fl.refund_id = f.id WHERE f.order_id = l.order_id AND fl.product_id = l.product_id), 0) AS bigint) AS called_off FROM order_line l WHERE l.order_id >= $1 AND l.order_id <= $2",
         [first.order_id.clone().into(), last.order_id.clone().into()],
     );
     for row in db.query_all_raw(statement).await? {
@@ -162,7 +182,10 @@ pub async fn held(database: &Database, after: &str, limit: u64) -> Result<Vec<He
         if let Ok(at) = orders.binary_search_by(|held| held.order_id.cmp(&order)) {
             let product: String = row.try_get("", "product_id")?;
             let quantity: i64 = row.try_get("", "quantity")?;
-            *orders[at].lines.entry(product).or_default() += quantity;
+            let called_off: i64 = row.try_get("", "called_off")?;
+            if quantity > called_off {
+                *orders[at].lines.entry(product).or_default() += quantity - called_off;
+            }
         }
     }
     Ok(orders)

@@ -39,6 +39,7 @@ use stoa_kit::service::Service;
 use stoa_migrations::OrdersMigrator;
 
 pub use app::App;
+use domain::Rates;
 pub use error::Error;
 use payment::sandbox::Sandbox;
 use payment::sandbox::webhook::Callback;
@@ -51,6 +52,8 @@ pub struct Config {
     pub clock: Clock,
     /// Where this very service listens: there the sandbox sends its webhooks.
     pub own_url: String,
+    /// What is taken for tax and shipping.
+    pub rates: Arc<dyn Rates>,
     /// What the sandbox signs them with.
     pub sandbox_secret: String,
 }
@@ -75,6 +78,7 @@ pub async fn build(config: Config) -> Result<(Service, App), Error> {
         config.database.clone(),
         config.peers,
         Arc::new(sandbox.clone()),
+        config.rates,
         relay.clone(),
         config.clock,
     );

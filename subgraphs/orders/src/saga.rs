@@ -28,6 +28,7 @@ use crate::domain::{self, Actor, MAX_REASON, Order};
 use crate::error::Error;
 use crate::payment::{Authorised, Captured, Voided};
 use crate::store;
+use crate::store::fulfilment;
 use crate::store::task::{self, DuePayment, Movement, PaymentState, PaymentTask, StockTask};
 
 /// The first pause after a step that came to nothing.
@@ -65,6 +66,8 @@ pub const POINTS: &[&str] = &[
     "refund.stored",
     "release.asked",
     "release.stored",
+    "return.asked",
+    "return.stored",
 ];
 
 impl App {
@@ -201,9 +204,12 @@ impl App {
             }
             Voided::Captured => {
                 let txn = self.database.begin().await?;
-                if self.order_if_still_in_txn(&txn, due).await?.is_some() {
+                if let Some(order) = self.order_if_still_in_txn(&txn, due).await? {
                     self.book_capture_in_txn(&txn, due, PaymentTask::Refund)
                         .await?;
+                    let (captured, now) = (due.payment.amount.amount_minor, self.clock.now());
+                    let actor = Actor::System;
+                    fulfilment::refund_rest_in_txn(&txn, &order, captured, actor, now).await?;
                     txn.commit().await?;
                 }
             }
@@ -212,19 +218,40 @@ impl App {
         Ok(())
     }
 
+    /// Returns the money of the oldest refund that is not done.
     async fn refund(&self, due: &DuePayment) -> Result<(), Error> {
         let id = &due.payment.order_id;
-        let left = due.captured - due.refunded;
-        let key = format!("{id}:refund:{}", due.refunded);
-        let amount = Money::new(left, due.payment.amount.currency);
-        let refunded = self.provider.refund(&due.payment, amount, &key).await;
-        point("refund.asked");
-        refunded.map_err(Error::Payment)?;
+        let refunds = fulfilment::refund_list(self.database.read(), id).await?;
+        let mut pending = refunds.iter().filter(|refund| !refund.done);
+        let next = pending.next();
+        if let Some(refund) = next {
+            let amount = Money::new(refund.amount, due.payment.amount.currency);
+            let refunded = self.provider.refund(&due.payment, amount, &refund.id).await;
+            point("refund.asked");
+            refunded.map_err(Error::Payment)?;
+        }
         let txn = self.database.begin().await?;
         if self.order_if_still_in_txn(&txn, due).await?.is_some() {
             let now = self.clock.now();
-            task::movement_insert_in_txn(&txn, id, Movement::Refund, &key, left, now).await?;
-            let (state, todo) = (PaymentState::Refunded, PaymentTask::None);
+            if let Some(refund) = next {
+                let (kind, amount) = (Movement::Refund, refund.amount);
+                task::movement_insert_in_txn(&txn, id, kind, &refund.id, amount, now).await?;
+                fulfilment::refund_done_in_txn(&txn, &refund.id).await?;
+            }
+            // Others may have been asked for meanwhile.
+            let refunds = fulfilment::refund_list(&txn, id).await?;
+            let todo = match refunds.iter().all(|refund| refund.done) {
+                true => PaymentTask::None,
+                false => PaymentTask::Refund,
+            };
+            let returned: i64 = (refunds.iter())
+                .filter(|refund| refund.done)
+                .map(|refund| refund.amount)
+                .sum();
+            let state = match returned >= due.captured && todo == PaymentTask::None {
+                true => PaymentState::Refunded,
+                false => PaymentState::Captured,
+            };
             task::payment_set_in_txn(&txn, id, state, todo, now).await?;
             txn.commit().await?;
         }

@@ -27,13 +27,13 @@ pub struct People {
 type Past = (u32, usize, &'static str, &'static [Verb]);
 
 const PAST: &[Past] = &[
-    (40, 0, APPROVE, &[Verb::Ship, Verb::Deliver]),
-    (33, 1, APPROVE, &[Verb::Ship, Verb::Deliver, Verb::Refund]),
+    (40, 0, APPROVE, &[Verb::SHIP, Verb::Deliver]),
+    (33, 1, APPROVE, &[Verb::SHIP, Verb::Deliver, Verb::REFUND]),
     (21, 0, DECLINE, &[]),
     (14, 1, APPROVE, &[Verb::Cancel]),
-    (9, 0, APPROVE, &[Verb::Ship, Verb::Deliver]),
-    (5, 1, APPROVE, &[Verb::Ship]),
-    (3, 0, APPROVE, &[Verb::Ship]),
+    (9, 0, APPROVE, &[Verb::SHIP, Verb::Deliver]),
+    (5, 1, APPROVE, &[Verb::SHIP]),
+    (3, 0, APPROVE, &[Verb::SHIP]),
     (1, 0, APPROVE, &[]),
 ];
 
@@ -80,10 +80,10 @@ pub async fn seed(app: &App, people: &People, products: &[ProductId]) -> Result<
             .await?;
         clock.advance(Duration::from_secs(1));
         past.work_once().await?;
-        for verb in *verbs {
+        for (step, verb) in verbs.iter().enumerate() {
             clock.advance(DAY);
-            let key = format!("demo-order-{index}-{verb:?}");
-            past.order_change(&admin, *verb, order.id.as_str(), None, &key)
+            let key = format!("demo-order-{index}-{step}");
+            past.order_change(&admin, verb, order.id.as_str(), None, &key)
                 .await?;
             past.work_once().await?;
         }

@@ -9,7 +9,7 @@ use stoa_kit::clock::micros;
 use stoa_kit::fault::point;
 use stoa_kit::telemetry;
 use stoa_schema::OrderId;
-use stoa_schema::peer::ReleaseStock;
+use stoa_schema::peer::{ReleaseStock, ReturnStock};
 use tracing::{Instrument, Span};
 
 use crate::app::App;
@@ -17,6 +17,7 @@ use crate::domain::Order;
 use crate::error::Error;
 use crate::saga::LONGEST_PAUSE;
 use crate::store;
+use crate::store::fulfilment;
 use crate::store::task::{self, StockTask};
 
 const BATCH: u64 = 100;
@@ -59,6 +60,11 @@ impl App {
             let released = self.stock_release(order);
             // Whoever is away is away for the next one as well.
             if !released.instrument(span("release", order)).await? {
+                break;
+            }
+        }
+        for due in fulfilment::return_due(self.database.read(), BATCH).await? {
+            if !self.stock_return(&due).await? {
                 break;
             }
         }
@@ -118,6 +124,22 @@ impl App {
             }
         }
         Ok(found)
+    }
+
+    /// Whether products answered.
+    async fn stock_return(&self, due: &ReturnStock) -> Result<bool, Error> {
+        let correlation = due.order_id.as_str();
+        let returned = self.peers.call(correlation, due).await;
+        point("return.asked");
+        if let Err(error) = returned {
+            tracing::warn!(%error, order_id = %due.order_id, "units are not back yet");
+            return Ok(false);
+        }
+        let txn = self.database.begin().await?;
+        fulfilment::return_done_in_txn(&txn, &due.return_id).await?;
+        txn.commit().await?;
+        point("return.stored");
+        Ok(true)
     }
 
     /// Whether products answered.

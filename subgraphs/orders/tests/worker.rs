@@ -27,7 +27,7 @@ use stoa_kit::service::CallContext;
 use stoa_migrations::OrdersMigrator;
 use stoa_orders::App;
 use stoa_orders::app::Verb;
-use stoa_orders::domain::{Address, Order, Request, RequestLine};
+use stoa_orders::domain::{Address, Order, Request, RequestLine, TableRates};
 use stoa_orders::payment::{
     Authorised, BadEvent, Captured, Event, NoAnswer, Payment, PaymentProvider, Voided,
 };
@@ -215,6 +215,7 @@ impl Fixture {
             database,
             Peers::local("orders", local),
             provider.clone(),
+            Arc::new(TableRates::default()),
             relay,
             clock.clone(),
         );
@@ -268,7 +269,7 @@ impl Fixture {
             role: Role::Admin,
         };
         self.app
-            .order_change(&admin, verb, order.id.as_str(), None, &key)
+            .order_change(&admin, &verb, order.id.as_str(), None, &key)
             .await
             .unwrap()
     }
@@ -438,9 +439,9 @@ async fn refunding_and_cancelling_return_money_once_and_units_if_they_are_here()
     let shop = Fixture::new(Outcome::Authorised).await;
     let (paid, shipped) = (shop.place().await, shop.place().await);
     shop.work().await;
-    shop.change(&shipped, Verb::Ship).await;
+    shop.change(&shipped, Verb::SHIP).await;
     shop.change(&paid, Verb::Cancel).await;
-    shop.change(&shipped, Verb::Refund).await;
+    shop.change(&shipped, Verb::REFUND).await;
     shop.work().await;
     assert_eq!((shop.voids(), shop.refunds(), shop.releases()), (0, 2, 1));
 }

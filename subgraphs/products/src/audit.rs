@@ -13,7 +13,15 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "stock + reserved + sold = received",
-        sql: "SELECT p.id AS subject, 'stock ' || p.stock || ', held ' || COALESCE(h.units, 0) || ', received ' || COALESCE(a.units, 0) AS detail FROM product p LEFT JOIN (SELECT l.product_id, SUM(l.quantity) AS units FROM reservation_line l JOIN reservation r ON r.order_id = l.order_id WHERE r.state IN ('RESERVED', 'COMMITTED') GROUP BY l.product_id) h ON h.product_id = p.id LEFT JOIN (SELECT product_id, SUM(delta) AS units FROM stock_adjustment GROUP BY product_id) a ON a.product_id = p.id WHERE p.stock + COALESCE(h.units, 0) <> COALESCE(a.units, 0)",
+        sql: "SELECT p.id AS subject, 'stock ' || p.stock || ', held ' || COALESCE(h.units, 0) || ', received ' || COALESCE(a.units, 0) AS detail FROM product p LEFT JOIN (SELECT l.product_id, SUM(l.quantity - l.returned) AS units FROM reservation_line l JOIN reservation r ON r.order_id = l.order_id WHERE r.state IN ('RESERVED', 'COMMITTED') GROUP BY l.product_id) h ON h.product_id = p.id LEFT JOIN (SELECT product_id, SUM(delta) AS units FROM stock_adjustment GROUP BY product_id) a ON a.product_id = p.id WHERE p.stock + COALESCE(h.units, 0) <> COALESCE(a.units, 0)",
+    },
+    Rule {
+        name: "what was called off is what was returned",
+        sql: "SELECT l.order_id AS subject, 'returned ' || l.returned || ', called off ' || COALESCE(b.units, 0) AS detail FROM reservation_line l JOIN reservation r ON r.order_id = l.order_id LEFT JOIN (SELECT order_id, product_id, SUM(called_off) AS units FROM stock_return GROUP BY order_id, product_id) b ON b.order_id = l.order_id AND b.product_id = l.product_id WHERE r.state = 'COMMITTED' AND l.returned <> COALESCE(b.units, 0)",
+    },
+    Rule {
+        name: "what came back was received",
+        sql: "SELECT b.product_id AS subject, 'restocked ' || b.units || ', received ' || COALESCE(a.units, 0) AS detail FROM (SELECT product_id, SUM(restocked) AS units FROM stock_return GROUP BY product_id) b LEFT JOIN (SELECT product_id, SUM(delta) AS units FROM stock_adjustment WHERE actor_id = 'orders' GROUP BY product_id) a ON a.product_id = b.product_id WHERE b.units <> COALESCE(a.units, 0)",
     },
     Rule {
         name: "a reservation holds something",
@@ -57,7 +65,7 @@ pub async fn reservations(
     let db = database.read();
     let statement = Statement::from_sql_and_values(
         db.get_database_backend(),
-        "SELECT r.order_id, r.state, l.product_id, l.quantity FROM reservation r LEFT JOIN reservation_line l ON l.order_id = r.order_id WHERE r.order_id >= $1 AND r.order_id <= $2",
+        "SELECT r.order_id, r.state, l.product_id, l.quantity - l.returned AS quantity FROM reservation r LEFT JOIN reservation_line l ON l.order_id = r.order_id WHERE r.order_id >= $1 AND r.order_id <= $2",
         [first.into(), last.into()],
     );
     let mut found: HashMap<String, Reservation> = HashMap::new();
@@ -65,7 +73,10 @@ pub async fn reservations(
         let known = found.entry(row.try_get("", "order_id")?).or_default();
         known.state = row.try_get("", "state")?;
         if let Some(product) = row.try_get::<Option<String>>("", "product_id")? {
-            *known.lines.entry(product).or_default() += row.try_get::<i64>("", "quantity")?;
+            let held: i64 = row.try_get("", "quantity")?;
+            if held > 0 {
+                *known.lines.entry(product).or_default() += held;
+            }
         }
     }
     Ok(found)

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use stoa_kit::peer::{PeerError, PeerHandler, answer};
 use stoa_kit::service::CallContext;
-use stoa_schema::peer::{CommitStock, Done, PeerRequest, ReleaseStock, ReserveStock};
+use stoa_schema::peer::{CommitStock, Done, PeerRequest, ReleaseStock, ReserveStock, ReturnStock};
 
 use crate::app::App;
 use crate::error::Error;
@@ -37,6 +37,13 @@ impl PeerHandler for Peer {
             ReleaseStock::METHOD => {
                 answer(message, async |request: ReleaseStock| {
                     app.stock_release(&request.order_id).await.map_err(failed)?;
+                    Ok(Done {})
+                })
+                .await
+            }
+            ReturnStock::METHOD => {
+                answer(message, async |request: ReturnStock| {
+                    app.stock_return(&request).await.map_err(failed)?;
                     Ok(Done {})
                 })
                 .await

@@ -8,7 +8,8 @@ use stoa_kit::clock::{Micros, micros};
 use stoa_kit::fault::pause;
 use stoa_schema::OrderId;
 use stoa_schema::peer::{
-    Committed, ProductSnapshot, ReserveStock, Reserved, StockLine, StockProblem, StockProblemReason,
+    Committed, ProductSnapshot, ReserveStock, Reserved, ReturnStock, StockLine, StockProblem,
+    StockProblemReason,
 };
 
 use crate::app::App;
@@ -152,6 +153,45 @@ impl App {
             stock::stock_return_in_txn(txn, &product, quantity, now).await?;
         }
         stock::reservation_set_state_in_txn(txn, order, ReservationState::Released).await?;
+        Ok(())
+    }
+
+    /// Puts back some of an order's units: those that were called off leave its
+    /// reservation, those that came back from the customer are received anew.
+    pub async fn stock_return(&self, request: &ReturnStock) -> Result<(), Error> {
+        match self.return_once(request).await {
+            Err(error) if raced(&error) => self.return_once(request).await,
+            done => done,
+        }
+    }
+
+    async fn return_once(&self, request: &ReturnStock) -> Result<(), Error> {
+        let now = self.clock.now();
+        let order = &request.order_id;
+        let mut lines = request.lines.clone();
+        lines.sort_by(|a, b| a.product_id.cmp(&b.product_id));
+        let txn = self.database.begin().await?;
+        let known = stock::reservation_fetch_in_txn(&txn, order).await?;
+        if stock::return_is_known_in_txn(&txn, &request.return_id).await? {
+            return Ok(());
+        }
+        // A reservation that was released since has given back everything.
+        let holds = known.is_some_and(|known| known.state != ReservationState::Released);
+        for line in &lines {
+            stock::return_insert_in_txn(&txn, request, line, now).await?;
+            let called_off = if holds { line.called_off } else { 0 };
+            if called_off > 0 {
+                stock::reservation_shrink_in_txn(&txn, order, &line.product_id, called_off).await?;
+            }
+            if line.restocked > 0 {
+                let (product, units) = (&line.product_id, i64::from(line.restocked));
+                stock::adjustment_insert_in_txn(&txn, product, units, "returned", "orders", now)
+                    .await?;
+            }
+            let units = i64::from(called_off) + i64::from(line.restocked);
+            stock::stock_return_in_txn(&txn, &line.product_id, units, now).await?;
+        }
+        txn.commit().await?;
         Ok(())
     }
 

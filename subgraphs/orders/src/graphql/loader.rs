@@ -3,28 +3,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use async_graphql::dataloader;
 use stoa_schema::OrderId;
 
 use crate::app::App;
-use crate::domain::{Change, Line, Order};
+use crate::domain::{Change, Line, Order, Refund, Shipment};
 use crate::error::Error;
 use crate::store::task::DuePayment;
 
 pub struct Loader(pub App);
 
-/// The lines of an order.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct LinesOf(pub OrderId);
-
-/// The history of an order.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct HistoryOf(pub OrderId);
-
-/// What an order's payment waits for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ProgressOf(pub OrderId);
-
-impl async_graphql::dataloader::Loader<OrderId> for Loader {
+impl dataloader::Loader<OrderId> for Loader {
     type Value = Order;
     type Error = Arc<Error>;
 
@@ -33,50 +22,35 @@ impl async_graphql::dataloader::Loader<OrderId> for Loader {
     }
 }
 
-impl async_graphql::dataloader::Loader<LinesOf> for Loader {
-    type Value = Vec<Line>;
-    type Error = Arc<Error>;
+/// What belongs to orders, each by a key of its own.
+macro_rules! of_orders {
+    ($($(#[$doc:meta])* $key:ident => $value:ty, $fetch:ident;)+) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+        pub struct $key(pub OrderId);
 
-    async fn load(&self, keys: &[LinesOf]) -> Result<HashMap<LinesOf, Vec<Line>>, Arc<Error>> {
-        let ids: Vec<_> = keys.iter().map(|key| key.0.clone()).collect();
-        let found = self.0.line_fetch_many(&ids).await.map_err(Arc::new)?;
-        Ok(found
-            .into_iter()
-            .map(|(id, lines)| (LinesOf(id), lines))
-            .collect())
-    }
+        impl dataloader::Loader<$key> for Loader {
+            type Value = $value;
+            type Error = Arc<Error>;
+
+            async fn load(&self, keys: &[$key]) -> Result<HashMap<$key, $value>, Arc<Error>> {
+                let ids: Vec<_> = keys.iter().map(|key| key.0.clone()).collect();
+                let found = self.0.$fetch(&ids).await.map_err(Arc::new)?;
+                Ok(found.into_iter().map(|(id, value)| ($key(id), value)).collect())
+            }
+        }
+    )+};
 }
 
-impl async_graphql::dataloader::Loader<HistoryOf> for Loader {
-    type Value = Vec<Change>;
-    type Error = Arc<Error>;
-
-    async fn load(
-        &self,
-        keys: &[HistoryOf],
-    ) -> Result<HashMap<HistoryOf, Vec<Change>>, Arc<Error>> {
-        let ids: Vec<_> = keys.iter().map(|key| key.0.clone()).collect();
-        let found = self.0.history_fetch_many(&ids).await.map_err(Arc::new)?;
-        Ok(found
-            .into_iter()
-            .map(|(id, history)| (HistoryOf(id), history))
-            .collect())
-    }
-}
-
-impl async_graphql::dataloader::Loader<ProgressOf> for Loader {
-    type Value = DuePayment;
-    type Error = Arc<Error>;
-
-    async fn load(
-        &self,
-        keys: &[ProgressOf],
-    ) -> Result<HashMap<ProgressOf, DuePayment>, Arc<Error>> {
-        let ids: Vec<_> = keys.iter().map(|key| key.0.clone()).collect();
-        let found = self.0.payment_fetch_many(&ids).await.map_err(Arc::new)?;
-        Ok(found
-            .into_iter()
-            .map(|(id, due)| (ProgressOf(id), due))
-            .collect())
-    }
+of_orders! {
+    /// The lines of an order.
+    LinesOf => Vec<Line>, line_fetch_many;
+    /// Its changes of state.
+    HistoryOf => Vec<Change>, history_fetch_many;
+    /// Its parcels.
+    ShipmentsOf => Vec<Shipment>, shipment_fetch_many;
+    /// Its refunds.
+    RefundsOf => Vec<Refund>, refund_fetch_many;
+    /// What its payment waits for.
+    ProgressOf => DuePayment, payment_fetch_many;
 }

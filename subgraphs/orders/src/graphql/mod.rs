@@ -1,5 +1,6 @@
 //! The schema. Resolvers call [`App`] and nothing below it.
 
+mod lines;
 mod loader;
 mod mutation;
 mod query;

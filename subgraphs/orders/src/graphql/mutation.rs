@@ -5,8 +5,8 @@ use stoa_kit::graphql::fault;
 
 use super::types::{AddressInput, Order, OrderUserError};
 use super::{app, call};
-use crate::app::Verb;
-use crate::domain::{self, Address, Request, RequestLine};
+use crate::app::{ShipmentRequest, Verb};
+use crate::domain::{self, Address, RefundRequest, RefundWish, Request, RequestLine, UnitsWish};
 use crate::error::Error;
 
 pub struct Mutation;
@@ -28,6 +28,44 @@ pub struct PlaceOrderInput {
     /// (the money comes, the answer is lost), or sandbox_webhook_first,
     /// sandbox_webhook_thrice, sandbox_webhook_disorder.
     pub payment_method: String,
+}
+
+/// A parcel.
+#[derive(Debug, Default, InputObject)]
+pub struct ShipmentInput {
+    /// At most 100 characters.
+    pub carrier: Option<String>,
+    /// At most 100 characters.
+    pub tracking_number: Option<String>,
+    /// What is in it; everything that is left, if not given.
+    pub lines: Option<Vec<OrderLineInput>>,
+}
+
+/// What is to be refunded.
+#[derive(Debug, Default, InputObject)]
+pub struct RefundInput {
+    /// Everything that is left, shipping and all, if not given.
+    pub lines: Option<Vec<RefundLineInput>>,
+    /// What is left of the shipping, too.
+    #[graphql(default)]
+    pub shipping: bool,
+}
+
+#[derive(Debug, InputObject)]
+pub struct RefundLineInput {
+    pub product_id: ID,
+    pub quantity: i32,
+    /// Units that were shipped have come back, and can be sold again.
+    #[graphql(default)]
+    pub restock: bool,
+}
+
+fn wishes(lines: Vec<OrderLineInput>) -> Vec<UnitsWish> {
+    let wish = |line: OrderLineInput| UnitsWish {
+        product_id: line.product_id.0,
+        quantity: i64::from(line.quantity),
+    };
+    lines.into_iter().map(wish).collect()
 }
 
 /// What became of an order.
@@ -59,7 +97,7 @@ async fn change(
     reason: Option<String>,
 ) -> Result<OrderPayload> {
     let done = app(ctx)?
-        .order_change(&call(ctx)?.caller, verb, order_id, reason, key)
+        .order_change(&call(ctx)?.caller, &verb, order_id, reason, key)
         .await;
     payload(done)
 }
@@ -113,17 +151,23 @@ impl Mutation {
         change(ctx, Verb::Cancel, &order_id, &idempotency_key, reason).await
     }
 
-    /// For administrators.
+    /// Sends a parcel: what is named, or everything that is left. With the last
+    /// of its units the order is shipped. For administrators.
     async fn ship_order(
         &self,
         ctx: &Context<'_>,
         order_id: ID,
         idempotency_key: ID,
-        #[graphql(desc = "Kept in the order's history, such as a tracking number.")] reason: Option<
-            String,
-        >,
+        #[graphql(desc = "Kept in the order's history.")] reason: Option<String>,
+        shipment: Option<ShipmentInput>,
     ) -> Result<OrderPayload> {
-        change(ctx, Verb::Ship, &order_id, &idempotency_key, reason).await
+        let shipment = shipment.unwrap_or_default();
+        let verb = Verb::Ship(ShipmentRequest {
+            carrier: shipment.carrier,
+            tracking_number: shipment.tracking_number,
+            lines: shipment.lines.map(wishes),
+        });
+        change(ctx, verb, &order_id, &idempotency_key, reason).await
     }
 
     /// For administrators.
@@ -137,15 +181,32 @@ impl Mutation {
         change(ctx, Verb::Deliver, &order_id, &idempotency_key, reason).await
     }
 
-    /// Returns the whole amount; the units too, if they were not shipped. For
-    /// administrators.
+    /// Returns money: for what is named, or everything that is left. Units that
+    /// were not shipped are called off and go back to stock. Once all the money
+    /// is back the order is refunded. For administrators.
     async fn refund_order(
         &self,
         ctx: &Context<'_>,
         order_id: ID,
         idempotency_key: ID,
         reason: Option<String>,
+        refund: Option<RefundInput>,
     ) -> Result<OrderPayload> {
-        change(ctx, Verb::Refund, &order_id, &idempotency_key, reason).await
+        let refund = refund.unwrap_or_default();
+        let lines = refund.lines.map(|lines| {
+            let wish = |line: RefundLineInput| RefundWish {
+                units: UnitsWish {
+                    product_id: line.product_id.0,
+                    quantity: i64::from(line.quantity),
+                },
+                restock: line.restock,
+            };
+            lines.into_iter().map(wish).collect()
+        });
+        let verb = Verb::Refund(RefundRequest {
+            lines,
+            shipping: refund.shipping,
+        });
+        change(ctx, verb, &order_id, &idempotency_key, reason).await
     }
 }

@@ -1,7 +1,7 @@
 //! Reading orders.
 
 use async_graphql::{Context, ID, Object, Result};
-use stoa_kit::graphql::{Connection, fault};
+use stoa_kit::graphql::{BAD_USER_INPUT, Connection, DateTime, fault};
 use stoa_kit::identity::Caller;
 use stoa_kit::page::PageRequest;
 use stoa_schema::{OrderId, UserId};
@@ -10,6 +10,9 @@ use super::types::{Order, OrderStatus, User, list};
 use super::{app, call, loader};
 use crate::error::Error;
 use crate::store::OrderFilter;
+
+/// The longest text to search for.
+const MAX_SEARCH: usize = 100;
 
 pub struct Query;
 
@@ -37,14 +40,24 @@ impl Query {
         #[graphql(desc = "At most 100; 20 if not given.")] first: Option<i32>,
         #[graphql(desc = "The cursor after which to go on.")] after: Option<String>,
         status: Option<OrderStatus>,
+        #[graphql(desc = "Only this customer's.")] customer_id: Option<ID>,
+        #[graphql(
+            desc = "The beginning of a number, a tracking number, a SKU, or a part of a product's name."
+        )]
+        search: Option<String>,
+        #[graphql(desc = "Placed then or later.")] placed_from: Option<DateTime>,
+        #[graphql(desc = "Placed before then.")] placed_before: Option<DateTime>,
         #[graphql(desc = "Only those whose step has taken more than ten minutes.")] stuck: Option<
             bool,
         >,
     ) -> Result<Option<Connection<Order>>> {
         let since = app(ctx)?.stuck_since();
         let filter = OrderFilter {
-            customer: None,
+            customer: customer_id.map(|id| customer(&id)).transpose()?,
             status: status.map(Into::into),
+            placed_from: placed_from.map(|at| at.0),
+            placed_before: placed_before.map(|at| at.0),
+            search: search_text(search.as_deref())?,
             stuck_since: stuck.unwrap_or(false).then_some(since),
         };
         list(ctx, filter, PageRequest { first, after })
@@ -72,4 +85,25 @@ async fn fetch(ctx: &Context<'_>, id: &ID) -> Result<Option<Order>> {
     };
     let found = loader(ctx)?.load_one(id).await.map_err(fault)?;
     Ok(found.map(Order))
+}
+
+fn customer(id: &str) -> Result<UserId> {
+    let bad = || invalid("customerId", "is no identifier");
+    UserId::parse(id).ok_or_else(bad)
+}
+
+/// What to search for; nothing if the text is blank.
+fn search_text(text: Option<&str>) -> Result<Option<String>> {
+    let text = text.unwrap_or_default().trim();
+    if text.chars().count() > MAX_SEARCH || text.chars().any(char::is_control) {
+        let message = format!("must have at most {MAX_SEARCH} characters");
+        return Err(invalid("search", &message));
+    }
+    Ok((!text.is_empty()).then(|| text.to_owned()))
+}
+
+fn invalid(field: &str, message: &str) -> async_graphql::Error {
+    use async_graphql::ErrorExtensions;
+    let error = async_graphql::Error::new(format!("{field} {message}"));
+    error.extend_with(|_, extensions| extensions.set("code", BAD_USER_INPUT))
 }

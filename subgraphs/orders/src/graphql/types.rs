@@ -5,10 +5,11 @@ use std::sync::Arc;
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 use stoa_kit::graphql::{Connection, DateTime, MoneyObject, fault};
 use stoa_kit::page::PageRequest;
-use stoa_schema::UserId;
 use stoa_schema::events::OrderStatus as Status;
+use stoa_schema::{Money, UserId};
 
-use super::loader::{HistoryOf, LinesOf, ProgressOf};
+use super::lines::{OrderLine, Refund, Shipment};
+use super::loader::{HistoryOf, LinesOf, ProgressOf, RefundsOf, ShipmentsOf};
 use super::{app, call, loader};
 use crate::domain::{self, Actor, ProblemCode};
 use crate::store::OrderFilter;
@@ -75,16 +76,63 @@ impl Order {
     async fn lines(&self, ctx: &Context<'_>) -> Result<Vec<OrderLine>> {
         let key = LinesOf(self.0.id.clone());
         let lines = loader(ctx)?.load_one(key).await.map_err(fault)?;
+        let order = &self.0.id;
+        let lines = lines.unwrap_or_default().into_iter();
         Ok(lines
-            .unwrap_or_default()
-            .into_iter()
-            .map(OrderLine)
+            .map(|line| OrderLine {
+                order: order.clone(),
+                line,
+            })
             .collect())
     }
 
-    /// The sum of the lines.
+    /// The lines, before anything is taken off or put on.
+    async fn subtotal(&self) -> MoneyObject {
+        self.money(self.0.parts.subtotal)
+    }
+
+    /// What a discount code took off.
+    async fn discount(&self) -> MoneyObject {
+        self.money(self.0.parts.discount)
+    }
+
+    async fn discount_code(&self) -> Option<&str> {
+        self.0.discount_code.as_deref()
+    }
+
+    async fn shipping(&self) -> MoneyObject {
+        self.money(self.0.parts.shipping)
+    }
+
+    /// Of the lines and the shipping.
+    async fn tax(&self) -> MoneyObject {
+        self.money(self.0.parts.tax)
+    }
+
+    /// Subtotal, less discount, plus shipping, plus tax.
     async fn total(&self) -> MoneyObject {
         self.0.total.into()
+    }
+
+    /// What has been refunded, or is on its way back.
+    async fn refunded(&self, ctx: &Context<'_>) -> Result<MoneyObject> {
+        let refunds = self.refunds_of(ctx).await?;
+        Ok(self.money(refunds.iter().map(|refund| refund.amount).sum()))
+    }
+
+    /// Parcels, the first one first.
+    async fn shipments(&self, ctx: &Context<'_>) -> Result<Vec<Shipment>> {
+        let shipments = self.shipments_of(ctx).await?;
+        Ok(shipments.into_iter().map(Shipment::from).collect())
+    }
+
+    /// Money that went back, the first first.
+    async fn refunds(&self, ctx: &Context<'_>) -> Result<Vec<Refund>> {
+        let currency = self.0.total.currency;
+        let refunds = self.refunds_of(ctx).await?.into_iter();
+        Ok(refunds
+            .map(|refund| Refund::new(refund, currency))
+            .collect())
     }
 
     async fn status(&self) -> OrderStatus {
@@ -112,21 +160,44 @@ impl Order {
         }
     }
 
-    /// Every change of state, the first one first.
+    /// Every change, the first one first: of the state, and each parcel and
+    /// refund.
     async fn history(&self, ctx: &Context<'_>) -> Result<Vec<OrderHistoryEntry>> {
         let key = HistoryOf(self.0.id.clone());
         let history = loader(ctx)?.load_one(key).await.map_err(fault)?;
-        Ok(history
+        let mut entries: Vec<_> = history
             .unwrap_or_default()
             .into_iter()
             .map(|change| OrderHistoryEntry {
+                kind: OrderChange::Status,
                 status: change.status.into(),
                 previous_status: change.previous.map(Into::into),
                 actor: change.actor,
                 reason: change.reason,
                 occurred_at: DateTime(change.at),
             })
-            .collect())
+            .collect();
+        let shipments = self.shipments_of(ctx).await?.into_iter();
+        let refunds = self.refunds_of(ctx).await?.into_iter();
+        let others = shipments
+            .map(|one| (OrderChange::Shipment, one.actor, one.reason, one.at))
+            .chain(refunds.map(|one| (OrderChange::Refund, one.actor, one.reason, one.at)));
+        for (kind, actor, reason, at) in others {
+            // Before the change of state that it brings about.
+            let place = entries.partition_point(|entry| entry.occurred_at.0 < at);
+            let before = place.checked_sub(1).and_then(|index| entries.get(index));
+            let status = before.map_or(self.0.status.into(), |entry| entry.status);
+            let entry = OrderHistoryEntry {
+                kind,
+                status,
+                previous_status: Some(status),
+                actor,
+                reason,
+                occurred_at: DateTime(at),
+            };
+            entries.insert(place, entry);
+        }
+        Ok(entries)
     }
 
     /// The step that the shop still has to take, for administrators; null for
@@ -158,43 +229,37 @@ impl Order {
     }
 }
 
-/// One product of an order. Name, SKU and price are those of the day.
-pub struct OrderLine(domain::Line);
-
-#[Object]
-impl OrderLine {
-    /// The product as it is now, if it still exists.
-    async fn product(&self) -> Option<Product> {
-        Some(Product {
-            id: ID(self.0.product_id.to_string()),
-        })
+impl Order {
+    fn money(&self, amount: i64) -> MoneyObject {
+        Money::new(amount, self.0.total.currency).into()
     }
 
-    async fn name(&self) -> &str {
-        &self.0.name
+    async fn shipments_of(&self, ctx: &Context<'_>) -> Result<Vec<domain::Shipment>> {
+        let key = ShipmentsOf(self.0.id.clone());
+        let found = loader(ctx)?.load_one(key).await.map_err(fault)?;
+        Ok(found.unwrap_or_default())
     }
 
-    async fn sku(&self) -> &str {
-        &self.0.sku
-    }
-
-    async fn unit_price(&self) -> MoneyObject {
-        self.0.unit_price.into()
-    }
-
-    async fn quantity(&self) -> i32 {
-        i32::try_from(self.0.quantity).unwrap_or(i32::MAX)
-    }
-
-    /// Unit price times quantity.
-    async fn subtotal(&self) -> MoneyObject {
-        self.0.subtotal.into()
+    async fn refunds_of(&self, ctx: &Context<'_>) -> Result<Vec<domain::Refund>> {
+        let key = RefundsOf(self.0.id.clone());
+        let found = loader(ctx)?.load_one(key).await.map_err(fault)?;
+        Ok(found.unwrap_or_default())
     }
 }
 
-/// A change of an order's state.
+/// What an entry of an order's history tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub enum OrderChange {
+    Status,
+    Shipment,
+    Refund,
+}
+
+/// A change of an order.
 #[derive(SimpleObject)]
 pub struct OrderHistoryEntry {
+    kind: OrderChange,
+    /// After it.
     status: OrderStatus,
     /// Null for the first entry.
     previous_status: Option<OrderStatus>,
@@ -268,12 +333,6 @@ pub struct AddressInput {
     pub postal_code: String,
     /// ISO 3166-1 alpha-2, such as DE.
     pub country: String,
-}
-
-#[derive(SimpleObject)]
-#[graphql(unresolvable)]
-pub struct Product {
-    id: ID,
 }
 
 /// A customer, as far as orders know them.

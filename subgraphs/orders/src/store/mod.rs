@@ -2,6 +2,7 @@
 //! transaction.
 
 mod entity;
+pub mod fulfilment;
 pub mod task;
 
 use std::collections::HashMap;
@@ -9,9 +10,10 @@ use std::collections::HashMap;
 pub(crate) use entity::order;
 use entity::{order_history, order_line, payment};
 use sea_orm::ActiveValue::Set;
+use sea_orm::sea_query::{Condition, Expr, ExprTrait, Func, LikeExpr};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel,
-    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select, Statement,
+    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select, Statement,
 };
 use stoa_kit::clock::Micros;
 use stoa_kit::outbox::outbox_append_in_txn;
@@ -20,7 +22,7 @@ use stoa_schema::events::{OrderStatus as Status, OrderStatusChanged};
 use stoa_schema::money::Currency;
 use stoa_schema::{Money, OrderId, ProductId, UserId};
 
-use crate::domain::{Actor, Change, Line, Order};
+use crate::domain::{Actor, Change, Line, Order, Parts};
 use crate::error::Error;
 use task::{PaymentTask, StockTask};
 
@@ -29,6 +31,11 @@ use task::{PaymentTask, StockTask};
 pub struct OrderFilter {
     pub customer: Option<UserId>,
     pub status: Option<Status>,
+    /// From then on, and before then.
+    pub placed_from: Option<Micros>,
+    pub placed_before: Option<Micros>,
+    /// Words that a number, a tracking number, a SKU or a line's name holds.
+    pub search: Option<String>,
     /// Only those whose step began before this and is not done.
     pub stuck_since: Option<Micros>,
 }
@@ -87,6 +94,15 @@ fn filtered(filter: &OrderFilter) -> Select<order::Entity> {
     if let Some(status) = filter.status {
         select = select.filter(order::Column::Status.eq(status.as_str()));
     }
+    if let Some(from) = filter.placed_from {
+        select = select.filter(order::Column::CreatedAt.gte(from));
+    }
+    if let Some(before) = filter.placed_before {
+        select = select.filter(order::Column::CreatedAt.lt(before));
+    }
+    if let Some(text) = &filter.search {
+        select = select.filter(holds(text));
+    }
     if let Some(since) = filter.stuck_since {
         let mut stuck = payment::Entity::find()
             .select_only()
@@ -97,6 +113,34 @@ fn filtered(filter: &OrderFilter) -> Select<order::Entity> {
         select = select.filter(order::Column::Id.in_subquery(stuck));
     }
     select
+}
+
+/// Whether an order's number begins with a text, a tracking number or SKU is
+/// it, or a line's name holds it; case does not count.
+fn holds(text: &str) -> Condition {
+    let text = text.to_lowercase();
+    let escaped = ["\\", "%", "_"].iter().fold(text.clone(), |text, special| {
+        text.replace(special, &format!("\\{special}"))
+    });
+    let begins = LikeExpr::new(format!("{escaped}%")).escape('\\');
+    let within = LikeExpr::new(format!("%{escaped}%")).escape('\\');
+    let lower = |column: sea_orm::sea_query::SimpleExpr| Expr::expr(Func::lower(column));
+    let line = order_line::Entity::find()
+        .select_only()
+        .column(order_line::Column::OrderId)
+        .filter(
+            Condition::any()
+                .add(lower(order_line::Column::Sku.into_expr().into()).eq(text.clone()))
+                .add(lower(order_line::Column::Name.into_expr().into()).like(within)),
+        );
+    let parcel = entity::shipment::Entity::find()
+        .select_only()
+        .column(entity::shipment::Column::OrderId)
+        .filter(lower(entity::shipment::Column::TrackingNumber.into_expr().into()).eq(text));
+    Condition::any()
+        .add(lower(order::Column::Number.into_expr().into()).like(begins))
+        .add(order::Column::Id.in_subquery(line.into_query()))
+        .add(order::Column::Id.in_subquery(parcel.into_query()))
 }
 
 /// The next order number.
@@ -133,6 +177,8 @@ pub async fn order_insert_in_txn<C: ConnectionTrait>(
             unit_price_minor: Set(line.unit_price.amount_minor),
             quantity: Set(i64::from(line.quantity)),
             subtotal_minor: Set(line.subtotal.amount_minor),
+            discount_minor: Set(line.discount),
+            tax_minor: Set(line.tax),
         });
     order_line::Entity::insert_many(rows)
         .exec_without_returning(txn)
@@ -157,7 +203,6 @@ pub async fn order_move_in_txn<C: ConnectionTrait>(
     order: &Order,
     change: &Change,
 ) -> Result<(), Error> {
-    use sea_orm::sea_query::Expr;
     order::Entity::update_many()
         .col_expr(order::Column::Status, Expr::value(order.status.as_str()))
         .col_expr(order::Column::Version, Expr::value(to_i64(order.version)))
@@ -166,6 +211,16 @@ pub async fn order_move_in_txn<C: ConnectionTrait>(
         .exec(txn)
         .await?;
     change_append_in_txn(txn, order, change).await
+}
+
+/// Stores that something changed about an order, other than its state.
+pub async fn order_touch_in_txn<C: ConnectionTrait>(txn: &C, order: &Order) -> Result<(), DbErr> {
+    order::Entity::update_many()
+        .col_expr(order::Column::UpdatedAt, Expr::value(order.updated_at))
+        .filter(order::Column::Id.eq(order.id.as_str()))
+        .exec(txn)
+        .await?;
+    Ok(())
 }
 
 async fn change_append_in_txn<C: ConnectionTrait>(
@@ -236,6 +291,8 @@ pub async fn line_fetch_many<C: ConnectionTrait>(
                 unit_price: Money::new(row.unit_price_minor, currency),
                 quantity: u32::try_from(row.quantity).unwrap_or(u32::MAX),
                 subtotal: Money::new(row.subtotal_minor, currency),
+                discount: row.discount_minor,
+                tax: row.tax_minor,
             });
     }
     Ok(found)
@@ -306,6 +363,14 @@ fn to_order(row: order::Model) -> Result<Order, Error> {
     Ok(Order {
         status: to_status(&row.status)?,
         total: Money::new(row.total_minor, to_currency(&row.currency)?),
+        parts: Parts {
+            subtotal: row.subtotal_minor,
+            discount: row.discount_minor,
+            shipping: row.shipping_minor,
+            tax: row.tax_minor,
+            shipping_tax: row.shipping_tax_minor,
+        },
+        discount_code: row.discount_code,
         shipping_address: serde_json::from_str(&row.shipping_address)
             .map_err(|error| Error::Corrupt(error.to_string()))?,
         version: row.version.unsigned_abs(),
@@ -327,6 +392,12 @@ fn from_order(order: &Order) -> Result<order::Model, Error> {
         status: order.status.as_str().to_owned(),
         currency: order.total.currency.code().to_owned(),
         total_minor: order.total.amount_minor,
+        subtotal_minor: order.parts.subtotal,
+        discount_minor: order.parts.discount,
+        shipping_minor: order.parts.shipping,
+        tax_minor: order.parts.tax,
+        shipping_tax_minor: order.parts.shipping_tax,
+        discount_code: order.discount_code.clone(),
         shipping_address: serde_json::to_string(&order.shipping_address)
             .map_err(|error| Error::Corrupt(error.to_string()))?,
         version: to_i64(order.version),

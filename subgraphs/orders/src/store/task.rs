@@ -40,7 +40,7 @@ macro_rules! stored {
 
 stored! {
     /// What the products service still has to be told of an order.
-    StockTask { None => "NONE", Release => "RELEASE" }
+    StockTask { None => "NONE", Release => "RELEASE", Return => "RETURN" }
 }
 
 stored! {

@@ -3,13 +3,14 @@
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect,
 };
 use stoa_kit::clock::Micros;
-use stoa_schema::peer::{ProductSnapshot, StockLine};
+use stoa_schema::peer::{ProductSnapshot, ReturnLine, ReturnStock, StockLine};
 use stoa_schema::{OrderId, ProductId};
 
-use super::entity::{product, reservation, reservation_line, stock_adjustment};
+use super::entity::{product, reservation, reservation_line, stock_adjustment, stock_return};
 use crate::error::Error;
 
 /// Where a reservation stands.
@@ -147,6 +148,7 @@ pub async fn reservation_insert_in_txn<C: ConnectionTrait>(
         order_id: Set(order.to_string()),
         product_id: Set(line.product_id.to_string()),
         quantity: Set(i64::from(line.quantity)),
+        returned: Set(0),
     });
     if !lines.is_empty() {
         reservation_line::Entity::insert_many(rows)
@@ -182,7 +184,54 @@ pub async fn reservation_renew_in_txn<C: ConnectionTrait>(
     Ok(())
 }
 
-/// The lines of a reservation, in the order in which products are locked.
+/// Whether these units are back already.
+pub async fn return_is_known_in_txn<C: ConnectionTrait>(txn: &C, id: &str) -> Result<bool, DbErr> {
+    let found = stock_return::Entity::find()
+        .filter(stock_return::Column::ReturnId.eq(id))
+        .count(txn)
+        .await?;
+    Ok(found > 0)
+}
+
+pub async fn return_insert_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    request: &ReturnStock,
+    line: &ReturnLine,
+    now: Micros,
+) -> Result<(), DbErr> {
+    stock_return::Entity::insert(stock_return::ActiveModel {
+        return_id: Set(request.return_id.clone()),
+        product_id: Set(line.product_id.to_string()),
+        order_id: Set(request.order_id.to_string()),
+        called_off: Set(i64::from(line.called_off)),
+        restocked: Set(i64::from(line.restocked)),
+        created_at: Set(now),
+    })
+    .exec_without_returning(txn)
+    .await?;
+    Ok(())
+}
+
+/// Takes units out of a reservation.
+pub async fn reservation_shrink_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    order: &OrderId,
+    product: &ProductId,
+    units: u32,
+) -> Result<(), DbErr> {
+    reservation_line::Entity::update_many()
+        .col_expr(
+            reservation_line::Column::Returned,
+            Expr::col(reservation_line::Column::Returned).add(i64::from(units)),
+        )
+        .filter(reservation_line::Column::OrderId.eq(order.as_str()))
+        .filter(reservation_line::Column::ProductId.eq(product.as_str()))
+        .exec(txn)
+        .await?;
+    Ok(())
+}
+
+/// What a reservation still holds, in the order in which products are locked.
 pub async fn reservation_lines_in_txn<C: ConnectionTrait>(
     txn: &C,
     order: &OrderId,
@@ -194,7 +243,10 @@ pub async fn reservation_lines_in_txn<C: ConnectionTrait>(
         .await?;
     Ok(rows
         .into_iter()
-        .map(|row| (ProductId::trusted(row.product_id), row.quantity))
+        .map(|row| {
+            let held = row.quantity - row.returned;
+            (ProductId::trusted(row.product_id), held)
+        })
         .collect())
 }
 

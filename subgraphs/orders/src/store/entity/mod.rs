@@ -6,3 +6,7 @@ pub mod order_line;
 pub mod payment;
 pub mod payment_event;
 pub mod payment_movement;
+pub mod refund;
+pub mod refund_line;
+pub mod shipment;
+pub mod shipment_line;

@@ -10,6 +10,12 @@ pub struct Model {
     pub status: String,
     pub currency: String,
     pub total_minor: i64,
+    pub subtotal_minor: i64,
+    pub discount_minor: i64,
+    pub shipping_minor: i64,
+    pub tax_minor: i64,
+    pub shipping_tax_minor: i64,
+    pub discount_code: Option<String>,
     #[sea_orm(column_type = "Text")]
     pub shipping_address: String,
     pub version: i64,

@@ -13,6 +13,8 @@ pub struct Model {
     pub unit_price_minor: i64,
     pub quantity: i64,
     pub subtotal_minor: i64,
+    pub discount_minor: i64,
+    pub tax_minor: i64,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -5,3 +5,4 @@ pub mod product;
 pub mod reservation;
 pub mod reservation_line;
 pub mod stock_adjustment;
+pub mod stock_return;

@@ -1,0 +1,282 @@
+//! Changing an order: cancelling, shipping, delivering and refunding it.
+
+use sea_orm::ConnectionTrait;
+use serde::Serialize;
+use stoa_kit::clock::Micros;
+use stoa_kit::fault::pause;
+use stoa_kit::idempotency::{Claim, Use};
+use stoa_kit::identity::Caller;
+use stoa_schema::OrderId;
+use stoa_schema::events::OrderStatus as Status;
+
+use super::{Answer, App, bad_key, key_problem, no_order, user};
+use crate::domain::{
+    self, Actor, MAX_REASON, Order, Problem, ProblemCode, Refund, RefundRequest, Shipment,
+    UnitsWish,
+};
+use crate::error::Error;
+use crate::store;
+use crate::store::fulfilment as rows;
+use crate::store::task::{self, PaymentState, PaymentTask, StockTask};
+
+/// The longest name of a carrier, and the longest tracking number.
+pub const MAX_TRACKING: usize = 100;
+
+/// A parcel as somebody asks for it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct ShipmentRequest {
+    pub carrier: Option<String>,
+    pub tracking_number: Option<String>,
+    /// `None` for everything that is left.
+    pub lines: Option<Vec<UnitsWish>>,
+}
+
+/// A change that somebody asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Verb {
+    Cancel,
+    Ship(ShipmentRequest),
+    Deliver,
+    Refund(RefundRequest),
+}
+
+impl Verb {
+    /// Ships everything that is left.
+    pub const SHIP: Self = Self::Ship(ShipmentRequest {
+        carrier: None,
+        tracking_number: None,
+        lines: None,
+    });
+    /// Refunds everything that is left.
+    pub const REFUND: Self = Self::Refund(RefundRequest {
+        lines: None,
+        shipping: false,
+    });
+
+    fn target(&self) -> Status {
+        match self {
+            Self::Cancel => Status::Cancelled,
+            Self::Ship(_) => Status::Shipped,
+            Self::Deliver => Status::Delivered,
+            Self::Refund(_) => Status::Refunded,
+        }
+    }
+
+    fn operation(&self) -> &'static str {
+        match self {
+            Self::Cancel => "cancelOrder",
+            Self::Ship(_) => "shipOrder",
+            Self::Deliver => "deliverOrder",
+            Self::Refund(_) => "refundOrder",
+        }
+    }
+}
+
+/// Who changes an order, why, and when.
+struct By {
+    actor: Actor,
+    reason: Option<String>,
+    now: Micros,
+}
+
+impl App {
+    /// Changes an order, once for each key. Customers may cancel their own
+    /// orders; the rest is for administrators.
+    pub async fn order_change(
+        &self,
+        caller: &Caller,
+        verb: &Verb,
+        order_id: &str,
+        reason: Option<String>,
+        key: &str,
+    ) -> Result<Order, Error> {
+        let actor_id = user(caller)?;
+        if *verb != Verb::Cancel && !caller.is_admin() {
+            return Err(Error::Forbidden);
+        }
+        check_text("reason", reason.as_ref(), MAX_REASON)?;
+        if let Verb::Ship(parcel) = verb {
+            check_text("carrier", parcel.carrier.as_ref(), MAX_TRACKING)?;
+            let number = parcel.tracking_number.as_ref();
+            check_text("trackingNumber", number, MAX_TRACKING)?;
+        }
+        let body = (order_id, &reason, verb);
+        let once = Use::new(actor_id.as_str(), key, verb.operation(), &body).ok_or_else(bad_key)?;
+        let id = OrderId::parse(order_id).ok_or_else(no_order)?;
+        let now = self.clock.now();
+        let txn = self.database.begin().await?;
+        match once.claim_in_txn(&txn, id.as_str(), now).await? {
+            Claim::Go { .. } => {}
+            Claim::Done { answer } => {
+                drop(txn);
+                return self.replay(&answer).await;
+            }
+            other => return Err(key_problem(&other).into()),
+        }
+        // A refusal rolls the claim back with the rest: the key stays free.
+        let mut order = store::order_lock_in_txn(&txn, &id)
+            .await?
+            .ok_or_else(no_order)?;
+        if !caller.may_see(&order.customer_id) {
+            return Err(Error::Forbidden);
+        }
+        pause("change.locked", key).await;
+        let by = By {
+            actor: match caller.is_admin() {
+                true => Actor::Admin,
+                false => Actor::Customer,
+            },
+            reason,
+            now,
+        };
+        domain::check_move(&order, verb.target())?;
+        match verb {
+            Verb::Cancel => self.cancel_in_txn(&txn, &mut order, by).await?,
+            Verb::Ship(parcel) => self.ship_in_txn(&txn, &mut order, parcel, by).await?,
+            Verb::Deliver => {
+                self.move_in_txn(&txn, &mut order, Status::Delivered, by)
+                    .await?
+            }
+            Verb::Refund(wish) => self.refund_in_txn(&txn, &mut order, wish, by).await?,
+        }
+        once.finish_in_txn(&txn, &Answer::Order(id)).await?;
+        txn.commit().await?;
+        self.committed();
+        Ok(order)
+    }
+
+    async fn move_in_txn<C: ConnectionTrait>(
+        &self,
+        txn: &C,
+        order: &mut Order,
+        to: Status,
+        by: By,
+    ) -> Result<(), Error> {
+        let change = domain::transition(order, to, by.actor, by.reason, by.now)?;
+        store::order_move_in_txn(txn, order, &change).await
+    }
+
+    /// Calls an order off that has not begun to leave: its units go back, and
+    /// so does what is left of its money.
+    async fn cancel_in_txn<C: ConnectionTrait>(
+        &self,
+        txn: &C,
+        order: &mut Order,
+        by: By,
+    ) -> Result<(), Error> {
+        let lines = rows::line_states(txn, &order.id).await?;
+        if lines.iter().any(|line| line.shipped > 0) {
+            return Err(Problem::new(
+                &["orderId"],
+                ProblemCode::IllegalStatus,
+                "a part of the order has been shipped; what is left can be refunded",
+            )
+            .into());
+        }
+        let (actor, now) = (by.actor, by.now);
+        self.move_in_txn(txn, order, Status::Cancelled, by).await?;
+        let payment = task::payment_fetch(txn, &order.id).await?;
+        let todo = match payment.state {
+            PaymentState::Pending | PaymentState::Authorised => PaymentTask::Void,
+            PaymentState::Captured => {
+                rows::refund_rest_in_txn(txn, order, payment.captured, actor, now).await?;
+                PaymentTask::Refund
+            }
+            _ => PaymentTask::None,
+        };
+        task::payment_set_in_txn(txn, &order.id, payment.state, todo, now).await?;
+        task::stock_task_set_in_txn(txn, &order.id, StockTask::Release).await?;
+        Ok(())
+    }
+
+    /// Sends a parcel; with the last of the units the order is shipped.
+    async fn ship_in_txn<C: ConnectionTrait>(
+        &self,
+        txn: &C,
+        order: &mut Order,
+        parcel: &ShipmentRequest,
+        by: By,
+    ) -> Result<(), Error> {
+        let states = rows::line_states(txn, &order.id).await?;
+        let lines = domain::plan_shipment(&states, parcel.lines.as_deref())?;
+        let left: u32 = states.iter().map(domain::LineState::to_ship).sum();
+        let sent: u32 = lines.iter().map(|(_, units)| units).sum();
+        let shipment = Shipment {
+            id: stoa_schema::ids::new_id(),
+            carrier: parcel.carrier.clone(),
+            tracking_number: parcel.tracking_number.clone(),
+            actor: by.actor,
+            reason: by.reason.clone(),
+            at: by.now,
+            lines,
+        };
+        rows::shipment_insert_in_txn(txn, &order.id, &shipment).await?;
+        if sent == left {
+            return self.move_in_txn(txn, order, Status::Shipped, by).await;
+        }
+        order.updated_at = by.now;
+        Ok(store::order_touch_in_txn(txn, order).await?)
+    }
+
+    /// Notes that money is to go back; once all of it does, the order is
+    /// refunded.
+    async fn refund_in_txn<C: ConnectionTrait>(
+        &self,
+        txn: &C,
+        order: &mut Order,
+        wish: &RefundRequest,
+        by: By,
+    ) -> Result<(), Error> {
+        let mut states = rows::line_states(txn, &order.id).await?;
+        let before = rows::refund_list(txn, &order.id).await?;
+        let plan = domain::plan_refund(order, &states, &before, wish)?;
+        let refund = Refund {
+            id: stoa_schema::ids::new_id(),
+            amount: plan.amount,
+            shipping: plan.shipping,
+            done: plan.amount == 0,
+            actor: by.actor,
+            reason: by.reason.clone(),
+            at: by.now,
+            lines: plan.lines,
+        };
+        rows::refund_insert_in_txn(txn, &order.id, &refund).await?;
+        if !refund.done {
+            let state = task::payment_fetch(txn, &order.id).await?.state;
+            task::payment_set_in_txn(txn, &order.id, state, PaymentTask::Refund, by.now).await?;
+        }
+        for state in &mut states {
+            let same = |line: &&domain::RefundLine| line.product_id == state.line.product_id;
+            if let Some(line) = refund.lines.iter().find(same) {
+                state.refunded += line.quantity;
+                state.called_off += line.called_off;
+            }
+        }
+        let refunded: i64 = before.iter().map(|earlier| earlier.amount).sum();
+        let nothing_left = states.iter().all(|state| state.refundable() == 0);
+        if refunded + refund.amount == order.total.amount_minor
+            && (nothing_left || order.total.amount_minor > 0)
+        {
+            return self.move_in_txn(txn, order, Status::Refunded, by).await;
+        }
+        let all_sent = states.iter().all(|state| state.to_ship() == 0);
+        if order.status == Status::Confirmed && all_sent {
+            return self.move_in_txn(txn, order, Status::Shipped, by).await;
+        }
+        order.updated_at = by.now;
+        Ok(store::order_touch_in_txn(txn, order).await?)
+    }
+}
+
+/// A text for people: short, and on one line.
+fn check_text(field: &str, text: Option<&String>, max: usize) -> Result<(), Problem> {
+    let bad = |text: &&String| text.chars().count() > max || text.chars().any(char::is_control);
+    match text.filter(bad) {
+        None => Ok(()),
+        Some(_) => Err(Problem::new(
+            &[field],
+            ProblemCode::Invalid,
+            format!("must have at most {max} characters, none of them control characters"),
+        )),
+    }
+}

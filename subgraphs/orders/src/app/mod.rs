@@ -1,0 +1,230 @@
+//! The verbs of ordering. Who may do what is decided here.
+
+mod change;
+mod place;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use stoa_kit::clock::{Clock, Micros, micros};
+use stoa_kit::database::Database;
+use stoa_kit::fault::point;
+use stoa_kit::idempotency::Claim;
+use stoa_kit::identity::Caller;
+use stoa_kit::outbox::Relay;
+use stoa_kit::page::{PageRequest, Slice};
+use stoa_kit::peer::Peers;
+use stoa_schema::{OrderId, UserId};
+use tokio::sync::Notify;
+
+pub use change::{ShipmentRequest, Verb};
+
+use crate::domain::{Change, Line, Order, Problem, ProblemCode, Rates, Refund, Shipment};
+use crate::error::Error;
+use crate::payment::{Event, PaymentProvider};
+use crate::saga::STUCK_AFTER;
+use crate::store::task::{self, DuePayment, PaymentTask};
+use crate::store::{self, OrderFilter, fulfilment};
+
+/// The orders service, independent of any transport.
+#[derive(Clone)]
+pub struct App {
+    pub(crate) database: Database,
+    pub(crate) peers: Peers,
+    pub(crate) provider: Arc<dyn PaymentProvider>,
+    pub(crate) rates: Arc<dyn Rates>,
+    pub(crate) relay: Relay,
+    pub(crate) clock: Clock,
+    /// Says that the worker has something to do.
+    pub(crate) work: Arc<Notify>,
+}
+
+/// What an idempotency key came to.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Answer {
+    Order(OrderId),
+    Problems(Vec<Problem>),
+}
+
+impl App {
+    pub fn new(
+        database: Database,
+        peers: Peers,
+        provider: Arc<dyn PaymentProvider>,
+        rates: Arc<dyn Rates>,
+        relay: Relay,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            database,
+            peers,
+            provider,
+            rates,
+            relay,
+            clock,
+            work: Arc::new(Notify::new()),
+        }
+    }
+
+    /// The same service at another time: for making what is past.
+    pub fn at(&self, clock: Clock) -> Self {
+        Self {
+            clock,
+            ..self.clone()
+        }
+    }
+
+    async fn replay(&self, answer: &str) -> Result<Order, Error> {
+        match serde_json::from_str(answer).map_err(|error| Error::Corrupt(error.to_string()))? {
+            Answer::Order(id) => self.order_must_exist(&id).await,
+            Answer::Problems(problems) => Err(Error::Invalid(problems)),
+        }
+    }
+
+    async fn order_must_exist(&self, id: &OrderId) -> Result<Order, Error> {
+        store::order_fetch_many(self.database.read(), std::slice::from_ref(id))
+            .await?
+            .remove(id)
+            .ok_or_else(|| Error::Corrupt(format!("order {id} is gone")))
+    }
+
+    /// Keeps what the payment provider told, once, and makes the payment's
+    /// step due: it asks the provider what holds now.
+    ///
+    /// # Errors
+    /// If it could not be stored; the provider repeats it then.
+    pub async fn event_store(&self, event: &Event, body: &[u8]) -> Result<(), Error> {
+        let now = self.clock.now();
+        let txn = self.database.begin().await?;
+        let provider = self.provider.name();
+        if task::event_insert_in_txn(&txn, provider, event, body, now).await?
+            && let Some(order) = &event.order_id
+        {
+            task::payment_due_now_in_txn(&txn, order, now).await?;
+        }
+        txn.commit().await?;
+        point("webhook.stored");
+        self.work.notify_one();
+        Ok(())
+    }
+
+    /// Wakes who waits for what was just committed.
+    pub(crate) fn committed(&self) {
+        self.relay.wake();
+        self.work.notify_one();
+    }
+
+    pub async fn order_fetch_many(
+        &self,
+        ids: &[OrderId],
+    ) -> Result<HashMap<OrderId, Order>, Error> {
+        store::order_fetch_many(self.database.read(), ids).await
+    }
+
+    pub async fn line_fetch_many(
+        &self,
+        orders: &[OrderId],
+    ) -> Result<HashMap<OrderId, Vec<Line>>, Error> {
+        store::line_fetch_many(self.database.read(), orders).await
+    }
+
+    pub async fn shipment_fetch_many(
+        &self,
+        orders: &[OrderId],
+    ) -> Result<HashMap<OrderId, Vec<Shipment>>, Error> {
+        fulfilment::shipment_fetch_many(self.database.read(), orders).await
+    }
+
+    pub async fn refund_fetch_many(
+        &self,
+        orders: &[OrderId],
+    ) -> Result<HashMap<OrderId, Vec<Refund>>, Error> {
+        fulfilment::refund_fetch_many(self.database.read(), orders).await
+    }
+
+    pub async fn history_fetch_many(
+        &self,
+        orders: &[OrderId],
+    ) -> Result<HashMap<OrderId, Vec<Change>>, Error> {
+        store::history_fetch_many(self.database.read(), orders).await
+    }
+
+    /// What the shop still has to do for orders; the caller must be an
+    /// administrator.
+    pub async fn payment_fetch_many(
+        &self,
+        orders: &[OrderId],
+    ) -> Result<HashMap<OrderId, DuePayment>, Error> {
+        task::payment_fetch_many(self.database.read(), orders).await
+    }
+
+    /// Whether a step has taken so long that somebody should look.
+    pub fn is_stuck(&self, due: &DuePayment) -> bool {
+        due.task != PaymentTask::None && due.since < self.stuck_since()
+    }
+
+    /// Before when a step must have begun to be stuck.
+    pub fn stuck_since(&self) -> Micros {
+        self.clock.now() - micros(STUCK_AFTER)
+    }
+
+    /// A page of orders, the newest first: one customer's, or, for
+    /// administrators, everybody's.
+    pub async fn order_list(
+        &self,
+        caller: &Caller,
+        filter: &OrderFilter,
+        request: &PageRequest,
+    ) -> Result<Slice<Order>, Error> {
+        match &filter.customer {
+            _ if caller.is_admin() => {}
+            Some(customer) if caller.may_see(customer) => {}
+            _ if *caller == Caller::Anonymous => return Err(Error::Unauthenticated),
+            _ => return Err(Error::Forbidden),
+        }
+        let page = request.check::<String>()?;
+        let rows = store::order_list(self.database.read(), filter, &page).await?;
+        Ok(page.slice(rows))
+    }
+
+    pub async fn order_count(&self, filter: &OrderFilter) -> Result<u64, Error> {
+        Ok(store::order_count(self.database.read(), filter).await?)
+    }
+}
+
+fn user(caller: &Caller) -> Result<&UserId, Error> {
+    caller.user_id().ok_or(Error::Unauthenticated)
+}
+
+fn no_order() -> Problem {
+    Problem::new(
+        &["orderId"],
+        ProblemCode::NotFound,
+        "there is no such order",
+    )
+}
+
+fn bad_key() -> Problem {
+    Problem::new(
+        &["idempotencyKey"],
+        ProblemCode::Invalid,
+        "must have between 1 and 128 characters",
+    )
+}
+
+fn key_problem(claim: &Claim) -> Problem {
+    let (code, message) = if *claim == Claim::InProgress {
+        (
+            ProblemCode::InProgress,
+            "a request with this key is still running; repeat it in a moment",
+        )
+    } else {
+        (
+            ProblemCode::IdempotencyKeyReused,
+            "was used for another request; take a fresh key",
+        )
+    };
+    Problem::new(&["idempotencyKey"], code, message)
+}

@@ -1,0 +1,400 @@
+//! What of an order is still to be shipped, and what can be refunded: line by
+//! line. An order has one line a product.
+
+use serde::{Deserialize, Serialize};
+use stoa_kit::clock::Micros;
+use stoa_schema::ProductId;
+
+use super::{Actor, Line, Order, Problem, ProblemCode};
+
+/// A line, and what has become of its units.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LineState {
+    pub line: Line,
+    pub shipped: u32,
+    pub refunded: u32,
+    /// Of those that were refunded, the ones that had not been shipped.
+    pub called_off: u32,
+}
+
+impl LineState {
+    pub fn new(line: Line) -> Self {
+        Self {
+            line,
+            shipped: 0,
+            refunded: 0,
+            called_off: 0,
+        }
+    }
+
+    /// Units that are still to leave the house.
+    pub fn to_ship(&self) -> u32 {
+        (self.line.quantity)
+            .saturating_sub(self.shipped)
+            .saturating_sub(self.called_off)
+    }
+
+    /// Units that are paid and not refunded.
+    pub fn refundable(&self) -> u32 {
+        self.line.quantity.saturating_sub(self.refunded)
+    }
+
+    /// What the next units to be refunded are worth: over all units it is the
+    /// line's total, whatever the steps.
+    fn worth(&self, units: u32) -> i64 {
+        let total = i128::from(self.line.total());
+        let of_all = i128::from(self.line.quantity.max(1));
+        let up_to = |units: u32| total * i128::from(units) / of_all;
+        let worth = up_to(self.refunded + units) - up_to(self.refunded);
+        i64::try_from(worth).unwrap_or(i64::MAX)
+    }
+}
+
+/// A parcel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shipment {
+    pub id: String,
+    pub carrier: Option<String>,
+    pub tracking_number: Option<String>,
+    pub actor: Actor,
+    pub reason: Option<String>,
+    pub at: Micros,
+    /// Units by product.
+    pub lines: Vec<(ProductId, u32)>,
+}
+
+/// Money that goes back, and for what.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refund {
+    /// Also the provider's idempotency key.
+    pub id: String,
+    pub amount: i64,
+    /// Of that, for shipping.
+    pub shipping: i64,
+    /// The provider has returned it.
+    pub done: bool,
+    pub actor: Actor,
+    pub reason: Option<String>,
+    pub at: Micros,
+    pub lines: Vec<RefundLine>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefundLine {
+    pub product_id: ProductId,
+    pub quantity: u32,
+    /// Of these, units that had not been shipped: they go back to stock.
+    pub called_off: u32,
+    /// Of these, units that were shipped and have come back.
+    pub restocked: u32,
+    pub amount: i64,
+}
+
+/// So many units of a product.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitsWish {
+    pub product_id: String,
+    pub quantity: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RefundWish {
+    pub units: UnitsWish,
+    /// Units that were shipped have come back and can be sold again.
+    pub restock: bool,
+}
+
+/// What is to be refunded.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct RefundRequest {
+    /// `None` for everything that is left, shipping and all.
+    pub lines: Option<Vec<RefundWish>>,
+    pub shipping: bool,
+}
+
+/// What a refund comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefundPlan {
+    pub amount: i64,
+    pub shipping: i64,
+    pub lines: Vec<RefundLine>,
+}
+
+/// The units of a parcel: what was asked for, or everything that is left.
+///
+/// # Errors
+/// If it is more than is left, or nothing.
+pub fn plan_shipment(
+    lines: &[LineState],
+    wanted: Option<&[UnitsWish]>,
+) -> Result<Vec<(ProductId, u32)>, Problem> {
+    const FIELD: [&str; 2] = ["shipment", "lines"];
+    let Some(wanted) = wanted else {
+        let left = lines.iter().filter(|line| line.to_ship() > 0);
+        return Ok(left
+            .map(|line| (line.line.product_id.clone(), line.to_ship()))
+            .collect());
+    };
+    let mut units: Vec<(ProductId, u32)> = Vec::new();
+    for (index, wish) in wanted.iter().enumerate() {
+        let (state, quantity) = found(lines, wish, &FIELD, index)?;
+        let id = &state.line.product_id;
+        let before = units.iter().filter(|(known, _)| known == id);
+        let before: u32 = before.map(|(_, units)| units).sum();
+        if before + quantity > state.to_ship() {
+            let left = state.to_ship();
+            return Err(too_many(&FIELD, index, left, "to be shipped"));
+        }
+        match units.iter_mut().find(|(known, _)| known == id) {
+            Some((_, same)) => *same += quantity,
+            None => units.push((id.clone(), quantity)),
+        }
+    }
+    if units.is_empty() {
+        return Err(nothing(&FIELD, "a parcel holds at least one unit"));
+    }
+    Ok(units)
+}
+
+/// What a refund of these units comes to, after those that were before.
+///
+/// # Errors
+/// If it is more than is left, or nothing.
+pub fn plan_refund(
+    order: &Order,
+    lines: &[LineState],
+    before: &[Refund],
+    request: &RefundRequest,
+) -> Result<RefundPlan, Problem> {
+    const FIELD: [&str; 2] = ["refund", "lines"];
+    let refunded: i64 = before.iter().map(|refund| refund.amount).sum();
+    let left = order.total.amount_minor - refunded;
+    let shipping_paid = order.parts.shipping + order.parts.shipping_tax;
+    let shipping_left = shipping_paid - before.iter().map(|refund| refund.shipping).sum::<i64>();
+    let everything: Vec<RefundWish>;
+    let wishes = match &request.lines {
+        Some(wishes) => wishes,
+        None => {
+            everything = lines
+                .iter()
+                .filter(|line| line.refundable() > 0)
+                .map(|line| RefundWish {
+                    units: UnitsWish {
+                        product_id: line.line.product_id.to_string(),
+                        quantity: i64::from(line.refundable()),
+                    },
+                    restock: false,
+                })
+                .collect();
+            &everything
+        }
+    };
+    let mut states = lines.to_vec();
+    let mut planned: Vec<RefundLine> = Vec::new();
+    for (index, wish) in wishes.iter().enumerate() {
+        let (state, quantity) = found(&states, &wish.units, &FIELD, index)?;
+        if quantity > state.refundable() {
+            let left = state.refundable();
+            return Err(too_many(&FIELD, index, left, "to be refunded"));
+        }
+        if planned
+            .iter()
+            .any(|line| line.product_id == state.line.product_id)
+        {
+            return Err(nothing(&FIELD, "names a product twice"));
+        }
+        let called_off = quantity.min(state.to_ship());
+        let line = RefundLine {
+            product_id: state.line.product_id.clone(),
+            quantity,
+            called_off,
+            restocked: if wish.restock {
+                quantity - called_off
+            } else {
+                0
+            },
+            amount: state.worth(quantity),
+        };
+        for state in &mut states {
+            if state.line.product_id == line.product_id {
+                state.refunded += quantity;
+                state.called_off += called_off;
+            }
+        }
+        planned.push(line);
+    }
+    // Where nothing is delivered, nothing is shipped either.
+    let nothing_delivered = states
+        .iter()
+        .all(|state| state.refundable() == 0 && state.shipped == 0);
+    let with_shipping = request.lines.is_none() || request.shipping || nothing_delivered;
+    let shipping = if with_shipping { shipping_left } else { 0 };
+    let amount = planned.iter().map(|line| line.amount).sum::<i64>() + shipping;
+    if planned.is_empty() && amount == 0 {
+        return Err(nothing(&FIELD, "there is nothing to refund"));
+    }
+    Ok(RefundPlan {
+        // Bounded whatever was asked.
+        amount: amount.min(left),
+        shipping,
+        lines: planned,
+    })
+}
+
+/// The line of a wish, and its units.
+fn found<'l>(
+    lines: &'l [LineState],
+    wish: &UnitsWish,
+    field: &[&str],
+    index: usize,
+) -> Result<(&'l LineState, u32), Problem> {
+    let at = |name: &str| {
+        let index = index.to_string();
+        let mut path = field.to_vec();
+        path.extend([index.as_str(), name]);
+        path.iter().map(|&part| part.to_owned()).collect::<Vec<_>>()
+    };
+    let same = |state: &&LineState| {
+        let known = state.line.product_id.as_str();
+        known.eq_ignore_ascii_case(&wish.product_id)
+    };
+    let state = lines.iter().find(same).ok_or_else(|| Problem {
+        field: at("productId"),
+        code: ProblemCode::NotFound,
+        message: "the order has no line of this product".to_owned(),
+    })?;
+    let quantity = u32::try_from(wish.quantity).ok();
+    let quantity = quantity.filter(|quantity| *quantity > 0);
+    let quantity = quantity.ok_or_else(|| Problem {
+        field: at("quantity"),
+        code: ProblemCode::Invalid,
+        message: "must be at least 1".to_owned(),
+    })?;
+    Ok((state, quantity))
+}
+
+fn too_many(field: &[&str], index: usize, left: u32, what: &str) -> Problem {
+    let index = index.to_string();
+    let mut path = field.to_vec();
+    path.extend([index.as_str(), "quantity"]);
+    Problem::new(
+        &path,
+        ProblemCode::TooManyUnits,
+        format!("only {left} units are left {what}"),
+    )
+}
+
+fn nothing(field: &[&str], message: &str) -> Problem {
+    Problem::new(field, ProblemCode::Invalid, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use stoa_schema::Money;
+    use stoa_schema::money::Currency;
+
+    use super::super::tests::order;
+    use super::super::{Parts, Status};
+    use super::*;
+
+    fn line(quantity: u32, total: i64) -> LineState {
+        let money = |amount| Money::new(amount, Currency::EUR);
+        LineState::new(Line {
+            product_id: ProductId::new(),
+            sku: String::new(),
+            name: String::new(),
+            unit_price: money(total / i64::from(quantity)),
+            quantity,
+            subtotal: money(total),
+            discount: 0,
+            tax: 0,
+        })
+    }
+
+    fn wish(state: &LineState, quantity: i64) -> RefundWish {
+        RefundWish {
+            units: UnitsWish {
+                product_id: state.line.product_id.to_string(),
+                quantity,
+            },
+            restock: true,
+        }
+    }
+
+    #[test]
+    fn refunds_in_steps_come_to_the_total() {
+        let mut order = order(Status::Confirmed);
+        order.total = Money::new(1_000 + 350, Currency::EUR);
+        order.parts = Parts {
+            shipping: 300,
+            shipping_tax: 50,
+            ..Parts::default()
+        };
+        let mut state = line(3, 1_000);
+        state.shipped = 1;
+        let mut before: Vec<Refund> = Vec::new();
+        let mut called_off = 0;
+        for step in 0..3 {
+            let request = RefundRequest {
+                lines: Some(vec![wish(&state, 1)]),
+                shipping: step == 1,
+            };
+            let lines = std::slice::from_ref(&state);
+            let plan = plan_refund(&order, lines, &before, &request).unwrap();
+            let of_line = &plan.lines[0];
+            assert_eq!(of_line.called_off + of_line.restocked, 1);
+            state.refunded += 1;
+            state.called_off += of_line.called_off;
+            called_off += of_line.called_off;
+            before.push(Refund {
+                id: step.to_string(),
+                amount: plan.amount,
+                shipping: plan.shipping,
+                done: false,
+                actor: Actor::Admin,
+                reason: None,
+                at: 0,
+                lines: plan.lines,
+            });
+        }
+        assert_eq!(called_off, 2, "one was shipped");
+        let sum: i64 = before.iter().map(|refund| refund.amount).sum();
+        assert_eq!(sum, order.total.amount_minor);
+        let lines = std::slice::from_ref(&state);
+        let more = RefundRequest {
+            lines: Some(vec![wish(&state, 1)]),
+            shipping: true,
+        };
+        let problem = plan_refund(&order, lines, &before, &more).unwrap_err();
+        assert_eq!(problem.code, ProblemCode::TooManyUnits);
+        let rest = plan_refund(&order, lines, &before, &RefundRequest::default());
+        assert!(rest.is_err(), "nothing is left");
+    }
+
+    #[test]
+    fn a_parcel_holds_what_is_left_at_most() {
+        let mut state = line(3, 300);
+        state.called_off = 1;
+        let of = |quantity| UnitsWish {
+            product_id: state.line.product_id.to_string(),
+            quantity,
+        };
+        let lines = std::slice::from_ref(&state);
+        assert_eq!(plan_shipment(lines, None).unwrap()[0].1, 2);
+        assert_eq!(plan_shipment(lines, Some(&[of(1), of(1)])).unwrap()[0].1, 2);
+        for (bad, code) in [
+            (vec![of(2), of(1)], ProblemCode::TooManyUnits),
+            (vec![of(0)], ProblemCode::Invalid),
+            (vec![], ProblemCode::Invalid),
+            (
+                vec![UnitsWish {
+                    product_id: "none".to_owned(),
+                    quantity: 1,
+                }],
+                ProblemCode::NotFound,
+            ),
+        ] {
+            assert_eq!(plan_shipment(lines, Some(&bad)).unwrap_err().code, code);
+        }
+    }
+}

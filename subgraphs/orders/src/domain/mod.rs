@@ -1,0 +1,285 @@
+//! Orders, and the moves between their states.
+
+mod fulfilment;
+mod price;
+mod request;
+
+pub use fulfilment::{
+    LineState, Refund, RefundLine, RefundPlan, RefundRequest, RefundWish, Shipment, UnitsWish,
+    plan_refund, plan_shipment,
+};
+pub use price::{Code, CodeKind, Parts, Priced, Rates, ShippingRate, TableRates, price};
+pub use request::{Request, RequestLine};
+
+use serde::{Deserialize, Serialize};
+use stoa_kit::clock::Micros;
+use stoa_schema::events::OrderStatus as Status;
+use stoa_schema::{Money, OrderId, ProductId, UserId};
+
+/// The most lines that one order may have.
+pub const MAX_LINES: usize = 50;
+/// The most units of one product in one order.
+pub const MAX_QUANTITY: u32 = 1_000;
+pub const MAX_REASON: usize = 500;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Order {
+    pub id: OrderId,
+    pub number: String,
+    pub customer_id: UserId,
+    pub status: Status,
+    /// What the total is made of.
+    pub parts: Parts,
+    pub total: Money,
+    pub discount_code: Option<String>,
+    pub shipping_address: Address,
+    /// How many changes of state there have been, placing included.
+    pub version: u64,
+    pub correlation_id: String,
+    /// The trace of the request that placed it.
+    pub traceparent: Option<String>,
+    pub created_at: Micros,
+    pub updated_at: Micros,
+}
+
+/// What was bought, as it was then.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    pub product_id: ProductId,
+    pub sku: String,
+    pub name: String,
+    pub unit_price: Money,
+    pub quantity: u32,
+    /// Unit price times quantity.
+    pub subtotal: Money,
+    /// The line's share of the order's discount, in minor units.
+    pub discount: i64,
+    /// On what is left of the subtotal, in minor units.
+    pub tax: i64,
+}
+
+impl Line {
+    /// What the customer pays for it, in minor units.
+    pub fn total(&self) -> i64 {
+        self.subtotal.amount_minor - self.discount + self.tax
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Address {
+    pub full_name: Option<String>,
+    pub line1: String,
+    pub line2: Option<String>,
+    pub city: String,
+    pub region: Option<String>,
+    pub postal_code: String,
+    pub country: String,
+}
+
+/// Who changed an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, async_graphql::Enum)]
+#[graphql(name = "OrderActor")]
+pub enum Actor {
+    Customer,
+    Admin,
+    /// The shop itself: a payment was confirmed or declined.
+    System,
+}
+
+impl Actor {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Customer => "CUSTOMER",
+            Self::Admin => "ADMIN",
+            Self::System => "SYSTEM",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Customer, Self::Admin, Self::System]
+            .into_iter()
+            .find(|actor| actor.as_str() == text)
+    }
+}
+
+/// A change of an order's state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    pub version: u64,
+    pub status: Status,
+    pub previous: Option<Status>,
+    pub actor: Actor,
+    pub reason: Option<String>,
+    pub at: Micros,
+}
+
+/// The states to which an order may move.
+pub fn next_statuses(status: Status) -> &'static [Status] {
+    match status {
+        Status::Pending => &[Status::Confirmed, Status::Cancelled],
+        Status::Confirmed => &[Status::Shipped, Status::Cancelled, Status::Refunded],
+        Status::Shipped => &[Status::Delivered, Status::Refunded],
+        Status::Delivered => &[Status::Refunded],
+        Status::Cancelled | Status::Refunded => &[],
+    }
+}
+
+/// Whether an order may move there from where it is.
+///
+/// # Errors
+/// A problem that names the legal moves, if it may not.
+pub fn check_move(order: &Order, to: Status) -> Result<(), Problem> {
+    let allowed = next_statuses(order.status);
+    if allowed.contains(&to) {
+        return Ok(());
+    }
+    let names: Vec<_> = allowed.iter().map(|status| status.as_str()).collect();
+    let possible = if names.is_empty() {
+        "it cannot change any more".to_owned()
+    } else {
+        format!("it can become {}", names.join(" or "))
+    };
+    Err(Problem::new(
+        &["orderId"],
+        ProblemCode::IllegalStatus,
+        format!(
+            "an order that is {} cannot become {}; {possible}",
+            order.status.as_str(),
+            to.as_str()
+        ),
+    ))
+}
+
+/// Moves an order; the caller stores both it and the change, or neither.
+///
+/// # Errors
+/// A problem that names the legal moves, if this is not one of them.
+pub fn transition(
+    order: &mut Order,
+    to: Status,
+    actor: Actor,
+    reason: Option<String>,
+    now: Micros,
+) -> Result<Change, Problem> {
+    check_move(order, to)?;
+    let change = Change {
+        version: order.version + 1,
+        status: to,
+        previous: Some(order.status),
+        actor,
+        reason,
+        at: now,
+    };
+    order.status = to;
+    order.version = change.version;
+    order.updated_at = now;
+    Ok(change)
+}
+
+/// What is wrong with a client's input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Where in the arguments.
+    pub field: Vec<String>,
+    pub code: ProblemCode,
+    pub message: String,
+}
+
+/// Why an order was not placed or changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, async_graphql::Enum, Serialize, Deserialize)]
+#[graphql(name = "OrderErrorCode")]
+pub enum ProblemCode {
+    /// A value is missing, too long, out of range or malformed.
+    Invalid,
+    /// There is no such order.
+    NotFound,
+    /// An order needs at least one line.
+    EmptyOrder,
+    /// There is no such product, or it is not for sale.
+    ProductUnavailable,
+    /// There are fewer units than were asked for.
+    InsufficientStock,
+    /// One order holds one currency.
+    MixedCurrencies,
+    /// The shop does not take this method.
+    UnknownPaymentMethod,
+    /// The order's state does not allow it.
+    IllegalStatus,
+    /// The key was used for another request.
+    IdempotencyKeyReused,
+    /// A request with this key is still running.
+    InProgress,
+    /// The first attempt with this key was given up too long ago.
+    AttemptExpired,
+    /// More units than are left to be shipped, or refunded.
+    TooManyUnits,
+    /// The discount code does not fit this order.
+    DiscountNotApplicable,
+}
+
+impl Problem {
+    pub fn new(field: &[&str], code: ProblemCode, message: impl Into<String>) -> Self {
+        Self {
+            field: field.iter().map(|&part| part.to_owned()).collect(),
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use stoa_schema::money::Currency;
+
+    use super::*;
+
+    pub fn order(status: Status) -> Order {
+        Order {
+            id: OrderId::new(),
+            number: "S-1".into(),
+            customer_id: UserId::new(),
+            status,
+            parts: Parts::default(),
+            total: Money::new(100, Currency::EUR),
+            discount_code: None,
+            shipping_address: address(),
+            version: 3,
+            correlation_id: String::new(),
+            traceparent: None,
+            created_at: 0,
+            updated_at: 0,
+        }
+    }
+
+    pub fn address() -> Address {
+        Address {
+            full_name: None,
+            line1: "1 Stoa".into(),
+            line2: None,
+            city: "Athens".into(),
+            region: None,
+            postal_code: "10551".into(),
+            country: "GR".into(),
+        }
+    }
+
+    #[test]
+    fn every_pair_of_states_is_allowed_or_refused_by_the_table() {
+        for from in Status::ALL {
+            for to in Status::ALL {
+                let mut order = order(from);
+                let moved = transition(&mut order, to, Actor::Admin, None, 5);
+                if next_statuses(from).contains(&to) {
+                    let change = moved.unwrap();
+                    assert_eq!((change.version, change.previous), (4, Some(from)));
+                    assert_eq!((order.status, order.version, order.updated_at), (to, 4, 5));
+                } else {
+                    let problem = moved.unwrap_err();
+                    assert_eq!(problem.code, ProblemCode::IllegalStatus);
+                    assert_eq!((order.status, order.version), (from, 3));
+                }
+            }
+        }
+    }
+}

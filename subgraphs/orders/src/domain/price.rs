@@ -1,0 +1,373 @@
+//! What an order costs, to the cent.
+//!
+//! Everything is in minor units, and whole at every step. A discount in percent
+//! is rounded half up once, on the subtotal; it is divided among the lines by
+//! their subtotals, and the cents that are left go to the largest remainders,
+//! so that the shares add up. Tax is rounded half up on each line, after its
+//! share of the discount, and once on the shipping. The total is subtotal,
+//! less discount, plus shipping, plus tax.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use stoa_schema::Money;
+use stoa_schema::money::Currency;
+use stoa_schema::peer::{ProductSnapshot, StockLine};
+
+use super::{Line, Problem, ProblemCode};
+
+/// What a total is made of, in minor units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Parts {
+    pub subtotal: i64,
+    pub discount: i64,
+    pub shipping: i64,
+    /// Of the lines and the shipping.
+    pub tax: i64,
+    /// Of the shipping alone.
+    pub shipping_tax: i64,
+}
+
+/// An order's lines, and what they come to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Priced {
+    pub lines: Vec<Line>,
+    pub parts: Parts,
+    pub total: Money,
+}
+
+/// How a discount code takes off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CodeKind {
+    /// In hundredths of a percent: 1,000 is a tenth.
+    Percentage(i64),
+    /// So much, but never more than the subtotal.
+    Amount(Money),
+}
+
+/// A discount code, as far as a price depends on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Code {
+    pub kind: CodeKind,
+    /// What the subtotal must come to.
+    pub minimum: Option<Money>,
+}
+
+/// What is taken for tax and shipping.
+pub trait Rates: Send + Sync {
+    /// In hundredths of a percent, for a country.
+    fn tax(&self, country: &str) -> i64;
+
+    /// In minor units, to a country, for goods of so much.
+    fn shipping(&self, country: &str, goods: Money) -> i64;
+}
+
+/// Rates from a table: by country, `*` for every other one.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TableRates {
+    /// Tax in hundredths of a percent, by ISO 3166-1 code.
+    #[serde(default)]
+    pub tax: BTreeMap<String, i64>,
+    /// The first that fits counts; none is free.
+    #[serde(default)]
+    pub shipping: Vec<ShippingRate>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ShippingRate {
+    /// ISO 3166-1 codes; none means everywhere.
+    #[serde(default)]
+    pub countries: Vec<String>,
+    pub currency: Currency,
+    pub amount_minor: i64,
+    /// From so much on it costs nothing.
+    pub free_from_minor: Option<i64>,
+}
+
+impl TableRates {
+    /// Reads a table, as JSON.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let table: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        for (country, rate) in &table.tax {
+            if !(0..=10_000).contains(rate) {
+                return Err(format!("tax.{country}: {rate} is not from 0 to 10000"));
+            }
+        }
+        let negative = |rate: &ShippingRate| {
+            rate.amount_minor < 0 || rate.free_from_minor.is_some_and(|from| from < 0)
+        };
+        if table.shipping.iter().any(negative) {
+            return Err("shipping: an amount is below zero".to_owned());
+        }
+        Ok(table)
+    }
+}
+
+impl Rates for TableRates {
+    fn tax(&self, country: &str) -> i64 {
+        let rate = self.tax.get(country).or_else(|| self.tax.get("*"));
+        rate.copied().unwrap_or_default()
+    }
+
+    fn shipping(&self, country: &str, goods: Money) -> i64 {
+        let fits = |rate: &&ShippingRate| {
+            rate.currency == goods.currency
+                && (rate.countries.is_empty() || rate.countries.iter().any(|code| code == country))
+        };
+        let Some(rate) = self.shipping.iter().find(fits) else {
+            return 0;
+        };
+        match rate.free_from_minor {
+            Some(from) if goods.amount_minor >= from => 0,
+            _ => rate.amount_minor,
+        }
+    }
+}
+
+/// Prices the lines of an order.
+///
+/// # Errors
+/// If the products are priced in several currencies, a code does not fit, or
+/// the total does not fit 64 bits.
+pub fn price(
+    lines: &[StockLine],
+    products: &[ProductSnapshot],
+    code: Option<&Code>,
+    country: &str,
+    rates: &dyn Rates,
+) -> Result<Priced, Problem> {
+    let currency = products
+        .first()
+        .map_or(Currency::EUR, |product| product.price.currency);
+    let mut priced = Vec::with_capacity(lines.len());
+    let mut subtotal = Money::new(0, currency);
+    for line in lines {
+        let Some(product) = products.iter().find(|p| p.product_id == line.product_id) else {
+            continue;
+        };
+        if product.price.currency != currency {
+            return Err(Problem::new(
+                &["input", "lines"],
+                ProblemCode::MixedCurrencies,
+                "one order holds products of one currency",
+            ));
+        }
+        let of_line = product
+            .price
+            .checked_mul(line.quantity)
+            .ok_or_else(too_much)?;
+        subtotal = subtotal.checked_add(of_line).ok_or_else(too_much)?;
+        priced.push(Line {
+            product_id: product.product_id.clone(),
+            sku: product.sku.clone(),
+            name: product.name.clone(),
+            unit_price: product.price,
+            quantity: line.quantity,
+            subtotal: of_line,
+            discount: 0,
+            tax: 0,
+        });
+    }
+    let discount = match code {
+        Some(code) => taken_off(code, subtotal)?,
+        None => 0,
+    };
+    let weights: Vec<i64> = priced
+        .iter()
+        .map(|line| line.subtotal.amount_minor)
+        .collect();
+    let rate = rates.tax(country);
+    let mut tax = 0_i64;
+    for (line, share) in priced.iter_mut().zip(divided(discount, &weights)) {
+        line.discount = share;
+        line.tax = portion(line.subtotal.amount_minor - share, rate);
+        tax = tax.checked_add(line.tax).ok_or_else(too_much)?;
+    }
+    let goods = subtotal.amount_minor - discount;
+    let shipping = rates.shipping(country, Money::new(goods, currency));
+    let shipping_tax = portion(shipping, rate);
+    let tax = tax.checked_add(shipping_tax).ok_or_else(too_much)?;
+    let total = goods
+        .checked_add(shipping)
+        .and_then(|sum| sum.checked_add(tax))
+        .ok_or_else(too_much)?;
+    Ok(Priced {
+        lines: priced,
+        parts: Parts {
+            subtotal: subtotal.amount_minor,
+            discount,
+            shipping,
+            tax,
+            shipping_tax,
+        },
+        total: Money::new(total, currency),
+    })
+}
+
+fn too_much() -> Problem {
+    Problem::new(
+        &["input", "lines"],
+        ProblemCode::Invalid,
+        "the total is larger than the shop can charge",
+    )
+}
+
+/// What a code takes off a subtotal.
+fn taken_off(code: &Code, subtotal: Money) -> Result<i64, Problem> {
+    let unfit = |message: String| {
+        Problem::new(
+            &["input", "discountCode"],
+            ProblemCode::DiscountNotApplicable,
+            message,
+        )
+    };
+    if let Some(minimum) = code.minimum
+        && (minimum.currency != subtotal.currency || subtotal.amount_minor < minimum.amount_minor)
+    {
+        return Err(unfit(format!("needs an order of at least {minimum}")));
+    }
+    match code.kind {
+        CodeKind::Percentage(rate) => Ok(portion(subtotal.amount_minor, rate)),
+        CodeKind::Amount(amount) if amount.currency == subtotal.currency => {
+            Ok(amount.amount_minor.min(subtotal.amount_minor))
+        }
+        CodeKind::Amount(amount) => Err(unfit(format!(
+            "is for orders in {}",
+            amount.currency.code()
+        ))),
+    }
+}
+
+/// A share in hundredths of a percent, rounded half up.
+fn portion(amount: i64, rate: i64) -> i64 {
+    let exact = i128::from(amount) * i128::from(rate);
+    i64::try_from((exact + 5_000).div_euclid(10_000)).unwrap_or(i64::MAX)
+}
+
+/// Divides an amount by weights; the shares add up to it.
+fn divided(amount: i64, weights: &[i64]) -> Vec<i64> {
+    let all: i128 = weights.iter().map(|weight| i128::from(*weight)).sum();
+    if all == 0 {
+        return vec![0; weights.len()];
+    }
+    let exact = |weight: &i64| i128::from(amount) * i128::from(*weight);
+    let mut shares: Vec<i64> = weights
+        .iter()
+        .map(|weight| i64::try_from(exact(weight) / all).unwrap_or(i64::MAX))
+        .collect();
+    let left = amount - shares.iter().sum::<i64>();
+    let mut by_remainder: Vec<usize> = (0..weights.len()).collect();
+    by_remainder.sort_by_key(|&at| std::cmp::Reverse(exact(&weights[at]) % all));
+    let left = usize::try_from(left).unwrap_or_default();
+    for at in by_remainder.into_iter().take(left) {
+        shares[at] += 1;
+    }
+    shares
+}
+
+#[cfg(test)]
+mod tests {
+    use stoa_schema::ProductId;
+
+    use super::*;
+
+    fn priced(prices: &[(i64, u32)], code: Option<Code>, rates: &dyn Rates) -> Priced {
+        let products: Vec<_> = prices
+            .iter()
+            .map(|(price, _)| ProductSnapshot {
+                product_id: ProductId::new(),
+                sku: String::new(),
+                name: String::new(),
+                price: Money::new(*price, Currency::EUR),
+            })
+            .collect();
+        let lines: Vec<_> = products
+            .iter()
+            .zip(prices)
+            .map(|(product, (_, quantity))| StockLine {
+                product_id: product.product_id.clone(),
+                quantity: *quantity,
+            })
+            .collect();
+        price(&lines, &products, code.as_ref(), "NL", rates).unwrap()
+    }
+
+    fn table() -> TableRates {
+        TableRates::parse(
+            r#"{ "tax": { "NL": 2100, "*": 0 }, "shipping": [
+                { "countries": ["NL"], "currency": "EUR", "amountMinor": 495, "freeFromMinor": 5000 },
+                { "currency": "EUR", "amountMinor": 1495 } ] }"#,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn a_total_is_the_sum_of_its_parts_to_the_cent() {
+        for rate in [0, 1, 333, 5_000, 9_999, 10_000] {
+            for prices in [
+                &[(333, 1), (333, 1), (334, 1)][..],
+                &[(1, 7), (999, 3)],
+                &[(0, 1)],
+            ] {
+                let code = Code {
+                    kind: CodeKind::Percentage(rate),
+                    minimum: None,
+                };
+                let Priced {
+                    lines,
+                    parts,
+                    total,
+                } = priced(prices, Some(code), &table());
+                let sum: i64 = lines.iter().map(Line::total).sum();
+                assert_eq!(
+                    sum + parts.shipping + parts.shipping_tax,
+                    total.amount_minor
+                );
+                let discounts: i64 = lines.iter().map(|line| line.discount).sum();
+                assert_eq!(discounts, parts.discount);
+                assert!(
+                    lines
+                        .iter()
+                        .all(|line| line.discount <= line.subtotal.amount_minor)
+                );
+                assert_eq!(
+                    parts.subtotal - parts.discount + parts.shipping + parts.tax,
+                    total.amount_minor
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn tax_shipping_and_codes_are_as_the_table_says() {
+        // 2 × 10.00 less 10 %, 4.95 shipping, 21 % of each.
+        let code = Code {
+            kind: CodeKind::Percentage(1_000),
+            minimum: None,
+        };
+        let Priced { parts, total, .. } = priced(&[(1_000, 2)], Some(code), &table());
+        assert_eq!((parts.discount, parts.shipping), (200, 495));
+        assert_eq!((parts.tax, parts.shipping_tax), (378 + 104, 104));
+        assert_eq!(total.amount_minor, 1_800 + 495 + 482);
+        // From 50.00 on it is free.
+        assert_eq!(priced(&[(5_000, 1)], None, &table()).parts.shipping, 0);
+        // Never more than there is.
+        let code = Code {
+            kind: CodeKind::Amount(Money::new(9_999, Currency::EUR)),
+            minimum: None,
+        };
+        let all = priced(&[(1_000, 1)], Some(code), &TableRates::default());
+        assert_eq!(all.total.amount_minor, 0);
+        let rates = table();
+        assert_eq!(rates.shipping("JP", Money::new(1, Currency::EUR)), 1_495);
+        assert_eq!(rates.tax("JP"), 0);
+        for bad in ["{", r#"{"tax":{"NL":-1}}"#, r#"{"taxes":{}}"#] {
+            assert!(TableRates::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

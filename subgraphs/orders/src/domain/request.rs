@@ -1,0 +1,221 @@
+//! What a client asks for, and what is wrong with it.
+
+use serde::Serialize;
+use stoa_schema::ProductId;
+use stoa_schema::peer::{StockLine, StockProblem, StockProblemReason};
+
+use super::{Address, MAX_LINES, MAX_QUANTITY, Problem, ProblemCode};
+
+/// An order as a client asks for it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Request {
+    pub lines: Vec<RequestLine>,
+    pub shipping_address: Address,
+    pub payment_method: String,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct RequestLine {
+    pub product_id: String,
+    pub quantity: i64,
+}
+
+impl Request {
+    /// One stock line a product, in the order of the request.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the request.
+    pub fn check(&self, methods: &[&str]) -> Result<Vec<StockLine>, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut lines: Vec<StockLine> = Vec::new();
+        if self.lines.is_empty() {
+            problems.push(Problem::new(
+                &["input", "lines"],
+                ProblemCode::EmptyOrder,
+                "an order needs at least one line",
+            ));
+        }
+        if self.lines.len() > MAX_LINES {
+            problems.push(Problem::new(
+                &["input", "lines"],
+                ProblemCode::Invalid,
+                format!("an order has at most {MAX_LINES} lines"),
+            ));
+        }
+        for (index, line) in self.lines.iter().take(MAX_LINES).enumerate() {
+            match checked_line(index, line) {
+                Ok(line) => merge_line(&mut lines, line, index, &mut problems),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        problems.extend(self.shipping_address.problems());
+        if !methods.contains(&self.payment_method.as_str()) {
+            problems.push(Problem::new(
+                &["input", "paymentMethod"],
+                ProblemCode::UnknownPaymentMethod,
+                format!("must be one of {}", methods.join(", ")),
+            ));
+        }
+        if problems.is_empty() {
+            Ok(lines)
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// What the products service refused, by the lines of this request.
+    pub fn refused(&self, problems: &[StockProblem]) -> Vec<Problem> {
+        problems
+            .iter()
+            .map(|problem| {
+                let index = self
+                    .lines
+                    .iter()
+                    .position(|line| {
+                        line.product_id
+                            .eq_ignore_ascii_case(problem.product_id.as_str())
+                    })
+                    .unwrap_or_default()
+                    .to_string();
+                let (field, code, message) = match problem.reason {
+                    StockProblemReason::Unknown => (
+                        "productId",
+                        ProblemCode::ProductUnavailable,
+                        "there is no such product on sale".to_owned(),
+                    ),
+                    StockProblemReason::Insufficient => (
+                        "quantity",
+                        ProblemCode::InsufficientStock,
+                        format!("only {} left", problem.available),
+                    ),
+                };
+                Problem::new(&["input", "lines", &index, field], code, message)
+            })
+            .collect()
+    }
+}
+
+fn checked_line(index: usize, line: &RequestLine) -> Result<StockLine, Problem> {
+    let index = index.to_string();
+    let product_id = ProductId::parse(&line.product_id).ok_or_else(|| {
+        Problem::new(
+            &["input", "lines", &index, "productId"],
+            ProblemCode::ProductUnavailable,
+            "there is no such product on sale",
+        )
+    })?;
+    let quantity = u32::try_from(line.quantity)
+        .ok()
+        .filter(|quantity| (1..=MAX_QUANTITY).contains(quantity))
+        .ok_or_else(|| quantity_problem(&index))?;
+    Ok(StockLine {
+        product_id,
+        quantity,
+    })
+}
+
+fn merge_line(
+    lines: &mut Vec<StockLine>,
+    line: StockLine,
+    index: usize,
+    problems: &mut Vec<Problem>,
+) {
+    match lines
+        .iter_mut()
+        .find(|other| other.product_id == line.product_id)
+    {
+        Some(same) => {
+            same.quantity += line.quantity;
+            if same.quantity > MAX_QUANTITY {
+                problems.push(quantity_problem(&index.to_string()));
+            }
+        }
+        None => lines.push(line),
+    }
+}
+
+fn quantity_problem(index: &str) -> Problem {
+    Problem::new(
+        &["input", "lines", index, "quantity"],
+        ProblemCode::Invalid,
+        format!("must be between 1 and {MAX_QUANTITY}, over all lines of one product"),
+    )
+}
+
+impl Address {
+    fn problems(&self) -> Vec<Problem> {
+        let required = [
+            ("line1", Some(&self.line1), 200),
+            ("city", Some(&self.city), 100),
+            ("postalCode", Some(&self.postal_code), 20),
+        ];
+        let optional = [
+            ("fullName", self.full_name.as_ref(), 200),
+            ("line2", self.line2.as_ref(), 200),
+            ("region", self.region.as_ref(), 100),
+        ];
+        let bad = |text: &str| text.chars().any(char::is_control);
+        let mut problems: Vec<_> = required
+            .into_iter()
+            .map(|(field, text, max)| (field, text, 1, max))
+            .chain(
+                optional
+                    .into_iter()
+                    .map(|(field, text, max)| (field, text, 0, max)),
+            )
+            .filter_map(|(field, text, min, max)| {
+                let text = text?;
+                let length = text.trim().chars().count();
+                ((min..=max).contains(&length) && !bad(text))
+                    .then_some(())
+                    .is_none()
+                    .then(|| {
+                        Problem::new(
+                            &["input", "shippingAddress", field],
+                            ProblemCode::Invalid,
+                            format!("must have between {min} and {max} characters"),
+                        )
+                    })
+            })
+            .collect();
+        let country = self.country.as_bytes();
+        if country.len() != 2 || !country.iter().all(u8::is_ascii_uppercase) {
+            problems.push(Problem::new(
+                &["input", "shippingAddress", "country"],
+                ProblemCode::Invalid,
+                "must be an ISO 3166-1 code of two capital letters, such as DE",
+            ));
+        }
+        problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::address;
+    use super::*;
+
+    #[test]
+    fn the_same_product_on_two_lines_is_one() {
+        let id = ProductId::new();
+        let line = |quantity| RequestLine {
+            product_id: id.to_string(),
+            quantity,
+        };
+        let request = |lines| Request {
+            lines,
+            shipping_address: address(),
+            payment_method: "sandbox_approve".into(),
+        };
+        let lines = request(vec![line(2), line(3)])
+            .check(&["sandbox_approve"])
+            .unwrap();
+        assert_eq!(lines.len(), 1);
+        assert_eq!(lines[0].quantity, 5);
+        assert!(
+            request(vec![line(600), line(600)])
+                .check(&["sandbox_approve"])
+                .is_err()
+        );
+    }
+}

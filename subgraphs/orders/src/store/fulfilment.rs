@@ -1,0 +1,317 @@
+//! Parcels and refunds.
+
+use std::collections::HashMap;
+
+use sea_orm::ActiveValue::Set;
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+};
+use stoa_kit::clock::Micros;
+use stoa_schema::peer::{ReturnLine, ReturnStock};
+use stoa_schema::{OrderId, ProductId};
+
+use super::entity::{refund, refund_line, shipment, shipment_line};
+use super::task::StockTask;
+use crate::domain::{Actor, LineState, Order, Refund, RefundLine, Shipment};
+use crate::error::Error;
+
+const PENDING: &str = "PENDING";
+const DONE: &str = "DONE";
+
+/// The lines of an order, and what has become of their units.
+pub async fn line_states<C: ConnectionTrait>(
+    db: &C,
+    order: &OrderId,
+) -> Result<Vec<LineState>, Error> {
+    let lines = super::line_fetch_many(db, std::slice::from_ref(order)).await?;
+    let mut states: Vec<_> = lines.into_values().flatten().map(LineState::new).collect();
+    for shipment in shipment_list(db, order).await? {
+        for (product, units) in &shipment.lines {
+            for state in &mut states {
+                if state.line.product_id == *product {
+                    state.shipped += units;
+                }
+            }
+        }
+    }
+    for refund in refund_list(db, order).await? {
+        for line in &refund.lines {
+            for state in &mut states {
+                if state.line.product_id == line.product_id {
+                    state.refunded += line.quantity;
+                    state.called_off += line.called_off;
+                }
+            }
+        }
+    }
+    Ok(states)
+}
+
+pub async fn shipment_insert_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    order: &OrderId,
+    shipment: &Shipment,
+) -> Result<(), DbErr> {
+    shipment::Entity::insert(shipment::ActiveModel {
+        id: Set(shipment.id.clone()),
+        order_id: Set(order.to_string()),
+        carrier: Set(shipment.carrier.clone()),
+        tracking_number: Set(shipment.tracking_number.clone()),
+        actor: Set(shipment.actor.as_str().to_owned()),
+        reason: Set(shipment.reason.clone()),
+        created_at: Set(shipment.at),
+    })
+    .exec_without_returning(txn)
+    .await?;
+    let rows = (shipment.lines.iter()).map(|(product, units)| shipment_line::ActiveModel {
+        shipment_id: Set(shipment.id.clone()),
+        product_id: Set(product.to_string()),
+        quantity: Set(i64::from(*units)),
+    });
+    shipment_line::Entity::insert_many(rows)
+        .exec_without_returning(txn)
+        .await?;
+    Ok(())
+}
+
+async fn shipment_list<C: ConnectionTrait>(
+    db: &C,
+    order: &OrderId,
+) -> Result<Vec<Shipment>, Error> {
+    let found = shipment_fetch_many(db, std::slice::from_ref(order)).await?;
+    Ok(found.into_values().flatten().collect())
+}
+
+/// Parcels by order, the first one first.
+pub async fn shipment_fetch_many<C: ConnectionTrait>(
+    db: &C,
+    orders: &[OrderId],
+) -> Result<HashMap<OrderId, Vec<Shipment>>, Error> {
+    let rows = shipment::Entity::find()
+        .filter(shipment::Column::OrderId.is_in(orders.iter().map(OrderId::as_str)))
+        .order_by_asc(shipment::Column::CreatedAt)
+        .order_by_asc(shipment::Column::Id)
+        .all(db)
+        .await?;
+    let ids: Vec<_> = rows.iter().map(|row| row.id.clone()).collect();
+    let mut lines: HashMap<String, Vec<(ProductId, u32)>> = HashMap::new();
+    if !ids.is_empty() {
+        let found = shipment_line::Entity::find()
+            .filter(shipment_line::Column::ShipmentId.is_in(ids))
+            .order_by_asc(shipment_line::Column::ProductId)
+            .all(db)
+            .await?;
+        for row in found {
+            let units = (ProductId::trusted(row.product_id), units(row.quantity));
+            lines.entry(row.shipment_id).or_default().push(units);
+        }
+    }
+    let mut found: HashMap<OrderId, Vec<Shipment>> = HashMap::new();
+    for row in rows {
+        let shipment = Shipment {
+            lines: lines.remove(&row.id).unwrap_or_default(),
+            id: row.id,
+            carrier: row.carrier,
+            tracking_number: row.tracking_number,
+            actor: to_actor(&row.actor)?,
+            reason: row.reason,
+            at: row.created_at,
+        };
+        let order = OrderId::trusted(row.order_id);
+        found.entry(order).or_default().push(shipment);
+    }
+    Ok(found)
+}
+
+/// Stores a refund: the money, and the units that go back.
+pub async fn refund_insert_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    order: &OrderId,
+    refund: &Refund,
+) -> Result<(), DbErr> {
+    let brings_back = |line: &RefundLine| line.called_off + line.restocked > 0;
+    let stock_task = match refund.lines.iter().any(brings_back) {
+        true => StockTask::Return,
+        false => StockTask::None,
+    };
+    let state = if refund.done { DONE } else { PENDING };
+    refund::Entity::insert(refund::ActiveModel {
+        id: Set(refund.id.clone()),
+        order_id: Set(order.to_string()),
+        amount_minor: Set(refund.amount),
+        shipping_minor: Set(refund.shipping),
+        state: Set(state.to_owned()),
+        stock_task: Set(stock_task.as_str().to_owned()),
+        actor: Set(refund.actor.as_str().to_owned()),
+        reason: Set(refund.reason.clone()),
+        created_at: Set(refund.at),
+    })
+    .exec_without_returning(txn)
+    .await?;
+    if refund.lines.is_empty() {
+        return Ok(());
+    }
+    let rows = refund.lines.iter().map(|line| refund_line::ActiveModel {
+        refund_id: Set(refund.id.clone()),
+        product_id: Set(line.product_id.to_string()),
+        quantity: Set(i64::from(line.quantity)),
+        called_off: Set(i64::from(line.called_off)),
+        restocked: Set(i64::from(line.restocked)),
+        amount_minor: Set(line.amount),
+    });
+    refund_line::Entity::insert_many(rows)
+        .exec_without_returning(txn)
+        .await?;
+    Ok(())
+}
+
+/// Notes that whatever is left of an order's money is to go back; its units go
+/// back with the order.
+pub async fn refund_rest_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    order: &Order,
+    captured: i64,
+    actor: Actor,
+    now: Micros,
+) -> Result<(), Error> {
+    let before = refund_list(txn, &order.id).await?;
+    let shipping = order.parts.shipping + order.parts.shipping_tax;
+    let refund = Refund {
+        id: stoa_schema::ids::new_id(),
+        amount: captured - before.iter().map(|refund| refund.amount).sum::<i64>(),
+        shipping: shipping - before.iter().map(|refund| refund.shipping).sum::<i64>(),
+        done: false,
+        actor,
+        reason: None,
+        at: now,
+        lines: Vec::new(),
+    };
+    refund_insert_in_txn(txn, &order.id, &refund).await?;
+    Ok(())
+}
+
+/// The refunds of an order, the first one first.
+pub async fn refund_list<C: ConnectionTrait>(
+    db: &C,
+    order: &OrderId,
+) -> Result<Vec<Refund>, Error> {
+    let mut found = refund_fetch_many(db, std::slice::from_ref(order)).await?;
+    Ok(found.remove(order).unwrap_or_default())
+}
+
+/// Refunds by order, the first one first.
+pub async fn refund_fetch_many<C: ConnectionTrait>(
+    db: &C,
+    orders: &[OrderId],
+) -> Result<HashMap<OrderId, Vec<Refund>>, Error> {
+    let rows = refund::Entity::find()
+        .filter(refund::Column::OrderId.is_in(orders.iter().map(OrderId::as_str)))
+        .order_by_asc(refund::Column::CreatedAt)
+        .order_by_asc(refund::Column::Id)
+        .all(db)
+        .await?;
+    let ids: Vec<_> = rows.iter().map(|row| row.id.clone()).collect();
+    let mut lines = refund_lines(db, ids).await?;
+    let mut found: HashMap<OrderId, Vec<Refund>> = HashMap::new();
+    for row in rows {
+        let refund = Refund {
+            lines: lines.remove(&row.id).unwrap_or_default(),
+            id: row.id,
+            amount: row.amount_minor,
+            shipping: row.shipping_minor,
+            done: row.state == DONE,
+            actor: to_actor(&row.actor)?,
+            reason: row.reason,
+            at: row.created_at,
+        };
+        let order = OrderId::trusted(row.order_id);
+        found.entry(order).or_default().push(refund);
+    }
+    Ok(found)
+}
+
+async fn refund_lines<C: ConnectionTrait>(
+    db: &C,
+    ids: Vec<String>,
+) -> Result<HashMap<String, Vec<RefundLine>>, DbErr> {
+    let mut lines: HashMap<String, Vec<RefundLine>> = HashMap::new();
+    if ids.is_empty() {
+        return Ok(lines);
+    }
+    let rows = refund_line::Entity::find()
+        .filter(refund_line::Column::RefundId.is_in(ids))
+        .order_by_asc(refund_line::Column::ProductId)
+        .all(db)
+        .await?;
+    for row in rows {
+        let line = RefundLine {
+            product_id: ProductId::trusted(row.product_id),
+            quantity: units(row.quantity),
+            called_off: units(row.called_off),
+            restocked: units(row.restocked),
+            amount: row.amount_minor,
+        };
+        lines.entry(row.refund_id).or_default().push(line);
+    }
+    Ok(lines)
+}
+
+/// Notes that a refund's money is back.
+pub async fn refund_done_in_txn<C: ConnectionTrait>(txn: &C, id: &str) -> Result<(), DbErr> {
+    refund::Entity::update_many()
+        .col_expr(refund::Column::State, Expr::value(DONE))
+        .filter(refund::Column::Id.eq(id))
+        .exec(txn)
+        .await?;
+    Ok(())
+}
+
+/// The units that are to be put back, by the order that they were of.
+pub async fn return_due<C: ConnectionTrait>(db: &C, limit: u64) -> Result<Vec<ReturnStock>, DbErr> {
+    let rows = refund::Entity::find()
+        .filter(refund::Column::StockTask.eq(StockTask::Return.as_str()))
+        .order_by_asc(refund::Column::Id)
+        .limit(limit)
+        .all(db)
+        .await?;
+    let ids = rows.iter().map(|row| row.id.clone()).collect();
+    let mut lines = refund_lines(db, ids).await?;
+    let due = rows.into_iter().map(|row| {
+        let lines = lines.remove(&row.id).unwrap_or_default().into_iter();
+        ReturnStock {
+            return_id: row.id,
+            order_id: OrderId::trusted(row.order_id),
+            lines: lines
+                .filter(|line| line.called_off + line.restocked > 0)
+                .map(|line| ReturnLine {
+                    product_id: line.product_id,
+                    called_off: line.called_off,
+                    restocked: line.restocked,
+                })
+                .collect(),
+        }
+    });
+    Ok(due.collect())
+}
+
+/// Notes that a refund's units are back.
+pub async fn return_done_in_txn<C: ConnectionTrait>(txn: &C, id: &str) -> Result<(), DbErr> {
+    refund::Entity::update_many()
+        .col_expr(
+            refund::Column::StockTask,
+            Expr::value(StockTask::None.as_str()),
+        )
+        .filter(refund::Column::Id.eq(id))
+        .exec(txn)
+        .await?;
+    Ok(())
+}
+
+fn units(quantity: i64) -> u32 {
+    u32::try_from(quantity).unwrap_or(u32::MAX)
+}
+
+fn to_actor(text: &str) -> Result<Actor, Error> {
+    Actor::parse(text).ok_or_else(|| Error::Corrupt(format!("actor {text}")))
+}
