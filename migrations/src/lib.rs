@@ -30,11 +30,12 @@ macro_rules! migrator {
 
 migrator! {
     /// The users service's database.
-    UsersMigrator => users::Start;
+    UsersMigrator => users::Start, users::Addresses;
     /// The products service's database.
     ProductsMigrator => products::Start, products::SameSearch, products::Returns;
     /// The orders service's database.
-    OrdersMigrator => orders::Start, orders::Trace, orders::Saga, orders::Webhooks, orders::Fulfilment;
+    OrdersMigrator => orders::Start, orders::Trace, orders::Saga, orders::Webhooks,
+        orders::Fulfilment, orders::Checkout;
     /// The notifications service's database.
     NotificationsMigrator => notifications::Start, notifications::Inbox;
     /// The embedded bus's database, SQLite only.

@@ -341,3 +341,69 @@ impl MigrationTrait for Fulfilment {
         .await
     }
 }
+
+/// Discount codes and their uses; carts.
+pub struct Checkout;
+
+impl MigrationName for Checkout {
+    fn name(&self) -> &str {
+        "m0006_orders_checkout"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Checkout {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        table::run(
+            manager,
+            &[
+                "CREATE TABLE discount (
+                    code varchar(64) PRIMARY KEY,
+                    kind varchar(16) NOT NULL,
+                    -- Hundredths of a percent, or minor units.
+                    value bigint NOT NULL CHECK (value > 0),
+                    currency varchar(3),
+                    minimum_minor bigint,
+                    starts_at bigint,
+                    ends_at bigint,
+                    total_limit bigint,
+                    customer_limit bigint,
+                    is_active bigint NOT NULL,
+                    used bigint NOT NULL CHECK (used >= 0 AND (total_limit IS NULL OR used <= total_limit)),
+                    created_at bigint NOT NULL
+                )",
+                "CREATE TABLE discount_use (
+                    order_id varchar(36) PRIMARY KEY REFERENCES orders (id),
+                    code varchar(64) NOT NULL REFERENCES discount (code),
+                    customer_id varchar(36) NOT NULL,
+                    created_at bigint NOT NULL
+                )",
+                "CREATE INDEX discount_use_by_customer ON discount_use (code, customer_id)",
+                "CREATE TABLE cart (
+                    id varchar(36) PRIMARY KEY,
+                    -- Whose it is; a guest's is opened by its token.
+                    customer_id varchar(36),
+                    token_hash varchar(64),
+                    state varchar(16) NOT NULL,
+                    version bigint NOT NULL,
+                    order_id varchar(36),
+                    created_at bigint NOT NULL,
+                    updated_at bigint NOT NULL
+                )",
+                "CREATE UNIQUE INDEX cart_open ON cart (customer_id) WHERE state = 'OPEN' AND customer_id IS NOT NULL",
+                "CREATE INDEX cart_guests ON cart (updated_at) WHERE customer_id IS NULL",
+                "CREATE TABLE cart_line (
+                    cart_id varchar(36) NOT NULL REFERENCES cart (id),
+                    product_id varchar(36) NOT NULL,
+                    position bigint NOT NULL,
+                    quantity bigint NOT NULL CHECK (quantity > 0),
+                    -- As it was when it was put in.
+                    price_minor bigint NOT NULL,
+                    currency varchar(3) NOT NULL,
+                    PRIMARY KEY (cart_id, product_id)
+                )",
+            ],
+        )
+        .await
+    }
+}

@@ -1,7 +1,7 @@
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, big_integer_null, boolean, string_len, text};
 
-use crate::table::ID;
+use crate::table::{self, ID};
 
 /// Accounts, sessions and refresh tokens.
 pub struct Start;
@@ -76,5 +76,35 @@ impl MigrationTrait for Start {
                     .to_owned(),
             )
             .await
+    }
+}
+
+/// The address book of each account.
+pub struct Addresses;
+
+impl MigrationName for Addresses {
+    fn name(&self) -> &str {
+        "m0002_users_addresses"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Addresses {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        table::run(
+            manager,
+            &[
+                "CREATE TABLE saved_address (
+                    id varchar(36) PRIMARY KEY,
+                    account_id varchar(36) NOT NULL REFERENCES account (id),
+                    address text NOT NULL,
+                    is_default bigint NOT NULL,
+                    created_at bigint NOT NULL
+                )",
+                "CREATE INDEX saved_address_by_account ON saved_address (account_id)",
+                "CREATE UNIQUE INDEX saved_address_default ON saved_address (account_id) WHERE is_default = 1",
+            ],
+        )
+        .await
     }
 }

@@ -4,10 +4,12 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`ids`] | typed identifiers |
+//! | [`address`] | postal addresses |
 //! | [`money`] | amounts in minor units |
 //! | [`events`] | what is published on the bus, and under which subjects |
 //! | [`peer`] | the messages that services send each other directly |
 
+pub mod address;
 pub mod events;
 pub mod ids;
 pub mod money;

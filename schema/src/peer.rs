@@ -132,6 +132,31 @@ impl PeerRequest for ReturnStock {
     type Answer = Done;
 }
 
+/// Asks what products cost now, and how many there are.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LookUpProducts {
+    pub product_ids: Vec<ProductId>,
+}
+
+/// The products that are for sale.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ProductOffers {
+    pub offers: Vec<ProductOffer>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProductOffer {
+    pub product: ProductSnapshot,
+    /// Units that can be sold.
+    pub available: u32,
+}
+
+impl PeerRequest for LookUpProducts {
+    const SERVICE: &'static str = "products";
+    const METHOD: &'static str = "look_up_products";
+    type Answer = ProductOffers;
+}
+
 /// Asks whose an order is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct OrderOwner {

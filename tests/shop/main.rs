@@ -5,6 +5,7 @@
 //! `cargo test -p stoa-tests --test shop -- NAME` runs some of them.
 
 mod accounts;
+mod cart;
 mod catalogue;
 mod chaos;
 mod crash;
@@ -82,6 +83,8 @@ fn main() {
         accounts::bad_input_changes_nothing,
         accounts::others_see_little,
         accounts::a_deleted_account_is_gone,
+        cart::a_cart_from_guest_to_order,
+        cart::an_address_book,
         catalogue::lists_search_and_pages,
         catalogue::administrators_keep_it,
         catalogue::bad_input_changes_nothing,

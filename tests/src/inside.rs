@@ -85,6 +85,7 @@ pub fn request(lines: &[(&ProductId, u32)], method: &str) -> Request {
             country: "GR".to_owned(),
         },
         payment_method: method.to_owned(),
+        discount_code: None,
     }
 }
 

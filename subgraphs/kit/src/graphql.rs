@@ -10,6 +10,7 @@ use async_graphql::{
     SimpleObject, TypeName, Value,
 };
 use futures_util::future::BoxFuture;
+use stoa_schema::address::Address;
 use stoa_schema::money::{Currency, Money};
 
 use crate::clock::{self, Micros};
@@ -161,6 +162,61 @@ impl MoneyInput {
             self.amount_minor.0,
             Currency::parse(&self.currency_code)?,
         ))
+    }
+}
+
+/// A postal address.
+#[derive(Debug, Clone, SimpleObject)]
+#[graphql(name = "Address", shareable)]
+pub struct AddressObject {
+    pub full_name: Option<String>,
+    pub line1: String,
+    pub line2: Option<String>,
+    pub city: String,
+    pub region: Option<String>,
+    pub postal_code: String,
+    /// ISO 3166-1 alpha-2.
+    pub country: String,
+}
+
+impl From<Address> for AddressObject {
+    fn from(address: Address) -> Self {
+        Self {
+            full_name: address.full_name,
+            line1: address.line1,
+            line2: address.line2,
+            city: address.city,
+            region: address.region,
+            postal_code: address.postal_code,
+            country: address.country,
+        }
+    }
+}
+
+/// A postal address.
+#[derive(Debug, InputObject)]
+pub struct AddressInput {
+    pub full_name: Option<String>,
+    pub line1: String,
+    pub line2: Option<String>,
+    pub city: String,
+    pub region: Option<String>,
+    pub postal_code: String,
+    /// ISO 3166-1 alpha-2, such as DE.
+    pub country: String,
+}
+
+impl From<AddressInput> for Address {
+    fn from(address: AddressInput) -> Self {
+        Self {
+            full_name: address.full_name,
+            line1: address.line1,
+            line2: address.line2,
+            city: address.city,
+            region: address.region,
+            postal_code: address.postal_code,
+            country: address.country,
+        }
     }
 }
 

@@ -78,6 +78,18 @@ const RULES: &[Rule] = &[
         sql: "SELECT o.id AS subject, 'product ' || l.product_id AS detail FROM orders o JOIN order_line l ON l.order_id = o.id WHERE o.status IN ('SHIPPED', 'DELIVERED') AND l.quantity <> COALESCE((SELECT SUM(sl.quantity) FROM shipment h JOIN shipment_line sl ON sl.shipment_id = h.id WHERE h.order_id = o.id AND sl.product_id = l.product_id), 0) + COALESCE((SELECT SUM(fl.called_off) FROM refund f JOIN refund_line fl ON fl.refund_id = f.id WHERE f.order_id = o.id AND fl.product_id = l.product_id), 0)",
     },
     Rule {
+        name: "a discount code is used as often as its orders say, and may",
+        sql: "SELECT d.code AS subject, 'used ' || d.used || ', by orders ' || COALESCE(u.uses, 0) AS detail FROM discount d LEFT JOIN (SELECT code, COUNT(*) AS uses FROM discount_use GROUP BY code) u ON u.code = d.code WHERE d.used <> COALESCE(u.uses, 0) OR d.used > d.total_limit",
+    },
+    Rule {
+        name: "no customer uses a discount code more often than they may",
+        sql: "SELECT d.code AS subject, u.customer_id || ' ' || COUNT(*) AS detail FROM discount d JOIN discount_use u ON u.code = d.code WHERE d.customer_limit IS NOT NULL GROUP BY d.code, d.customer_limit, u.customer_id HAVING COUNT(*) > d.customer_limit",
+    },
+    Rule {
+        name: "an order has its discount's use until it is cancelled",
+        sql: "SELECT o.id AS subject, o.status || ', code ' || COALESCE(o.discount_code, 'none') AS detail FROM orders o LEFT JOIN discount_use u ON u.order_id = o.id WHERE (o.discount_code IS NOT NULL AND o.status <> 'CANCELLED' AND (u.code IS NULL OR u.code <> o.discount_code)) OR ((o.discount_code IS NULL OR o.status = 'CANCELLED') AND u.code IS NOT NULL)",
+    },
+    Rule {
         name: "no more is refunded than was captured",
         sql: "SELECT order_id AS subject, 'captured ' || captured_minor || ', refunded ' || refunded_minor AS detail FROM payment WHERE refunded_minor < 0 OR refunded_minor > captured_minor",
     },

@@ -92,6 +92,7 @@ pub async fn build(config: Config) -> Result<(Service, App), Error> {
         routes: webhook::routes(app.clone()),
         tasks: vec![
             Box::pin(sandbox.tell_for_ever()),
+            Box::pin(app.clone().carts_trim_for_ever()),
             Box::pin(idempotency::trim_for_ever(database, app.clock.clone())),
             Box::pin(relay.run()),
             Box::pin(worker::run_for_ever(app.clone())),

@@ -28,6 +28,7 @@ use crate::domain::{self, Actor, MAX_REASON, Order};
 use crate::error::Error;
 use crate::payment::{Authorised, Captured, Voided};
 use crate::store;
+use crate::store::discount::discount_give_back_in_txn;
 use crate::store::fulfilment;
 use crate::store::task::{self, DuePayment, Movement, PaymentState, PaymentTask, StockTask};
 
@@ -306,6 +307,7 @@ impl App {
         let change = domain::transition(&mut order, Status::Cancelled, Actor::System, reason, now)?;
         store::order_move_in_txn(&txn, &order, &change).await?;
         task::stock_task_set_in_txn(&txn, id, StockTask::Release).await?;
+        discount_give_back_in_txn(&txn, &order).await?;
         task::payment_set_in_txn(&txn, id, state, todo, now).await?;
         txn.commit().await?;
         point("fail.stored");

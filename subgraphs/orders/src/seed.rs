@@ -74,6 +74,7 @@ pub async fn seed(app: &App, people: &People, products: &[ProductId]) -> Result<
             lines,
             shipping_address: address(*customer),
             payment_method: (*method).to_owned(),
+            discount_code: None,
         };
         let order = past
             .order_place(&context, &request, &format!("demo-order-{index}"))

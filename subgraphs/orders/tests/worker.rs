@@ -254,6 +254,7 @@ impl Fixture {
                 country: "NL".into(),
             },
             payment_method: "any".into(),
+            discount_code: None,
         };
         let key = stoa_schema::ids::new_id();
         self.app

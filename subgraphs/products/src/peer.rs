@@ -4,7 +4,10 @@ use async_trait::async_trait;
 use serde_json::Value;
 use stoa_kit::peer::{PeerError, PeerHandler, answer};
 use stoa_kit::service::CallContext;
-use stoa_schema::peer::{CommitStock, Done, PeerRequest, ReleaseStock, ReserveStock, ReturnStock};
+use stoa_schema::peer::{
+    CommitStock, Done, LookUpProducts, PeerRequest, ProductOffers, ReleaseStock, ReserveStock,
+    ReturnStock,
+};
 
 use crate::app::App;
 use crate::error::Error;
@@ -45,6 +48,15 @@ impl PeerHandler for Peer {
                 answer(message, async |request: ReturnStock| {
                     app.stock_return(&request).await.map_err(failed)?;
                     Ok(Done {})
+                })
+                .await
+            }
+            LookUpProducts::METHOD => {
+                answer(message, async |request: LookUpProducts| {
+                    let offers = app.product_offers(&request.product_ids).await;
+                    Ok(ProductOffers {
+                        offers: offers.map_err(failed)?,
+                    })
                 })
                 .await
             }

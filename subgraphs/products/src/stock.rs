@@ -6,13 +6,14 @@ use std::time::Duration;
 use sea_orm::SqlErr;
 use stoa_kit::clock::{Micros, micros};
 use stoa_kit::fault::pause;
-use stoa_schema::OrderId;
 use stoa_schema::peer::{
-    Committed, ProductSnapshot, ReserveStock, Reserved, ReturnStock, StockLine, StockProblem,
-    StockProblemReason,
+    Committed, ProductOffer, ProductSnapshot, ReserveStock, Reserved, ReturnStock, StockLine,
+    StockProblem, StockProblemReason,
 };
+use stoa_schema::{OrderId, ProductId};
 
-use crate::app::App;
+use crate::app::{App, Freshness};
+use crate::domain::Product;
 use crate::error::Error;
 use crate::store;
 use crate::store::stock::{self, Reservation, ReservationState};
@@ -23,6 +24,18 @@ const SWEEP: Duration = Duration::from_secs(5);
 const SWEEP_BATCH: u64 = 100;
 
 impl App {
+    /// What some products cost now, and how many there are; only those that are
+    /// for sale.
+    pub async fn product_offers(&self, ids: &[ProductId]) -> Result<Vec<ProductOffer>, Error> {
+        let found = self.product_fetch_many(ids, Freshness::Fresh).await?;
+        let on_sale = found.into_values().filter(|product| product.is_active);
+        let offers = on_sale.map(|product| ProductOffer {
+            available: u32::try_from(product.stock.unwrap_or_default()).unwrap_or(u32::MAX),
+            product: snapshot(&product),
+        });
+        Ok(offers.collect())
+    }
+
     /// Takes all lines out of stock or none.
     pub async fn stock_reserve(&self, request: &ReserveStock) -> Result<Reserved, Error> {
         match self.reserve_once(request).await {
@@ -60,12 +73,7 @@ impl App {
                 continue;
             };
             if stock::stock_take_in_txn(&txn, &product.id, quantity, now).await? {
-                snapshots.push(ProductSnapshot {
-                    product_id: product.id.clone(),
-                    sku: product.sku.clone(),
-                    name: product.name.clone(),
-                    price: product.price,
-                });
+                snapshots.push(snapshot(product));
             } else {
                 problems.push(StockProblem {
                     product_id: product.id.clone(),
@@ -250,6 +258,16 @@ pub async fn expire_for_ever(app: App) {
 fn raced(error: &Error) -> bool {
     matches!(error, Error::Database(cause)
         if matches!(cause.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))))
+}
+
+/// What an order keeps of a product.
+fn snapshot(product: &Product) -> ProductSnapshot {
+    ProductSnapshot {
+        product_id: product.id.clone(),
+        sku: product.sku.clone(),
+        name: product.name.clone(),
+        price: product.price,
+    }
 }
 
 /// One line a product, sorted by product.

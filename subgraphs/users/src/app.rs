@@ -26,8 +26,8 @@ const CLEAN_EVERY: Duration = Duration::from_secs(3600);
 /// The users service, independent of any transport.
 #[derive(Clone)]
 pub struct App {
-    database: Database,
-    clock: Clock,
+    pub(crate) database: Database,
+    pub(crate) clock: Clock,
     key: SigningKey,
     hasher: Hasher,
 }
@@ -299,6 +299,7 @@ impl App {
         account.updated_at = now;
         store::account_update_in_txn(&txn, &account).await?;
         store::session_revoke_all_in_txn(&txn, id, now).await?;
+        store::address::address_delete_in_txn(&txn, id, None).await?;
         txn.commit().await?;
         Ok(account)
     }
@@ -337,7 +338,10 @@ impl App {
 }
 
 /// Reads an account that is in use, and locks it for this transaction.
-async fn active<C: sea_orm::ConnectionTrait>(txn: &C, id: &UserId) -> Result<Account, Error> {
+pub(crate) async fn active<C: sea_orm::ConnectionTrait>(
+    txn: &C,
+    id: &UserId,
+) -> Result<Account, Error> {
     store::account_lock_in_txn(txn, id)
         .await?
         .filter(|account| account.is_active)

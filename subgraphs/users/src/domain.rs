@@ -3,6 +3,7 @@
 use stoa_kit::clock::Micros;
 use stoa_kit::identity::Role;
 use stoa_schema::UserId;
+use stoa_schema::address::Address;
 
 pub const MAX_NAME: usize = 100;
 const MAX_EMAIL: usize = 254;
@@ -47,6 +48,8 @@ pub enum ProblemCode {
     InvalidCredentials,
     /// The token is unknown, expired or was used before.
     InvalidRefreshToken,
+    /// There is no such thing among one's own.
+    NotFound,
 }
 
 impl Problem {
@@ -57,6 +60,18 @@ impl Problem {
             message: message.into(),
         }
     }
+}
+
+/// The most addresses that one account keeps.
+pub const MAX_ADDRESSES: usize = 20;
+
+/// An address in somebody's book.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedAddress {
+    pub id: String,
+    pub address: Address,
+    /// The one to begin with; there is at most one.
+    pub is_default: bool,
 }
 
 /// An address as it is stored and compared.

@@ -2,6 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | `address` | address books |
 //! | [`domain`] | accounts and the rules for what a person may enter; no I/O |
 //! | [`password`] | hashing, off the async threads and bounded |
 //! | [`token`] | access tokens (EdDSA), refresh tokens, and the public keys |
@@ -10,6 +11,7 @@
 //! | [`graphql`] | the schema |
 //! | [`seed`] | the demo accounts |
 
+mod address;
 pub mod app;
 pub mod domain;
 pub mod error;

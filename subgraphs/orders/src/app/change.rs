@@ -16,6 +16,7 @@ use crate::domain::{
 };
 use crate::error::Error;
 use crate::store;
+use crate::store::discount::discount_give_back_in_txn;
 use crate::store::fulfilment as rows;
 use crate::store::task::{self, PaymentState, PaymentTask, StockTask};
 
@@ -186,6 +187,7 @@ impl App {
         };
         task::payment_set_in_txn(txn, &order.id, payment.state, todo, now).await?;
         task::stock_task_set_in_txn(txn, &order.id, StockTask::Release).await?;
+        discount_give_back_in_txn(txn, order).await?;
         Ok(())
     }
 

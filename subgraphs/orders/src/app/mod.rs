@@ -1,6 +1,8 @@
 //! The verbs of ordering. Who may do what is decided here.
 
+pub mod cart;
 mod change;
+mod discount;
 mod place;
 
 use std::collections::HashMap;

@@ -1,15 +1,20 @@
 //! Orders, and the moves between their states.
 
+mod cart;
+mod discount;
 mod fulfilment;
 mod price;
 mod request;
 
+pub use cart::{Cart, CartLine, CartRef, CheckoutRequest, Warning, WarningCode, check_quantity};
+pub use discount::{Discount, NewDiscount, normal, unknown as unknown_discount};
 pub use fulfilment::{
     LineState, Refund, RefundLine, RefundPlan, RefundRequest, RefundWish, Shipment, UnitsWish,
     plan_refund, plan_shipment,
 };
 pub use price::{Code, CodeKind, Parts, Priced, Rates, ShippingRate, TableRates, price};
 pub use request::{Request, RequestLine};
+pub use stoa_schema::address::Address;
 
 use serde::{Deserialize, Serialize};
 use stoa_kit::clock::Micros;
@@ -63,18 +68,6 @@ impl Line {
     pub fn total(&self) -> i64 {
         self.subtotal.amount_minor - self.discount + self.tax
     }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Address {
-    pub full_name: Option<String>,
-    pub line1: String,
-    pub line2: Option<String>,
-    pub city: String,
-    pub region: Option<String>,
-    pub postal_code: String,
-    pub country: String,
 }
 
 /// Who changed an order.
@@ -214,8 +207,20 @@ pub enum ProblemCode {
     AttemptExpired,
     /// More units than are left to be shipped, or refunded.
     TooManyUnits,
-    /// The discount code does not fit this order.
+    /// There is no such discount code, or it is switched off.
+    DiscountUnknown,
+    /// The discount code does not fit this order, or not at this time.
     DiscountNotApplicable,
+    /// The discount code has been used as often as it may be.
+    DiscountExhausted,
+    /// Another discount has this code.
+    DiscountCodeTaken,
+    /// There is no such cart, or it is somebody else's.
+    CartNotFound,
+    /// The cart has another version: somebody has changed it meanwhile.
+    CartChanged,
+    /// A product costs something else than when it was put in the cart.
+    PriceChanged,
 }
 
 impl Problem {

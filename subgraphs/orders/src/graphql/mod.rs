@@ -1,5 +1,7 @@
 //! The schema. Resolvers call [`App`] and nothing below it.
 
+mod cart;
+mod discount;
 mod lines;
 mod loader;
 mod mutation;
@@ -7,17 +9,27 @@ mod query;
 mod types;
 
 use async_graphql::dataloader::DataLoader;
-use async_graphql::{Context, EmptySubscription, Schema};
+use async_graphql::{Context, EmptySubscription, MergedObject, Schema};
 use stoa_kit::service::CallContext;
 
 use crate::app::App;
 use loader::Loader;
 
-pub type OrdersSchema = Schema<query::Query, mutation::Mutation, EmptySubscription>;
+#[derive(MergedObject, Default)]
+pub struct Query(query::OrderQuery, cart::CartQuery, discount::DiscountQuery);
+
+#[derive(MergedObject, Default)]
+pub struct Mutation(
+    mutation::OrderMutation,
+    cart::CartMutation,
+    discount::DiscountMutation,
+);
+
+pub type OrdersSchema = Schema<Query, Mutation, EmptySubscription>;
 
 pub fn schema(app: App) -> OrdersSchema {
     let loader = DataLoader::new(Loader(app.clone()), tokio::spawn);
-    Schema::build(query::Query, mutation::Mutation, EmptySubscription)
+    Schema::build(Query::default(), Mutation::default(), EmptySubscription)
         .enable_federation()
         .data(app)
         .data(loader)

@@ -1,15 +1,16 @@
 //! Placing and changing orders.
 
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
-use stoa_kit::graphql::fault;
+use stoa_kit::graphql::{AddressInput, fault};
 
-use super::types::{AddressInput, Order, OrderUserError};
+use super::types::{Order, OrderUserError};
 use super::{app, call};
 use crate::app::{ShipmentRequest, Verb};
-use crate::domain::{self, Address, RefundRequest, RefundWish, Request, RequestLine, UnitsWish};
+use crate::domain::{self, RefundRequest, RefundWish, Request, RequestLine, UnitsWish};
 use crate::error::Error;
 
-pub struct Mutation;
+#[derive(Default)]
+pub struct OrderMutation;
 
 #[derive(Debug, InputObject)]
 pub struct OrderLineInput {
@@ -28,6 +29,8 @@ pub struct PlaceOrderInput {
     /// (the money comes, the answer is lost), or sandbox_webhook_first,
     /// sandbox_webhook_thrice, sandbox_webhook_disorder.
     pub payment_method: String,
+    /// Case does not count.
+    pub discount_code: Option<String>,
 }
 
 /// A parcel.
@@ -75,7 +78,7 @@ pub struct OrderPayload {
     pub user_errors: Vec<OrderUserError>,
 }
 
-fn payload(done: Result<domain::Order, Error>) -> Result<OrderPayload> {
+pub(super) fn payload(done: Result<domain::Order, Error>) -> Result<OrderPayload> {
     match done {
         Ok(order) => Ok(OrderPayload {
             order: Some(Order(order)),
@@ -103,7 +106,7 @@ async fn change(
 }
 
 #[Object]
-impl Mutation {
+impl OrderMutation {
     /// Reserves the units and starts the payment. The order is PENDING until
     /// that settles, about a second later.
     async fn place_order(
@@ -113,7 +116,6 @@ impl Mutation {
         #[graphql(desc = "Chosen by the client, one an order: a repeat answers the same order.")]
         idempotency_key: ID,
     ) -> Result<OrderPayload> {
-        let address = input.shipping_address;
         let request = Request {
             lines: input
                 .lines
@@ -123,16 +125,9 @@ impl Mutation {
                     quantity: i64::from(line.quantity),
                 })
                 .collect(),
-            shipping_address: Address {
-                full_name: address.full_name,
-                line1: address.line1,
-                line2: address.line2,
-                city: address.city,
-                region: address.region,
-                postal_code: address.postal_code,
-                country: address.country,
-            },
+            shipping_address: input.shipping_address.into(),
             payment_method: input.payment_method,
+            discount_code: input.discount_code,
         };
         let done = app(ctx)?
             .order_place(call(ctx)?, &request, &idempotency_key)

@@ -14,10 +14,11 @@ use crate::store::OrderFilter;
 /// The longest text to search for.
 const MAX_SEARCH: usize = 100;
 
-pub struct Query;
+#[derive(Default)]
+pub struct OrderQuery;
 
 #[Object]
-impl Query {
+impl OrderQuery {
     /// One's own order; administrators see every one.
     async fn order(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Order>> {
         let caller = &call(ctx)?.caller;

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
-use stoa_kit::graphql::{Connection, DateTime, MoneyObject, fault};
+use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
+use stoa_kit::graphql::{AddressObject, Connection, DateTime, MoneyObject, fault};
 use stoa_kit::page::PageRequest;
 use stoa_schema::events::OrderStatus as Status;
 use stoa_schema::{Money, UserId};
 
+use super::cart::Cart;
 use super::lines::{OrderLine, Refund, Shipment};
 use super::loader::{HistoryOf, LinesOf, ProgressOf, RefundsOf, ShipmentsOf};
 use super::{app, call, loader};
-use crate::domain::{self, Actor, ProblemCode};
+use crate::domain::{self, Actor, CartRef, ProblemCode};
 use crate::store::OrderFilter;
 use crate::store::task::PaymentTask;
 
@@ -147,17 +148,8 @@ impl Order {
             .collect()
     }
 
-    async fn shipping_address(&self) -> Address {
-        let address = self.0.shipping_address.clone();
-        Address {
-            full_name: address.full_name,
-            line1: address.line1,
-            line2: address.line2,
-            city: address.city,
-            region: address.region,
-            postal_code: address.postal_code,
-            country: address.country,
-        }
+    async fn shipping_address(&self) -> AddressObject {
+        self.0.shipping_address.clone().into()
     }
 
     /// Every change, the first one first: of the state, and each parcel and
@@ -309,32 +301,6 @@ impl OrderStep {
     }
 }
 
-/// Where an order goes.
-#[derive(SimpleObject)]
-pub struct Address {
-    full_name: Option<String>,
-    line1: String,
-    line2: Option<String>,
-    city: String,
-    region: Option<String>,
-    postal_code: String,
-    /// ISO 3166-1 alpha-2.
-    country: String,
-}
-
-/// Where an order is to go.
-#[derive(Debug, InputObject)]
-pub struct AddressInput {
-    pub full_name: Option<String>,
-    pub line1: String,
-    pub line2: Option<String>,
-    pub city: String,
-    pub region: Option<String>,
-    pub postal_code: String,
-    /// ISO 3166-1 alpha-2, such as DE.
-    pub country: String,
-}
-
 /// A customer, as far as orders know them.
 pub struct User(pub UserId);
 
@@ -342,6 +308,16 @@ pub struct User(pub UserId);
 impl User {
     async fn id(&self) -> ID {
         ID(self.0.to_string())
+    }
+
+    /// The user's open cart: for themselves alone.
+    async fn cart(&self, ctx: &Context<'_>) -> Result<Option<Cart>> {
+        let caller = &call(ctx)?.caller;
+        if caller.user_id() != Some(&self.0) {
+            return Ok(None);
+        }
+        let found = app(ctx)?.cart_fetch(caller, &CartRef::default()).await;
+        Ok(found.map_err(fault)?.map(Cart::new))
     }
 
     /// The user's orders, the newest first: for themselves and administrators.

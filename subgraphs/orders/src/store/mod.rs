@@ -1,6 +1,8 @@
 //! Rows and queries of orders. What is named `_in_txn` must be within a
 //! transaction.
 
+pub mod cart;
+pub mod discount;
 mod entity;
 pub mod fulfilment;
 pub mod task;

@@ -13,7 +13,7 @@ use stoa_kit::service::CallContext;
 use stoa_schema::UserId;
 
 use crate::app::App;
-use crate::domain::Account;
+use crate::domain::{Account, SavedAddress};
 use crate::error::Error;
 
 pub type UsersSchema = Schema<query::Query, mutation::Mutation, EmptySubscription>;
@@ -41,6 +41,29 @@ impl Loader<UserId> for Accounts {
     async fn load(&self, ids: &[UserId]) -> Result<HashMap<UserId, Account>, Arc<Error>> {
         self.0.account_fetch_many(ids).await.map_err(Arc::new)
     }
+}
+
+/// The address book of an account.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct AddressesOf(UserId);
+
+impl Loader<AddressesOf> for Accounts {
+    type Value = Vec<SavedAddress>;
+    type Error = Arc<Error>;
+
+    async fn load(
+        &self,
+        keys: &[AddressesOf],
+    ) -> Result<HashMap<AddressesOf, Vec<SavedAddress>>, Arc<Error>> {
+        let ids: Vec<_> = keys.iter().map(|key| key.0.clone()).collect();
+        let found = self.0.address_fetch_many(&ids).await.map_err(Arc::new)?;
+        let found = found.into_iter();
+        Ok(found.map(|(id, book)| (AddressesOf(id), book)).collect())
+    }
+}
+
+fn loader<'a>(ctx: &Context<'a>) -> async_graphql::Result<&'a DataLoader<Accounts>> {
+    ctx.data::<DataLoader<Accounts>>()
 }
 
 fn app<'a>(ctx: &Context<'a>) -> async_graphql::Result<&'a App> {

@@ -1,12 +1,12 @@
 //! Accounts and sessions.
 
-use async_graphql::{Context, InputObject, Object, Result, SimpleObject};
-use stoa_kit::graphql::fault;
+use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
+use stoa_kit::graphql::{AddressInput, fault};
 
-use super::types::{AccountUserError, Session, User};
+use super::types::{AccountUserError, SavedAddress, Session, User};
 use super::{SecureCookies, app, call};
 use crate::app::{self, REFRESH_TTL, Registration};
-use crate::domain::{Account, Problem, ProblemCode};
+use crate::domain::{self, Account, Problem, ProblemCode};
 use crate::error::Error;
 
 /// The cookie that holds a browser's refresh token.
@@ -55,6 +55,27 @@ pub struct LogoutPayload {
 pub struct UserPayload {
     pub user: Option<User>,
     pub user_errors: Vec<AccountUserError>,
+}
+
+/// What became of a change to one's address book.
+#[derive(SimpleObject)]
+pub struct AddressPayload {
+    pub address: Option<SavedAddress>,
+    pub user_errors: Vec<AccountUserError>,
+}
+
+fn address_payload(done: Result<domain::SavedAddress, Error>) -> Result<AddressPayload> {
+    match done {
+        Ok(saved) => Ok(AddressPayload {
+            address: Some(saved.into()),
+            user_errors: Vec::new(),
+        }),
+        Err(Error::Invalid(problems)) => Ok(AddressPayload {
+            address: None,
+            user_errors: problems.into_iter().map(Into::into).collect(),
+        }),
+        Err(error) => Err(fault(error)),
+    }
 }
 
 fn session_payload(
@@ -185,5 +206,45 @@ impl Mutation {
             set_cookie(ctx, "", 0);
         }
         user_payload(done)
+    }
+
+    /// Puts an address into one's own book, of at most 20. The first is the
+    /// default one.
+    async fn add_address(
+        &self,
+        ctx: &Context<'_>,
+        input: AddressInput,
+        #[graphql(desc = "The one to begin with, instead of the one so far.")] is_default: Option<
+            bool,
+        >,
+    ) -> Result<AddressPayload> {
+        let caller = &call(ctx)?.caller;
+        address_payload(
+            app(ctx)?
+                .address_add(caller, input.into(), is_default.unwrap_or(false))
+                .await,
+        )
+    }
+
+    /// Changes an address; what is not given stays as it is.
+    async fn update_address(
+        &self,
+        ctx: &Context<'_>,
+        id: ID,
+        input: Option<AddressInput>,
+        is_default: Option<bool>,
+    ) -> Result<AddressPayload> {
+        let caller = &call(ctx)?.caller;
+        let input = input.map(Into::into);
+        address_payload(
+            app(ctx)?
+                .address_update(caller, &id, input, is_default)
+                .await,
+        )
+    }
+
+    /// Takes an address out of one's own book; orders keep theirs.
+    async fn remove_address(&self, ctx: &Context<'_>, id: ID) -> Result<AddressPayload> {
+        address_payload(app(ctx)?.address_remove(&call(ctx)?.caller, &id).await)
     }
 }

@@ -1,10 +1,10 @@
 //! Users and sessions as clients see them.
 
 use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
-use stoa_kit::graphql::{DateTime, fault};
+use stoa_kit::graphql::{AddressObject, DateTime, fault};
 use stoa_kit::identity::Role;
 
-use super::call;
+use super::{AddressesOf, call, loader};
 use crate::app;
 use crate::domain::{self, Account, ProblemCode};
 use crate::error::Error;
@@ -75,6 +75,17 @@ impl User {
         }
     }
 
+    /// The user's address book: for themselves and administrators.
+    async fn addresses(&self, ctx: &Context<'_>) -> Result<Option<Vec<SavedAddress>>> {
+        if !self.is_self && !call(ctx)?.caller.may_see(&self.account.id) {
+            return Err(fault(Error::Forbidden));
+        }
+        let key = AddressesOf(self.account.id.clone());
+        let found = loader(ctx)?.load_one(key).await.map_err(fault)?;
+        let book = found.unwrap_or_default().into_iter();
+        Ok(Some(book.map(Into::into).collect()))
+    }
+
     /// False once the account is deleted.
     async fn is_active(&self) -> bool {
         self.account.is_active
@@ -127,6 +138,25 @@ impl From<domain::Problem> for AccountUserError {
             field: Some(problem.field),
             code: problem.code,
             message: problem.message,
+        }
+    }
+}
+
+/// An address in somebody's book.
+#[derive(SimpleObject)]
+pub struct SavedAddress {
+    id: ID,
+    address: AddressObject,
+    /// The one to begin with; there is at most one.
+    is_default: bool,
+}
+
+impl From<domain::SavedAddress> for SavedAddress {
+    fn from(saved: domain::SavedAddress) -> Self {
+        Self {
+            id: ID(saved.id),
+            address: saved.address.into(),
+            is_default: saved.is_default,
         }
     }
 }

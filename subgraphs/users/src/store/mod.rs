@@ -1,6 +1,7 @@
 //! Rows and queries of accounts and sessions. What is named `_in_txn` must be
 //! within a transaction.
 
+pub mod address;
 mod entity;
 
 use std::collections::HashMap;

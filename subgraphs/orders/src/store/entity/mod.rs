@@ -1,5 +1,9 @@
 //! Rows.
 
+pub mod cart;
+pub mod cart_line;
+pub mod discount;
+pub mod discount_use;
 pub mod order;
 pub mod order_history;
 pub mod order_line;

@@ -1,0 +1,104 @@
+//! Keeping discount codes: for administrators.
+
+use sea_orm::SqlErr;
+use stoa_kit::identity::Caller;
+use stoa_kit::page::{PageRequest, Slice};
+
+use super::App;
+use crate::domain::{Discount, NewDiscount, Problem, ProblemCode, normal, unknown_discount};
+use crate::error::Error;
+use crate::store::discount as rows;
+
+impl App {
+    /// Only administrators keep discount codes.
+    pub fn discount_admin(&self, caller: &Caller) -> Result<(), Error> {
+        admin(caller)
+    }
+
+    pub async fn discount_create(
+        &self,
+        caller: &Caller,
+        new: NewDiscount,
+    ) -> Result<Discount, Error> {
+        admin(caller)?;
+        let discount = new.check().map_err(Error::Invalid)?;
+        let txn = self.database.begin().await?;
+        let stored = rows::discount_insert_in_txn(&txn, &discount, self.clock.now()).await;
+        stored.map_err(|error| match error.sql_err() {
+            Some(SqlErr::UniqueConstraintViolation(_)) => Problem::new(
+                &["input", "code"],
+                ProblemCode::DiscountCodeTaken,
+                "another discount has this code",
+            )
+            .into(),
+            _ => Error::from(error),
+        })?;
+        txn.commit().await?;
+        Ok(discount)
+    }
+
+    /// Switches a code on or off.
+    pub async fn discount_set_active(
+        &self,
+        caller: &Caller,
+        code: &str,
+        is_active: bool,
+    ) -> Result<Discount, Error> {
+        admin(caller)?;
+        let no_code = || Problem {
+            field: vec!["code".to_owned()],
+            ..unknown_discount()
+        };
+        let code = known_form(code).ok_or_else(no_code)?;
+        let txn = self.database.begin().await?;
+        if !rows::discount_set_active_in_txn(&txn, &code, is_active).await? {
+            return Err(no_code().into());
+        }
+        let discount = rows::discount_fetch(&txn, &code).await?;
+        txn.commit().await?;
+        Ok(discount.ok_or_else(no_code)?)
+    }
+
+    pub async fn discount_list(
+        &self,
+        caller: &Caller,
+        request: &PageRequest,
+    ) -> Result<Slice<Discount>, Error> {
+        admin(caller)?;
+        let page = request.check::<String>()?;
+        let rows = rows::discount_list(self.database.read(), &page).await?;
+        Ok(page.slice(rows))
+    }
+
+    pub async fn discount_count(&self) -> Result<u64, Error> {
+        Ok(rows::discount_count(self.database.read()).await?)
+    }
+
+    /// The discount that a request names.
+    ///
+    /// # Errors
+    /// If there is none by that code.
+    pub(super) async fn discount_of(&self, code: Option<&str>) -> Result<Option<Discount>, Error> {
+        let Some(code) = code.filter(|code| !code.trim().is_empty()) else {
+            return Ok(None);
+        };
+        let code = known_form(code).ok_or_else(unknown_discount)?;
+        let found = rows::discount_fetch(self.database.read(), &code).await?;
+        Ok(Some(found.ok_or_else(unknown_discount)?))
+    }
+}
+
+/// A code as it is stored, if any code looks like that.
+fn known_form(code: &str) -> Option<String> {
+    let code = normal(code);
+    let fits = code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_graphic());
+    fits.then_some(code)
+}
+
+fn admin(caller: &Caller) -> Result<(), Error> {
+    match caller {
+        Caller::Anonymous => Err(Error::Unauthenticated),
+        _ if caller.is_admin() => Ok(()),
+        _ => Err(Error::Forbidden),
+    }
+}

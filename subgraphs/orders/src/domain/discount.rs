@@ -1,0 +1,267 @@
+//! Discount codes: what they take off, when, and how often.
+
+use stoa_kit::clock::Micros;
+use stoa_schema::Money;
+
+use super::{Code, CodeKind, Problem, ProblemCode};
+
+const MAX_CODE: usize = 64;
+const MAX_LIMIT: i64 = 1_000_000_000;
+const ALL: i64 = 10_000;
+
+/// A discount code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Discount {
+    /// In capitals.
+    pub code: String,
+    pub kind: CodeKind,
+    pub minimum: Option<Money>,
+    pub starts_at: Option<Micros>,
+    pub ends_at: Option<Micros>,
+    /// How often it may be used, all in all.
+    pub total_limit: Option<i64>,
+    /// How often by one customer.
+    pub customer_limit: Option<i64>,
+    pub is_active: bool,
+    /// By orders that were not cancelled.
+    pub used: i64,
+}
+
+/// A discount code as an administrator asks for it.
+#[derive(Debug, Clone, Default)]
+pub struct NewDiscount {
+    pub code: String,
+    /// In hundredths of a percent.
+    pub percentage: Option<i64>,
+    pub amount: Option<Money>,
+    pub minimum: Option<Money>,
+    pub starts_at: Option<Micros>,
+    pub ends_at: Option<Micros>,
+    pub total_limit: Option<i64>,
+    pub customer_limit: Option<i64>,
+}
+
+/// A code as it is stored: case does not count.
+pub fn normal(code: &str) -> String {
+    code.trim().to_ascii_uppercase()
+}
+
+impl NewDiscount {
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn check(self) -> Result<Discount, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut bad = |field: &str, message: String| {
+            problems.push(Problem::new(
+                &["input", field],
+                ProblemCode::Invalid,
+                message,
+            ));
+        };
+        let code = normal(&self.code);
+        let plain = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
+        if !(1..=MAX_CODE).contains(&code.len()) || !code.bytes().all(plain) {
+            bad(
+                "code",
+                format!("must be 1 to {MAX_CODE} letters, digits, hyphens or underscores"),
+            );
+        }
+        let kind = match (self.percentage, self.amount) {
+            (Some(rate), None) => {
+                if !(1..=ALL).contains(&rate) {
+                    bad(
+                        "percentage",
+                        "must be more than 0 and at most 100".to_owned(),
+                    );
+                }
+                Some(CodeKind::Percentage(rate))
+            }
+            (None, Some(amount)) => {
+                if amount.amount_minor < 1 {
+                    bad("amount", "must be more than 0".to_owned());
+                }
+                Some(CodeKind::Amount(amount))
+            }
+            _ => {
+                bad("percentage", "give either percentage or amount".to_owned());
+                None
+            }
+        };
+        if self.minimum.is_some_and(|minimum| minimum.amount_minor < 0) {
+            bad("minimum", "must not be below 0".to_owned());
+        }
+        if let (Some(from), Some(to)) = (self.starts_at, self.ends_at)
+            && from >= to
+        {
+            bad("endsAt", "must be after startsAt".to_owned());
+        }
+        for (field, limit) in [
+            ("totalLimit", self.total_limit),
+            ("customerLimit", self.customer_limit),
+        ] {
+            if limit.is_some_and(|limit| !(1..=MAX_LIMIT).contains(&limit)) {
+                bad(field, format!("must be between 1 and {MAX_LIMIT}"));
+            }
+        }
+        match kind.filter(|_| problems.is_empty()) {
+            None => Err(problems),
+            Some(kind) => Ok(Discount {
+                code,
+                kind,
+                minimum: self.minimum,
+                starts_at: self.starts_at,
+                ends_at: self.ends_at,
+                total_limit: self.total_limit,
+                customer_limit: self.customer_limit,
+                is_active: true,
+                used: 0,
+            }),
+        }
+    }
+}
+
+impl Discount {
+    /// As far as a price depends on it.
+    pub fn code(&self) -> Code {
+        Code {
+            kind: self.kind,
+            minimum: self.minimum,
+        }
+    }
+
+    /// Whether a customer who has used it so often may use it now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self, used_by_customer: i64, now: Micros) -> Result<(), Problem> {
+        if !self.is_active {
+            return Err(unknown());
+        }
+        if self.starts_at.is_some_and(|from| now < from) {
+            return Err(problem(
+                ProblemCode::DiscountNotApplicable,
+                "is not valid yet",
+            ));
+        }
+        if self.ends_at.is_some_and(|to| now >= to) {
+            return Err(problem(
+                ProblemCode::DiscountNotApplicable,
+                "is not valid any more",
+            ));
+        }
+        if self.total_limit.is_some_and(|limit| self.used >= limit) {
+            return Err(problem(
+                ProblemCode::DiscountExhausted,
+                "has been used as often as it may be",
+            ));
+        }
+        if (self.customer_limit).is_some_and(|limit| used_by_customer >= limit) {
+            return Err(problem(
+                ProblemCode::DiscountExhausted,
+                "you have used it as often as one may",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// There is no such code.
+pub fn unknown() -> Problem {
+    problem(
+        ProblemCode::DiscountUnknown,
+        "there is no such discount code",
+    )
+}
+
+fn problem(code: ProblemCode, message: &str) -> Problem {
+    Problem::new(&["input", "discountCode"], code, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use stoa_schema::money::Currency;
+
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let fine = NewDiscount {
+            code: " spring-24 ".to_owned(),
+            percentage: Some(1_000),
+            ..NewDiscount::default()
+        };
+        assert_eq!(fine.clone().check().unwrap().code, "SPRING-24");
+        let amount = Some(Money::new(0, Currency::EUR));
+        for (bad, field) in [
+            (
+                NewDiscount {
+                    code: "a b".to_owned(),
+                    ..fine.clone()
+                },
+                "code",
+            ),
+            (
+                NewDiscount {
+                    percentage: Some(10_001),
+                    ..fine.clone()
+                },
+                "percentage",
+            ),
+            (
+                NewDiscount {
+                    amount,
+                    ..fine.clone()
+                },
+                "percentage",
+            ),
+            (
+                NewDiscount {
+                    percentage: None,
+                    amount,
+                    ..fine.clone()
+                },
+                "amount",
+            ),
+            (
+                NewDiscount {
+                    starts_at: Some(2),
+                    ends_at: Some(2),
+                    ..fine.clone()
+                },
+                "endsAt",
+            ),
+            (
+                NewDiscount {
+                    customer_limit: Some(0),
+                    ..fine.clone()
+                },
+                "customerLimit",
+            ),
+        ] {
+            assert_eq!(bad.check().unwrap_err()[0].field[1], field);
+        }
+    }
+
+    #[test]
+    fn validity_and_limits_hold() {
+        let new = NewDiscount {
+            code: "X".to_owned(),
+            percentage: Some(1),
+            starts_at: Some(10),
+            ends_at: Some(20),
+            total_limit: Some(2),
+            customer_limit: Some(1),
+            ..NewDiscount::default()
+        };
+        let mut code = new.check().unwrap();
+        let refused = |code: &Discount, used, now| code.check(used, now).unwrap_err().code;
+        assert_eq!(code.check(0, 10), Ok(()));
+        assert_eq!(refused(&code, 0, 9), ProblemCode::DiscountNotApplicable);
+        assert_eq!(refused(&code, 0, 20), ProblemCode::DiscountNotApplicable);
+        assert_eq!(refused(&code, 1, 10), ProblemCode::DiscountExhausted);
+        code.used = 2;
+        assert_eq!(refused(&code, 0, 10), ProblemCode::DiscountExhausted);
+        code.is_active = false;
+        assert_eq!(refused(&code, 0, 10), ProblemCode::DiscountUnknown);
+    }
+}

@@ -1,0 +1,126 @@
+//! Address books: everybody keeps their own.
+
+use std::collections::HashMap;
+
+use sea_orm::ConnectionTrait;
+use stoa_kit::identity::Caller;
+use stoa_schema::UserId;
+use stoa_schema::address::Address;
+
+use crate::app::{App, active};
+use crate::domain::{MAX_ADDRESSES, Problem, ProblemCode, SavedAddress};
+use crate::error::Error;
+use crate::store::address as rows;
+
+impl App {
+    /// The addresses of accounts, the oldest first. Whose they are must be
+    /// asked before.
+    pub async fn address_fetch_many(
+        &self,
+        accounts: &[UserId],
+    ) -> Result<HashMap<UserId, Vec<SavedAddress>>, Error> {
+        rows::address_fetch_many(self.database.read(), accounts).await
+    }
+
+    /// Puts an address into the caller's book; the first is the default one.
+    pub async fn address_add(
+        &self,
+        caller: &Caller,
+        address: Address,
+        is_default: bool,
+    ) -> Result<SavedAddress, Error> {
+        let account = caller.user_id().ok_or(Error::Unauthenticated)?;
+        check(&address)?;
+        let txn = self.database.begin().await?;
+        // Locked: two that come at once keep the limit.
+        active(&txn, account).await?;
+        let book = book(&txn, account).await?;
+        if book.len() >= MAX_ADDRESSES {
+            let message = format!("an account keeps at most {MAX_ADDRESSES} addresses");
+            return Err(Problem::new(&["input"], ProblemCode::Invalid, message).into());
+        }
+        let saved = SavedAddress {
+            id: stoa_schema::ids::new_id(),
+            address,
+            is_default: is_default || book.is_empty(),
+        };
+        if saved.is_default {
+            rows::address_clear_default_in_txn(&txn, account).await?;
+        }
+        rows::address_insert_in_txn(&txn, account, &saved, self.clock.now()).await?;
+        txn.commit().await?;
+        Ok(saved)
+    }
+
+    /// Changes an address of the caller's; what is not given stays as it is.
+    pub async fn address_update(
+        &self,
+        caller: &Caller,
+        id: &str,
+        address: Option<Address>,
+        is_default: Option<bool>,
+    ) -> Result<SavedAddress, Error> {
+        let account = caller.user_id().ok_or(Error::Unauthenticated)?;
+        if let Some(address) = &address {
+            check(address)?;
+        }
+        let txn = self.database.begin().await?;
+        active(&txn, account).await?;
+        let mut saved = find(&txn, account, id).await?;
+        if let Some(address) = address {
+            saved.address = address;
+        }
+        if let Some(is_default) = is_default {
+            saved.is_default = is_default;
+        }
+        if saved.is_default {
+            rows::address_clear_default_in_txn(&txn, account).await?;
+        }
+        rows::address_update_in_txn(&txn, &saved).await?;
+        txn.commit().await?;
+        Ok(saved)
+    }
+
+    /// Takes an address out of the caller's book; answers what it was.
+    pub async fn address_remove(&self, caller: &Caller, id: &str) -> Result<SavedAddress, Error> {
+        let account = caller.user_id().ok_or(Error::Unauthenticated)?;
+        let txn = self.database.begin().await?;
+        active(&txn, account).await?;
+        let saved = find(&txn, account, id).await?;
+        rows::address_delete_in_txn(&txn, account, Some(id)).await?;
+        txn.commit().await?;
+        Ok(saved)
+    }
+}
+
+async fn book<C: ConnectionTrait>(txn: &C, account: &UserId) -> Result<Vec<SavedAddress>, Error> {
+    let mut found = rows::address_fetch_many(txn, std::slice::from_ref(account)).await?;
+    Ok(found.remove(account).unwrap_or_default())
+}
+
+/// Somebody else's address is none.
+async fn find<C: ConnectionTrait>(
+    txn: &C,
+    account: &UserId,
+    id: &str,
+) -> Result<SavedAddress, Error> {
+    let found = book(txn, account)
+        .await?
+        .into_iter()
+        .find(|saved| saved.id == id);
+    let none = || Problem::new(&["id"], ProblemCode::NotFound, "there is no such address");
+    Ok(found.ok_or_else(none)?)
+}
+
+fn check(address: &Address) -> Result<(), Error> {
+    let problems: Vec<_> = address
+        .problems()
+        .into_iter()
+        .map(|(field, message)| Problem::new(&["input", field], ProblemCode::Invalid, message))
+        .collect();
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Invalid(problems))
+    }
+}
