@@ -8,7 +8,6 @@ use stoa_kit::embedded_bus::EmbeddedBus;
 use stoa_kit::front::Front;
 use stoa_kit::nats_bus::NatsBus;
 use stoa_kit::peer::Peers;
-use stoa_kit::secret;
 use stoa_kit::service::{Service, Task};
 use stoa_migrations::{
     BusMigrator, MigratorTrait, NotificationsMigrator, OrdersMigrator, ProductsMigrator,
@@ -200,12 +199,8 @@ pub async fn orders(
         bus,
         peers,
         clock: shared.clock.clone(),
-        own_url,
+        payments: shared.payments(own_url)?,
         rates: Arc::new(shared.rates()?),
-        sandbox_secret: secret::derived(
-            &shared.secret("STOA_INTERNAL_SECRET")?,
-            "the sandbox's webhooks",
-        ),
     };
     stoa_orders::build(config)
         .await

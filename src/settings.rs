@@ -15,7 +15,9 @@ use stoa_kit::nats_bus::NatsOptions;
 use stoa_kit::redis::Redis;
 use stoa_kit::secret;
 use stoa_kit::settings::{Environment, SettingError, read};
+use stoa_orders::Payments;
 use stoa_orders::domain::TableRates;
+use stoa_orders::payment::stripe::{self, StripeOptions};
 use stoa_router::{Config, HeaderRules, Limits, RateLimits};
 
 use crate::Error;
@@ -172,6 +174,41 @@ impl Shared {
     /// If the secret is missing in production, or unfit.
     pub fn secret(&self, name: &str) -> Result<String, Error> {
         Ok(secret::load(name, self.environment, &self.data_dir)?)
+    }
+
+    /// Who takes the money, from `STOA_PAYMENTS`: `sandbox` or `stripe`. In
+    /// production one of them must be chosen.
+    ///
+    /// # Errors
+    /// If it is neither, or a secret is missing.
+    pub fn payments(&self, own_url: String) -> Result<Payments, Error> {
+        const NAME: &str = "STOA_PAYMENTS";
+        let chosen = read(NAME);
+        match chosen.as_deref() {
+            Some("stripe") => Ok(Payments::Stripe(StripeOptions {
+                url: read("STOA_STRIPE_URL").unwrap_or_else(|| stripe::URL.to_owned()),
+                secret_key: secret::given("STOA_STRIPE_SECRET_KEY")?,
+                webhook_secret: secret::given("STOA_STRIPE_WEBHOOK_SECRET")?,
+            })),
+            Some("sandbox") => self.sandbox(own_url),
+            None if self.environment.is_development() => self.sandbox(own_url),
+            None => Err(SettingError::new(
+                NAME,
+                "not set; in production say stripe, or sandbox for a trial in which no money moves",
+            )
+            .into()),
+            Some(other) => Err(SettingError::new(
+                NAME,
+                format!("\"{other}\" is neither \"sandbox\" nor \"stripe\""),
+            )
+            .into()),
+        }
+    }
+
+    fn sandbox(&self, own_url: String) -> Result<Payments, Error> {
+        let internal = self.secret("STOA_INTERNAL_SECRET")?;
+        let secret = secret::derived(&internal, "the sandbox's webhooks");
+        Ok(Payments::Sandbox { own_url, secret })
     }
 
     /// Tax and shipping, from the table in `STOA_RATES_FILE`; without one there

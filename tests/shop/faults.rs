@@ -376,9 +376,14 @@ pub fn production_refuses_development() {
         ("STOA_CACHE_URL", "memcached://x"),
         ("STOA_DATABASE_POOL", "0"),
         ("STOA_TRUSTED_PROXIES", "everybody"),
+        ("STOA_PAYMENTS", "cash"),
+        ("STOA_FAULT_RATE", "2"),
+        ("STOA_RATES_FILE", "/no/such/file"),
     ] {
         assert!(run(&[(name, value)]).contains(name), "{name}");
     }
+    let stripe = ("STOA_PAYMENTS", "stripe");
+    assert!(run(&[stripe]).contains("STOA_STRIPE_SECRET_KEY"));
     let orders = "STOA_ORDERS_DATABASE_URL";
     assert!(run(&[(orders, "mysql://x/y")]).contains("postgres://"));
     assert!(run(&[("STOA_RATE_LIMIT", "maybe")]).contains("STOA_RATE_LIMIT"));
@@ -391,9 +396,17 @@ pub fn production_refuses_development() {
         .status();
     if made.is_ok_and(|status| status.success()) {
         let key_file = key_file.display().to_string();
+        let signing = ("STOA_SIGNING_KEY_FILE", key_file.as_str());
+        let text = run(&[production, signing]);
+        assert!(text.contains("STOA_PAYMENTS"), "{text}");
         let text = run(&[
             production,
-            ("STOA_SIGNING_KEY_FILE", &key_file),
+            signing,
+            ("STOA_PAYMENTS", "sandbox"),
+            (
+                "STOA_INTERNAL_SECRET",
+                "0123456789abcdef0123456789abcdef01234567",
+            ),
             (
                 "STOA_CURSOR_SECRET",
                 "development-only-0123456789abcdef0123456789abcdef",

@@ -127,6 +127,7 @@ fn main() {
         crash::every_step_of_the_saga_on_postgresql,
         doctor::what_does_not_add_up_is_found,
         faults::production_refuses_development,
+        payments::stripe_takes_and_returns_the_money,
         traces::an_order_is_one_trace,
         chaos::kill_everything_while_customers_order_and_watch,
     ]);

@@ -2,7 +2,8 @@
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use stoa_tests::{Client, Shop};
+use stoa_tests::stripe::{self, FakeStripe};
+use stoa_tests::{Client, Mode, Shop};
 
 use crate::support::*;
 
@@ -91,4 +92,76 @@ async fn post(url: &str, signature: &str, event: &Value) -> StatusCode {
         .await
         .unwrap()
         .status()
+}
+
+/// The shop with Stripe's API, spoken by a server of our own.
+pub fn stripe_takes_and_returns_the_money() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let stripe = FakeStripe::default();
+    let url = runtime.block_on(stripe.serve());
+    let shop = Shop::start_with(
+        Mode::One,
+        &[
+            ("STOA_RATE_LIMIT", "off"),
+            ("STOA_PAYMENTS", "stripe"),
+            ("STOA_STRIPE_URL", &url),
+            ("STOA_STRIPE_SECRET_KEY", stripe::SECRET_KEY),
+            ("STOA_STRIPE_WEBHOOK_SECRET", stripe::WEBHOOK_SECRET),
+        ],
+    );
+    stripe.tell(&format!("{}/webhooks/payments/stripe", shop.url));
+    runtime.block_on(async {
+        let (admin, ada) = (shop.sign_in("admin").await, shop.sign_in("ada").await);
+        let product = new_product(&admin, 100).await;
+        let kept = |order: &str| {
+            let intent = stripe.of_order(order).unwrap();
+            (intent.status, intent.captured - intent.refunded)
+        };
+        // Approved, decided later, and declined.
+        for (method, outcome) in [
+            ("pm_card_visa", "CONFIRMED"),
+            ("pm_slow", "CONFIRMED"),
+            ("pm_card_chargeDeclined", "CANCELLED"),
+        ] {
+            let order = place(&ada, &product, 2, method).await;
+            assert_eq!(settled(&ada, &order).await, outcome, "{method}");
+            if outcome == "CONFIRMED" {
+                assert_eq!(kept(&order), ("succeeded".to_owned(), 2_500));
+            }
+        }
+        let bad = order_of(&product, 1, "sandbox_approve");
+        let refused = ada.ok(PLACE, json!({ "input": bad, "key": key() })).await;
+        assert_eq!(user_error(&refused["placeOrder"]), "UNKNOWN_PAYMENT_METHOD");
+        // Whatever answer is lost, the money is taken and returned once.
+        for path in ["/v1/payment_intents", "/capture"] {
+            stripe.lose(path);
+            let order = place(&ada, &product, 2, "pm_card_visa").await;
+            assert_eq!(settled(&ada, &order).await, "CONFIRMED", "{path}");
+            assert_eq!(kept(&order).1, 2_500);
+        }
+        stripe.lose("/v1/refunds");
+        let order = place(&ada, &product, 2, "pm_card_visa").await;
+        assert_eq!(settled(&ada, &order).await, "CONFIRMED");
+        change(&ada, "cancel", &order).await;
+        eventually("the money is back", || async { kept(&order).1 == 0 }).await;
+        // Cancelled at once: let go, or returned.
+        let order = place(&ada, &product, 2, "pm_slow").await;
+        change(&ada, "cancel", &order).await;
+        eventually("nothing is kept", || async {
+            let said = shop.doctor();
+            said.starts_with("doctor: 0 violations, 0 unfinished")
+        })
+        .await;
+        if stripe.of_order(&order).is_some() {
+            assert_eq!(kept(&order).1, 0);
+        }
+        // Only what Stripe has signed is believed.
+        let url = format!("{}/webhooks/payments/stripe", shop.url);
+        let event = json!({ "id": "evt_forged", "type": "x", "data": { "object": {} } });
+        let sent = reqwest::Client::new()
+            .post(&url)
+            .header("Stripe-Signature", format!("t=1,v1={}", "0".repeat(64)));
+        let status = sent.json(&event).send().await.unwrap().status();
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+    });
 }

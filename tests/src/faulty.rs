@@ -121,8 +121,8 @@ impl PaymentProvider for FaultyProvider {
         self.inner.name()
     }
 
-    fn methods(&self) -> &'static [&'static str] {
-        self.inner.methods()
+    fn check_method(&self, method: &str) -> Result<(), String> {
+        self.inner.check_method(method)
     }
 
     async fn authorise(&self, payment: &Payment) -> Result<Authorised, NoAnswer> {

@@ -9,6 +9,7 @@
 //! | [`process`] | processes that cannot outlive us |
 //! | [`inside`] | orders and products in this very process, with clocks that a test moves |
 //! | [`faulty`] | their neighbours, that fail when a test says so |
+//! | [`stripe`] | a server that speaks as much of Stripe's API as the shop does |
 //! | [`client`] | a GraphQL client over HTTP and server-sent events |
 
 pub mod client;
@@ -19,6 +20,7 @@ pub mod nginx;
 pub mod process;
 pub mod servers;
 pub mod shop;
+pub mod stripe;
 
 pub use client::{Client, Events};
 pub use servers::Servers;

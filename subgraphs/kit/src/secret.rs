@@ -18,13 +18,9 @@ const MIN_LENGTH: usize = 32;
 /// If it is missing in production, too short, made for development but used
 /// in production, or if its file cannot be read or made.
 pub fn load(name: &str, environment: Environment, data_dir: &Path) -> Result<String, SettingError> {
-    let value = match (read(name), read(&format!("{name}_FILE"))) {
-        (Some(value), _) => value,
-        (None, Some(path)) => std::fs::read_to_string(&path)
-            .map_err(|error| SettingError::new(name, format!("cannot read {path}: {error}")))?
-            .trim()
-            .to_owned(),
-        (None, None) if environment.is_development() => {
+    let value = match find(name)? {
+        Some(value) => value,
+        None if environment.is_development() => {
             return stored(name, data_dir, || {
                 format!(
                     "{DEVELOPMENT}{}{}",
@@ -33,7 +29,7 @@ pub fn load(name: &str, environment: Environment, data_dir: &Path) -> Result<Str
                 )
             });
         }
-        (None, None) => {
+        None => {
             return Err(SettingError::new(
                 name,
                 format!(
@@ -55,6 +51,33 @@ pub fn load(name: &str, environment: Environment, data_dir: &Path) -> Result<Str
         ));
     }
     Ok(value)
+}
+
+/// Reads a secret that somebody else made: nothing can stand in for it.
+///
+/// # Errors
+/// If it is missing, or its file cannot be read.
+pub fn given(name: &str) -> Result<String, SettingError> {
+    let missing = || {
+        SettingError::new(
+            name,
+            format!("not set; give it, or a file's path in {name}_FILE"),
+        )
+    };
+    find(name)?.ok_or_else(missing)
+}
+
+/// The value of `NAME`, or what is in the file that `NAME_FILE` names.
+fn find(name: &str) -> Result<Option<String>, SettingError> {
+    if let Some(value) = read(name) {
+        return Ok(Some(value));
+    }
+    let Some(path) = read(&format!("{name}_FILE")) else {
+        return Ok(None);
+    };
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| SettingError::new(name, format!("cannot read {path}: {error}")))?;
+    Ok(Some(text.trim().to_owned()))
 }
 
 /// Reads a value kept in the data folder, making it on first use. Two

@@ -6,7 +6,7 @@
 //! | [`app`] | the verbs; the only place where a transaction begins |
 //! | [`saga`] | the steps from a placed order to a confirmed one, or back |
 //! | [`worker`] | runs the steps that are due, and tells stock |
-//! | [`payment`] | the payment provider trait and the embedded sandbox |
+//! | [`payment`] | the payment provider trait, the embedded sandbox, and Stripe |
 //! | [`webhook`] | what the provider tells by itself |
 //! | [`audit`] | what must hold of orders, checked over the database |
 //! | [`store`] | rows and queries |
@@ -35,14 +35,16 @@ use stoa_kit::database::Database;
 use stoa_kit::idempotency;
 use stoa_kit::outbox::Relay;
 use stoa_kit::peer::Peers;
-use stoa_kit::service::Service;
+use stoa_kit::service::{Service, Task};
 use stoa_migrations::OrdersMigrator;
 
 pub use app::App;
 use domain::Rates;
 pub use error::Error;
+use payment::PaymentProvider;
 use payment::sandbox::Sandbox;
 use payment::sandbox::webhook::Callback;
+use payment::stripe::{Stripe, StripeOptions};
 
 /// What the service needs from outside.
 pub struct Config {
@@ -50,12 +52,21 @@ pub struct Config {
     pub bus: Arc<dyn Bus>,
     pub peers: Peers,
     pub clock: Clock,
-    /// Where this very service listens: there the sandbox sends its webhooks.
-    pub own_url: String,
+    pub payments: Payments,
     /// What is taken for tax and shipping.
     pub rates: Arc<dyn Rates>,
-    /// What the sandbox signs them with.
-    pub sandbox_secret: String,
+}
+
+/// Who takes the money.
+pub enum Payments {
+    /// Nobody: the provider that ships with the shop.
+    Sandbox {
+        /// Where this very service listens: there it sends its webhooks.
+        own_url: String,
+        /// What it signs them with.
+        secret: String,
+    },
+    Stripe(StripeOptions),
 }
 
 /// Builds the service on a database, which it migrates first.
@@ -68,35 +79,41 @@ pub async fn build(config: Config) -> Result<(Service, App), Error> {
         Service::database_check(&config.database),
         Service::bus_check(&config.bus),
     ];
-    let sandbox = Sandbox::new(
-        config.database.clone(),
-        config.clock.clone(),
-        Some(Callback::new(&config.own_url, config.sandbox_secret)?),
-    );
+    let mut tasks: Vec<Task> = Vec::new();
+    let (database, clock) = (&config.database, &config.clock);
+    let provider: Arc<dyn PaymentProvider> = match config.payments {
+        Payments::Sandbox { own_url, secret } => {
+            let callback = Callback::new(&own_url, secret)?;
+            let sandbox = Sandbox::new(database.clone(), clock.clone(), Some(callback));
+            tasks.push(Box::pin(sandbox.clone().tell_for_ever()));
+            Arc::new(sandbox)
+        }
+        Payments::Stripe(options) => Arc::new(Stripe::new(options, clock.clone())?),
+    };
     let relay = Relay::new(config.database.clone(), config.bus, config.clock.clone());
     let app = App::new(
         config.database.clone(),
         config.peers,
-        Arc::new(sandbox.clone()),
+        provider,
         config.rates,
         relay.clone(),
         config.clock,
     );
     let schema = graphql::schema(app.clone());
     let database = config.database.clone();
+    tasks.extend::<[Task; 4]>([
+        Box::pin(app.clone().carts_trim_for_ever()),
+        Box::pin(idempotency::trim_for_ever(database, app.clock.clone())),
+        Box::pin(relay.run()),
+        Box::pin(worker::run_for_ever(app.clone())),
+    ]);
     let service = Service {
         name: "orders",
         graphql: Service::graphql(schema),
         peer: Arc::new(peer::Peer(app.clone())),
         database: config.database,
         routes: webhook::routes(app.clone()),
-        tasks: vec![
-            Box::pin(sandbox.tell_for_ever()),
-            Box::pin(app.clone().carts_trim_for_ever()),
-            Box::pin(idempotency::trim_for_ever(database, app.clock.clone())),
-            Box::pin(relay.run()),
-            Box::pin(worker::run_for_ever(app.clone())),
-        ],
+        tasks,
         checks,
     };
     Ok((service, app))

@@ -26,7 +26,7 @@ use stoa_schema::peer::CommitStock;
 use crate::app::App;
 use crate::domain::{self, Actor, MAX_REASON, Order};
 use crate::error::Error;
-use crate::payment::{Authorised, Captured, Voided};
+use crate::payment::{Authorised, Captured, NoAnswer, Voided};
 use crate::store;
 use crate::store::discount::discount_give_back_in_txn;
 use crate::store::fulfilment;
@@ -74,10 +74,15 @@ pub const POINTS: &[&str] = &[
 impl App {
     /// Runs the step that a payment waits for, or puts it off.
     pub(crate) async fn saga_step(&self, due: &DuePayment, order: &Order) -> Result<(), Error> {
+        let ours = due.payment.provider == self.provider.name();
         let done = match due.task {
             PaymentTask::None => Ok(()),
-            PaymentTask::Authorise => self.authorise(due).await,
             PaymentTask::Commit => self.commit(due, order).await,
+            _ if !ours => Err(Error::Payment(NoAnswer(format!(
+                "the payment was begun with {}: STOA_PAYMENTS={0} ends it",
+                due.payment.provider
+            )))),
+            PaymentTask::Authorise => self.authorise(due).await,
             PaymentTask::Capture => self.capture(due).await,
             PaymentTask::Void => self.void(due).await,
             PaymentTask::Refund => self.refund(due).await,

@@ -106,7 +106,7 @@ impl App {
 
     async fn place(&self, attempt: &Attempt<'_>, request: &Request) -> Result<Order, Error> {
         let once = &attempt.once;
-        let lines = match request.check(self.provider.methods()) {
+        let lines = match request.check(|method| self.provider.check_method(method)) {
             Ok(lines) => lines,
             Err(problems) => return self.refuse(once, problems).await,
         };

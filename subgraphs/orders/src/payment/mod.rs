@@ -2,10 +2,12 @@
 
 pub mod sandbox;
 pub mod signature;
+pub mod stripe;
 
-use axum::http::HeaderMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use axum::http::HeaderMap;
 use stoa_kit::clock::Micros;
 use stoa_schema::{Money, OrderId};
 
@@ -13,6 +15,8 @@ use stoa_schema::{Money, OrderId};
 /// the verb, is the idempotency key of every call.
 #[derive(Debug, Clone)]
 pub struct Payment {
+    /// The name of the provider that it was begun with.
+    pub provider: String,
     pub order_id: OrderId,
     pub method: String,
     pub amount: Money,
@@ -81,8 +85,11 @@ pub enum BadEvent {
 pub trait PaymentProvider: Send + Sync {
     fn name(&self) -> &'static str;
 
-    /// The methods that it takes.
-    fn methods(&self) -> &'static [&'static str];
+    /// Whether it takes a method.
+    ///
+    /// # Errors
+    /// What a method must be.
+    fn check_method(&self, method: &str) -> Result<(), String>;
 
     /// Sets the amount aside.
     async fn authorise(&self, payment: &Payment) -> Result<Authorised, NoAnswer>;
@@ -102,4 +109,51 @@ pub trait PaymentProvider: Send + Sync {
     /// # Errors
     /// If it is not signed, or cannot be read.
     fn event(&self, headers: &HeaderMap, body: &[u8]) -> Result<Event, BadEvent>;
+}
+
+/// Lets orders pass that cost nothing: no provider takes or returns no money.
+pub struct FreeOrders(pub Arc<dyn PaymentProvider>);
+
+#[async_trait]
+impl PaymentProvider for FreeOrders {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn check_method(&self, method: &str) -> Result<(), String> {
+        self.0.check_method(method)
+    }
+
+    async fn authorise(&self, payment: &Payment) -> Result<Authorised, NoAnswer> {
+        if payment.amount.amount_minor == 0 {
+            let reference = format!("free_{}", payment.order_id);
+            return Ok(Authorised::Yes { reference });
+        }
+        self.0.authorise(payment).await
+    }
+
+    async fn capture(&self, payment: &Payment) -> Result<Captured, NoAnswer> {
+        if payment.amount.amount_minor == 0 {
+            return Ok(Captured::Yes);
+        }
+        self.0.capture(payment).await
+    }
+
+    async fn void(&self, payment: &Payment) -> Result<Voided, NoAnswer> {
+        if payment.amount.amount_minor == 0 {
+            return Ok(Voided::Yes);
+        }
+        self.0.void(payment).await
+    }
+
+    async fn refund(&self, payment: &Payment, amount: Money, key: &str) -> Result<(), NoAnswer> {
+        if amount.amount_minor == 0 {
+            return Ok(());
+        }
+        self.0.refund(payment, amount, key).await
+    }
+
+    fn event(&self, headers: &HeaderMap, body: &[u8]) -> Result<Event, BadEvent> {
+        self.0.event(headers, body)
+    }
 }

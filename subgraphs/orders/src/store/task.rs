@@ -167,6 +167,7 @@ fn to_due(row: payment::Model) -> Result<DuePayment, Error> {
         last_error: row.last_error,
         since: row.updated_at,
         payment: Payment {
+            provider: row.provider,
             order_id: OrderId::trusted(row.order_id),
             method: row.method,
             amount: Money::new(row.amount_minor, currency),

@@ -293,8 +293,9 @@ impl PaymentProvider for Sandbox {
         "sandbox"
     }
 
-    fn methods(&self) -> &'static [&'static str] {
-        METHODS
+    fn check_method(&self, method: &str) -> Result<(), String> {
+        let known = METHODS.contains(&method).then_some(());
+        known.ok_or_else(|| format!("must be one of {}", METHODS.join(", ")))
     }
 
     async fn authorise(&self, payment: &Payment) -> Result<Authorised, NoAnswer> {

@@ -1,0 +1,287 @@
+//! As much of Stripe's API as the shop speaks: PaymentIntents that are captured
+//! by hand, refunds, idempotency keys, and signed webhooks, as documented at
+//! <https://docs.stripe.com/api>. It keeps books, and loses answers when told.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use stoa_orders::payment::signature;
+
+pub const SECRET_KEY: &str = "sk_test_0123456789abcdef0123456789abcdef";
+pub const WEBHOOK_SECRET: &str = "whsec_0123456789abcdef0123456789abcdef";
+
+type Form = HashMap<String, String>;
+
+/// A payment as the server keeps it.
+#[derive(Debug, Clone, Default)]
+pub struct Intent {
+    pub status: String,
+    pub amount: i64,
+    pub captured: i64,
+    pub refunded: i64,
+    pub order_id: String,
+    pub method: String,
+}
+
+#[derive(Default)]
+struct Books {
+    intents: HashMap<String, Intent>,
+    /// By idempotency key: what was asked, and what was answered.
+    answers: HashMap<String, (String, StatusCode, Value)>,
+    /// Answers that are lost, by the end of the path.
+    lose: Vec<String>,
+    webhook: Option<String>,
+    events: usize,
+}
+
+/// The server; it ends with the runtime.
+#[derive(Clone, Default)]
+pub struct FakeStripe(Arc<Mutex<Books>>);
+
+impl FakeStripe {
+    /// Listens on a free port; its URL.
+    pub async fn serve(&self) -> String {
+        let app = Router::new()
+            .route("/v1/payment_intents", post(create))
+            .route("/v1/payment_intents/{id}", get(read))
+            .route("/v1/payment_intents/{id}/{verb}", post(change))
+            .route("/v1/refunds", post(refund))
+            .with_state(self.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0");
+        let listener = listener.await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        format!("http://{address}")
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.0.lock().expect("not poisoned")
+    }
+
+    /// Where webhooks go from now on.
+    pub fn tell(&self, url: &str) {
+        self.books().webhook = Some(url.to_owned());
+    }
+
+    /// The next answer to a path that ends so is lost, though it was done.
+    pub fn lose(&self, path: &str) {
+        self.books().lose.push(path.to_owned());
+    }
+
+    /// The payment of an order.
+    pub fn of_order(&self, order: &str) -> Option<Intent> {
+        let books = self.books();
+        let mut intents = books.intents.values();
+        intents.find(|intent| intent.order_id == order).cloned()
+    }
+
+    /// Does what is asked, once for each key, and answers the same each time.
+    fn once(
+        &self,
+        headers: &HeaderMap,
+        path: &str,
+        body: &Bytes,
+        work: impl FnOnce(&mut Books, &Form) -> (StatusCode, Value),
+    ) -> Response {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        if text("authorization") != Some(&format!("Bearer {SECRET_KEY}")) {
+            return refuse(StatusCode::UNAUTHORIZED, "invalid_request_error", "api_key");
+        }
+        let (Some(key), Some(_)) = (text("idempotency-key"), text("stripe-version")) else {
+            return refuse(StatusCode::BAD_REQUEST, "invalid_request_error", "headers");
+        };
+        let asked = format!("{path}?{}", String::from_utf8_lossy(body));
+        let mut books = self.books();
+        let (status, answer) = match books.answers.get(key) {
+            Some((before, ..)) if *before != asked => {
+                return refuse(StatusCode::BAD_REQUEST, "idempotency_error", "");
+            }
+            Some((_, status, answer)) => (*status, answer.clone()),
+            None => {
+                let (status, answer) = work(&mut books, &form(body));
+                let kept = (asked, status, answer.clone());
+                books.answers.insert(key.to_owned(), kept);
+                (status, answer)
+            }
+        };
+        let lost = books
+            .lose
+            .iter()
+            .position(|lost| path.ends_with(lost.as_str()));
+        if let Some(lost) = lost {
+            books.lose.remove(lost);
+            return refuse(StatusCode::BAD_GATEWAY, "api_error", "");
+        }
+        (status, Json(answer)).into_response()
+    }
+
+    /// Sends a webhook of a payment.
+    fn send(&self, books: &mut Books, kind: &str, id: &str) {
+        let Some(url) = books.webhook.clone() else {
+            return;
+        };
+        books.events += 1;
+        let event = json!({
+            "id": format!("evt_{}", books.events),
+            "object": "event",
+            "type": kind,
+            "data": { "object": object(id, &books.intents[id]) },
+        });
+        let body = event.to_string();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now = now.map_or(0, |now| now.as_micros());
+        let now = i64::try_from(now).unwrap_or_default();
+        let signed = signature::sign(WEBHOOK_SECRET, body.as_bytes(), now);
+        tokio::spawn(async move {
+            let client = reqwest::Client::new();
+            let request = client.post(url).header("Stripe-Signature", signed);
+            let _ = request.body(body).send().await;
+        });
+    }
+}
+
+/// `application/x-www-form-urlencoded`, of plain ASCII.
+fn form(body: &Bytes) -> Form {
+    let text = String::from_utf8_lossy(body).into_owned();
+    let text = text.replace("%5B", "[").replace("%5D", "]");
+    let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
+    pairs
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+fn object(id: &str, intent: &Intent) -> Value {
+    json!({
+        "id": id,
+        "object": "payment_intent",
+        "amount": intent.amount,
+        "amount_received": intent.captured,
+        "status": intent.status,
+        "metadata": { "order_id": intent.order_id },
+    })
+}
+
+fn error(kind: &str, code: &str) -> Value {
+    json!({ "error": { "type": kind, "code": code, "message": format!("Refused: {code}.") } })
+}
+
+fn refuse(status: StatusCode, kind: &str, code: &str) -> Response {
+    (status, Json(error(kind, code))).into_response()
+}
+
+async fn create(State(stripe): State<FakeStripe>, headers: HeaderMap, body: Bytes) -> Response {
+    let told = stripe.clone();
+    stripe.once(&headers, "/v1/payment_intents", &body, |books, form| {
+        let of = |name: &str| form.get(name).cloned().unwrap_or_default();
+        if of("capture_method") != "manual" || of("confirm") != "true" {
+            let refusal = error("invalid_request_error", "parameter_missing");
+            return (StatusCode::BAD_REQUEST, refusal);
+        }
+        let id = format!("pi_{}", books.intents.len() + 1);
+        let (status, answer) = match of("payment_method").as_str() {
+            "pm_card_visa" => ("requires_capture", StatusCode::OK),
+            "pm_slow" => ("processing", StatusCode::OK),
+            _ => ("requires_payment_method", StatusCode::PAYMENT_REQUIRED),
+        };
+        let intent = Intent {
+            status: status.to_owned(),
+            amount: of("amount").parse().unwrap_or_default(),
+            order_id: of("metadata[order_id]"),
+            method: of("payment_method"),
+            ..Intent::default()
+        };
+        let made = object(&id, &intent);
+        books.intents.insert(id.clone(), intent);
+        if answer == StatusCode::OK {
+            if status == "requires_capture" {
+                told.send(books, "payment_intent.amount_capturable_updated", &id);
+            }
+            return (answer, made);
+        }
+        told.send(books, "payment_intent.payment_failed", &id);
+        let mut refusal = error("card_error", "card_declined");
+        refusal["error"]["payment_intent"] = made;
+        (answer, refusal)
+    })
+}
+
+async fn read(State(stripe): State<FakeStripe>, Path(id): Path<String>) -> Response {
+    let mut books = stripe.books();
+    let Some(intent) = books.intents.get_mut(&id) else {
+        return refuse(
+            StatusCode::NOT_FOUND,
+            "invalid_request_error",
+            "resource_missing",
+        );
+    };
+    // A bank that takes its time has decided by now.
+    if intent.status == "processing" {
+        intent.status = "requires_capture".to_owned();
+    }
+    Json(object(&id, intent)).into_response()
+}
+
+async fn change(
+    State(stripe): State<FakeStripe>,
+    Path((id, verb)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let told = stripe.clone();
+    let path = format!("/v1/payment_intents/{id}/{verb}");
+    stripe.once(&headers, &path, &body, |books, _| {
+        let Some(intent) = books.intents.get_mut(&id) else {
+            let refusal = error("invalid_request_error", "resource_missing");
+            return (StatusCode::NOT_FOUND, refusal);
+        };
+        let fits = match verb.as_str() {
+            "capture" => intent.status == "requires_capture",
+            _ => intent.status != "succeeded" && intent.status != "canceled",
+        };
+        if !fits {
+            let refusal = error("invalid_request_error", "payment_intent_unexpected_state");
+            return (StatusCode::BAD_REQUEST, refusal);
+        }
+        let kind = match verb.as_str() {
+            "capture" => {
+                intent.status = "succeeded".to_owned();
+                intent.captured = intent.amount;
+                "payment_intent.succeeded"
+            }
+            _ => {
+                intent.status = "canceled".to_owned();
+                "payment_intent.canceled"
+            }
+        };
+        let answer = object(&id, intent);
+        told.send(books, kind, &id);
+        (StatusCode::OK, answer)
+    })
+}
+
+async fn refund(State(stripe): State<FakeStripe>, headers: HeaderMap, body: Bytes) -> Response {
+    stripe.once(&headers, "/v1/refunds", &body, |books, form| {
+        let id = form.get("payment_intent").cloned().unwrap_or_default();
+        let amount: i64 = (form.get("amount"))
+            .and_then(|amount| amount.parse().ok())
+            .unwrap_or_default();
+        match books.intents.get_mut(&id) {
+            Some(intent) if intent.refunded + amount <= intent.captured => {
+                intent.refunded += amount;
+                let made = json!({ "id": "re_1", "object": "refund", "amount": amount, "status": "succeeded" });
+                (StatusCode::OK, made)
+            }
+            _ => (
+                StatusCode::BAD_REQUEST,
+                error("invalid_request_error", "charge_already_refunded"),
+            ),
+        }
+    })
+}
