@@ -45,16 +45,7 @@ pub fn every_step_of_the_saga_on_postgresql() {
     }
     let folder = std::env::temp_dir().join(format!("stoa-crash-{}", key()));
     let servers = Servers::start_some(&folder, &["postgres"]);
-    let names = ["users", "products", "orders", "notifications"];
-    let mut settings = vec![("STOA_RATE_LIMIT".to_owned(), "off".to_owned())];
-    settings.extend(names.map(|name| {
-        let variable = format!("STOA_{}_DATABASE_URL", name.to_uppercase());
-        (variable, servers.database(name))
-    }));
-    let settings: Vec<_> = (settings.iter())
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .collect();
-    every_step(Shop::start_with(Mode::One, &settings));
+    every_step(on_postgresql(&servers));
     drop(servers);
     let _ = std::fs::remove_dir_all(&folder);
 }

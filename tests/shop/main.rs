@@ -13,6 +13,7 @@ mod doctor;
 mod events;
 mod faults;
 mod http;
+mod input;
 mod live;
 mod ordering;
 mod payments;
@@ -125,6 +126,8 @@ fn main() {
         http::lists_of_requests,
         crash::every_step_of_the_saga,
         crash::every_step_of_the_saga_on_postgresql,
+        input::of_every_mutation,
+        input::of_every_mutation_on_postgresql,
         doctor::what_does_not_add_up_is_found,
         faults::production_refuses_development,
         payments::stripe_takes_and_returns_the_money,

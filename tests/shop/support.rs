@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stoa_tests::Client;
 use stoa_tests::client::text;
+use stoa_tests::{Client, Mode, Servers, Shop};
 
 pub const PLACE: &str = "mutation ($input: PlaceOrderInput!, $key: ID!) { placeOrder(input: $input, idempotencyKey: $key) { order { id number status total { amountMinor } } userErrors { field code message } } }";
 
@@ -126,4 +126,18 @@ pub fn user_error(payload: &Value) -> String {
 
 pub fn block_on<T>(scenario: impl Future<Output = T>) -> T {
     tokio::runtime::Runtime::new().unwrap().block_on(scenario)
+}
+
+/// A shop in one process, over PostgreSQL.
+pub fn on_postgresql(servers: &Servers) -> Shop {
+    let names = ["users", "products", "orders", "notifications"];
+    let mut settings = vec![("STOA_RATE_LIMIT".to_owned(), "off".to_owned())];
+    settings.extend(names.map(|name| {
+        let variable = format!("STOA_{}_DATABASE_URL", name.to_uppercase());
+        (variable, servers.database(name))
+    }));
+    let settings: Vec<_> = (settings.iter())
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    Shop::start_with(Mode::One, &settings)
 }

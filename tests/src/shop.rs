@@ -118,6 +118,11 @@ impl Shop {
         self.folder.join("data")
     }
 
+    /// The SQLite database of a service.
+    pub fn database_file(&self, service: &str) -> PathBuf {
+        self.data().join(format!("{service}.db"))
+    }
+
     /// The demo data is made by a shop in one process, as an operator would.
     fn seed(&self) {
         if self.data().exists() {

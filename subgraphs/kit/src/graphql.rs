@@ -6,8 +6,8 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use async_graphql::{
-    ComplexObject, InputObject, InputValueError, InputValueResult, OutputType, Scalar, ScalarType,
-    SimpleObject, TypeName, Value,
+    ComplexObject, InputObject, InputType, InputValueError, InputValueResult, OutputType, Scalar,
+    ScalarType, SimpleObject, TypeName, Value,
 };
 use futures_util::future::BoxFuture;
 use stoa_schema::address::Address;
@@ -72,6 +72,11 @@ impl Coded for PageError {
     }
 }
 
+/// A value that a scalar does not take.
+fn unfit<T: InputType>(message: &str) -> InputValueError<T> {
+    InputValueError::custom(message).with_extension("code", BAD_USER_INPUT)
+}
+
 /// A 64-bit integer, answered as a string so that no client rounds it;
 /// accepted as a string or a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,12 +89,12 @@ impl ScalarType for BigInt {
             Value::Number(number) => number
                 .as_i64()
                 .map(BigInt)
-                .ok_or_else(|| InputValueError::custom("not an integer of 64 bits")),
+                .ok_or_else(|| unfit("not an integer of 64 bits")),
             Value::String(text) => text
                 .parse()
                 .map(BigInt)
-                .map_err(|_| InputValueError::custom("not an integer of 64 bits")),
-            _ => Err(InputValueError::expected_type(value)),
+                .map_err(|_| unfit("not an integer of 64 bits")),
+            _ => Err(unfit("not of this type")),
         }
     }
 
@@ -111,8 +116,8 @@ impl ScalarType for DateTime {
         match &value {
             Value::String(text) => clock::from_rfc3339(text)
                 .map(DateTime)
-                .ok_or_else(|| InputValueError::custom("not an instant of RFC 3339")),
-            _ => Err(InputValueError::expected_type(value)),
+                .ok_or_else(|| unfit("not an instant of RFC 3339")),
+            _ => Err(unfit("not of this type")),
         }
     }
 
