@@ -465,7 +465,7 @@ pub async fn parcels_and_partial_refunds(shop: &Shop) {
         ]
     );
     // An administrator finds it by what the parcel says.
-    let find = "query ($search: String, $status: OrderStatus) { orders(search: $search, status: $status) { nodes { id } totalCount } }";
+    let find = "query ($search: String, $status: OrderStatus) { orders(filter: { search: $search }, status: $status) { nodes { id } totalCount } }";
     for (search, status, found) in [
         (number.as_str(), Value::Null, 1),
         (&number, json!("REFUNDED"), 1),

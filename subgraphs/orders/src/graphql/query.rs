@@ -1,6 +1,6 @@
 //! Reading orders.
 
-use async_graphql::{Context, ID, Object, Result};
+use async_graphql::{Context, ID, InputObject, Object, Result};
 use stoa_kit::graphql::{BAD_USER_INPUT, Connection, DateTime, fault};
 use stoa_kit::identity::Caller;
 use stoa_kit::page::PageRequest;
@@ -13,6 +13,19 @@ use crate::store::OrderFilter;
 
 /// The longest text to search for.
 const MAX_SEARCH: usize = 100;
+
+/// Which orders are meant: those that fit everything that is given.
+#[derive(Debug, Default, InputObject)]
+pub struct OrderFilterInput {
+    pub customer_id: Option<ID>,
+    /// The beginning of a number, a tracking number, a SKU, or a part of a
+    /// product's name; case does not count.
+    pub search: Option<String>,
+    /// Placed then or later.
+    pub placed_from: Option<DateTime>,
+    /// Placed before then.
+    pub placed_before: Option<DateTime>,
+}
 
 #[derive(Default)]
 pub struct OrderQuery;
@@ -41,24 +54,19 @@ impl OrderQuery {
         #[graphql(desc = "At most 100; 20 if not given.")] first: Option<i32>,
         #[graphql(desc = "The cursor after which to go on.")] after: Option<String>,
         status: Option<OrderStatus>,
-        #[graphql(desc = "Only this customer's.")] customer_id: Option<ID>,
-        #[graphql(
-            desc = "The beginning of a number, a tracking number, a SKU, or a part of a product's name."
-        )]
-        search: Option<String>,
-        #[graphql(desc = "Placed then or later.")] placed_from: Option<DateTime>,
-        #[graphql(desc = "Placed before then.")] placed_before: Option<DateTime>,
         #[graphql(desc = "Only those whose step has taken more than ten minutes.")] stuck: Option<
             bool,
         >,
+        filter: Option<OrderFilterInput>,
     ) -> Result<Option<Connection<Order>>> {
         let since = app(ctx)?.stuck_since();
+        let wanted = filter.unwrap_or_default();
         let filter = OrderFilter {
-            customer: customer_id.map(|id| customer(&id)).transpose()?,
+            customer: wanted.customer_id.map(|id| customer(&id)).transpose()?,
             status: status.map(Into::into),
-            placed_from: placed_from.map(|at| at.0),
-            placed_before: placed_before.map(|at| at.0),
-            search: search_text(search.as_deref())?,
+            placed_from: wanted.placed_from.map(|at| at.0),
+            placed_before: wanted.placed_before.map(|at| at.0),
+            search: search_text(wanted.search.as_deref())?,
             stuck_since: stuck.unwrap_or(false).then_some(since),
         };
         list(ctx, filter, PageRequest { first, after })

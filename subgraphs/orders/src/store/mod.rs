@@ -132,15 +132,15 @@ fn holds(text: &str) -> Condition {
         .column(order_line::Column::OrderId)
         .filter(
             Condition::any()
-                .add(lower(order_line::Column::Sku.into_expr().into()).eq(text.clone()))
-                .add(lower(order_line::Column::Name.into_expr().into()).like(within)),
+                .add(lower(order_line::Column::Sku.into_expr()).eq(text.clone()))
+                .add(lower(order_line::Column::Name.into_expr()).like(within)),
         );
     let parcel = entity::shipment::Entity::find()
         .select_only()
         .column(entity::shipment::Column::OrderId)
-        .filter(lower(entity::shipment::Column::TrackingNumber.into_expr().into()).eq(text));
+        .filter(lower(entity::shipment::Column::TrackingNumber.into_expr()).eq(text));
     Condition::any()
-        .add(lower(order::Column::Number.into_expr().into()).like(begins))
+        .add(lower(order::Column::Number.into_expr()).like(begins))
         .add(order::Column::Id.in_subquery(line.into_query()))
         .add(order::Column::Id.in_subquery(parcel.into_query()))
 }
