@@ -40,8 +40,8 @@ impl Address {
             .chain(optional)
             .filter_map(|(field, text, min, max)| {
                 let text = text?;
-                let length = text.trim().chars().count();
-                let fits = (min..=max).contains(&length) && !bad(text);
+                let fits =
+                    text.chars().count() <= max && text.trim().chars().count() >= min && !bad(text);
                 (!fits).then(|| {
                     (
                         field,

@@ -14,7 +14,7 @@ const TAMPERED: &[(&str, &str, &str)] = &[
     (
         "orders",
         "UPDATE orders SET total_minor = total_minor + 1 WHERE number = 'S-100001'",
-        "an order's total is the sum of its lines",
+        "an order's total is the sum of its parts",
     ),
     (
         "orders",

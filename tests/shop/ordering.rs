@@ -456,9 +456,7 @@ pub async fn parcels_and_partial_refunds(shop: &Shop) {
             "STATUS CONFIRMED",
             "SHIPMENT CONFIRMED",
             "REFUND CONFIRMED",
-            "SHIPMENT CONFIRMED",
             "STATUS SHIPPED",
-            "REFUND SHIPPED",
             "REFUND SHIPPED",
             "REFUND SHIPPED",
             "STATUS REFUNDED"

@@ -122,6 +122,7 @@ pub fn stripe_takes_and_returns_the_money() {
             ("pm_card_visa", "CONFIRMED"),
             ("pm_slow", "CONFIRMED"),
             ("pm_card_chargeDeclined", "CANCELLED"),
+            ("pm_unknown", "CANCELLED"),
         ] {
             let order = place(&ada, &product, 2, method).await;
             assert_eq!(settled(&ada, &order).await, outcome, "{method}");
@@ -133,7 +134,7 @@ pub fn stripe_takes_and_returns_the_money() {
         let refused = ada.ok(PLACE, json!({ "input": bad, "key": key() })).await;
         assert_eq!(user_error(&refused["placeOrder"]), "UNKNOWN_PAYMENT_METHOD");
         // Whatever answer is lost, the money is taken and returned once.
-        for path in ["/v1/payment_intents", "/capture"] {
+        for path in ["/v1/payment_intents", "/confirm", "/capture"] {
             stripe.lose(path);
             let order = place(&ada, &product, 2, "pm_card_visa").await;
             assert_eq!(settled(&ada, &order).await, "CONFIRMED", "{path}");

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -39,6 +39,8 @@ struct Books {
     lose: Vec<String>,
     webhook: Option<String>,
     events: usize,
+    /// By payment.
+    refunds: Vec<(String, Value)>,
 }
 
 /// The server; it ends with the runtime.
@@ -52,7 +54,7 @@ impl FakeStripe {
             .route("/v1/payment_intents", post(create))
             .route("/v1/payment_intents/{id}", get(read))
             .route("/v1/payment_intents/{id}/{verb}", post(change))
-            .route("/v1/refunds", post(refund))
+            .route("/v1/refunds", post(refund).get(list))
             .with_state(self.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0");
         let listener = listener.await.expect("a free port");
@@ -177,38 +179,24 @@ fn refuse(status: StatusCode, kind: &str, code: &str) -> Response {
 }
 
 async fn create(State(stripe): State<FakeStripe>, headers: HeaderMap, body: Bytes) -> Response {
-    let told = stripe.clone();
     stripe.once(&headers, "/v1/payment_intents", &body, |books, form| {
         let of = |name: &str| form.get(name).cloned().unwrap_or_default();
-        if of("capture_method") != "manual" || of("confirm") != "true" {
-            let refusal = error("invalid_request_error", "parameter_missing");
+        if of("capture_method") != "manual" || of("payment_method") == "pm_unknown" {
+            let refusal = error("invalid_request_error", "resource_missing");
             return (StatusCode::BAD_REQUEST, refusal);
         }
         let id = format!("pi_{}", books.intents.len() + 1);
-        let (status, answer) = match of("payment_method").as_str() {
-            "pm_card_visa" => ("requires_capture", StatusCode::OK),
-            "pm_slow" => ("processing", StatusCode::OK),
-            _ => ("requires_payment_method", StatusCode::PAYMENT_REQUIRED),
-        };
+        // It holds nothing before it is confirmed.
         let intent = Intent {
-            status: status.to_owned(),
+            status: "requires_confirmation".to_owned(),
             amount: of("amount").parse().unwrap_or_default(),
             order_id: of("metadata[order_id]"),
             method: of("payment_method"),
             ..Intent::default()
         };
         let made = object(&id, &intent);
-        books.intents.insert(id.clone(), intent);
-        if answer == StatusCode::OK {
-            if status == "requires_capture" {
-                told.send(books, "payment_intent.amount_capturable_updated", &id);
-            }
-            return (answer, made);
-        }
-        told.send(books, "payment_intent.payment_failed", &id);
-        let mut refusal = error("card_error", "card_declined");
-        refusal["error"]["payment_intent"] = made;
-        (answer, refusal)
+        books.intents.insert(id, intent);
+        (StatusCode::OK, made)
     })
 }
 
@@ -232,38 +220,66 @@ async fn change(
     State(stripe): State<FakeStripe>,
     Path((id, verb)): Path<(String, String)>,
     headers: HeaderMap,
-    body: Bytes,
 ) -> Response {
-    let told = stripe.clone();
-    let path = format!("/v1/payment_intents/{id}/{verb}");
-    stripe.once(&headers, &path, &body, |books, _| {
-        let Some(intent) = books.intents.get_mut(&id) else {
-            let refusal = error("invalid_request_error", "resource_missing");
-            return (StatusCode::NOT_FOUND, refusal);
-        };
-        let fits = match verb.as_str() {
-            "capture" => intent.status == "requires_capture",
-            _ => intent.status != "succeeded" && intent.status != "canceled",
-        };
-        if !fits {
-            let refusal = error("invalid_request_error", "payment_intent_unexpected_state");
-            return (StatusCode::BAD_REQUEST, refusal);
-        }
-        let kind = match verb.as_str() {
-            "capture" => {
-                intent.status = "succeeded".to_owned();
-                intent.captured = intent.amount;
-                "payment_intent.succeeded"
-            }
-            _ => {
-                intent.status = "canceled".to_owned();
-                "payment_intent.canceled"
-            }
-        };
-        let answer = object(&id, intent);
-        told.send(books, kind, &id);
-        (StatusCode::OK, answer)
-    })
+    let bearer = headers
+        .get("authorization")
+        .and_then(|value| value.to_str().ok());
+    if bearer != Some(&format!("Bearer {SECRET_KEY}")) {
+        return refuse(StatusCode::UNAUTHORIZED, "invalid_request_error", "api_key");
+    }
+    let mut books = stripe.books();
+    let Some(intent) = books.intents.get_mut(&id) else {
+        return refuse(
+            StatusCode::NOT_FOUND,
+            "invalid_request_error",
+            "resource_missing",
+        );
+    };
+    let fits = match verb.as_str() {
+        "confirm" => intent.status == "requires_confirmation",
+        "capture" => intent.status == "requires_capture",
+        _ => !["succeeded", "canceled", "processing"].contains(&intent.status.as_str()),
+    };
+    if !fits {
+        let code = "payment_intent_unexpected_state";
+        return refuse(StatusCode::BAD_REQUEST, "invalid_request_error", code);
+    }
+    let (status, kind) = match (verb.as_str(), intent.method.as_str()) {
+        ("confirm", "pm_card_visa") => (
+            "requires_capture",
+            "payment_intent.amount_capturable_updated",
+        ),
+        ("confirm", "pm_slow") => ("processing", "payment_intent.processing"),
+        ("confirm", _) => ("requires_payment_method", "payment_intent.payment_failed"),
+        ("capture", _) => ("succeeded", "payment_intent.succeeded"),
+        _ => ("canceled", "payment_intent.canceled"),
+    };
+    intent.status = status.to_owned();
+    if verb == "capture" {
+        intent.captured = intent.amount;
+    }
+    let answer = object(&id, intent);
+    stripe.send(&mut books, kind, &id);
+    let lost = books
+        .lose
+        .iter()
+        .position(|lost| format!("/{verb}").ends_with(lost.as_str()));
+    if let Some(lost) = lost {
+        books.lose.remove(lost);
+        return refuse(StatusCode::BAD_GATEWAY, "api_error", "");
+    }
+    if status == "requires_payment_method" {
+        return refuse(StatusCode::PAYMENT_REQUIRED, "card_error", "card_declined");
+    }
+    Json(answer).into_response()
+}
+
+async fn list(State(stripe): State<FakeStripe>, Query(asked): Query<Form>) -> Response {
+    let books = stripe.books();
+    let of = asked.get("payment_intent");
+    let ours = books.refunds.iter().filter(|(id, _)| Some(id) == of);
+    let data: Vec<_> = ours.map(|(_, refund)| refund.clone()).collect();
+    Json(json!({ "object": "list", "data": data })).into_response()
 }
 
 async fn refund(State(stripe): State<FakeStripe>, headers: HeaderMap, body: Bytes) -> Response {
@@ -275,7 +291,9 @@ async fn refund(State(stripe): State<FakeStripe>, headers: HeaderMap, body: Byte
         match books.intents.get_mut(&id) {
             Some(intent) if intent.refunded + amount <= intent.captured => {
                 intent.refunded += amount;
-                let made = json!({ "id": "re_1", "object": "refund", "amount": amount, "status": "succeeded" });
+                let refund_id = form.get("metadata[refund_id]");
+                let made = json!({ "id": "re_1", "object": "refund", "amount": amount, "status": "succeeded", "metadata": { "refund_id": refund_id } });
+                books.refunds.push((id, made.clone()));
                 (StatusCode::OK, made)
             }
             _ => (

@@ -88,6 +88,10 @@ fn decode<K: DeserializeOwned>(cursor: &str) -> Result<K, PageError> {
     let bytes = URL_SAFE_NO_PAD
         .decode(cursor)
         .map_err(|_| PageError::Cursor)?;
+    // No key of ours holds NUL, and PostgreSQL would refuse it.
+    if bytes.windows(6).any(|window| window == b"\\u0000") {
+        return Err(PageError::Cursor);
+    }
     serde_json::from_slice(&bytes).map_err(|_| PageError::Cursor)
 }
 

@@ -11,6 +11,8 @@ use crate::settings::{Environment, SettingError, read};
 /// What marks a secret that was made for development; production refuses it.
 const DEVELOPMENT: &str = "development-only-";
 const MIN_LENGTH: usize = 32;
+/// Of a secret that somebody else made.
+const MIN_GIVEN: usize = 16;
 
 /// Reads a secret of at least 32 characters.
 ///
@@ -64,7 +66,15 @@ pub fn given(name: &str) -> Result<String, SettingError> {
             format!("not set; give it, or a file's path in {name}_FILE"),
         )
     };
-    find(name)?.ok_or_else(missing)
+    let value = find(name)?.filter(|value| !value.is_empty());
+    let value = value.ok_or_else(missing)?;
+    if value.len() < MIN_GIVEN {
+        return Err(SettingError::new(
+            name,
+            format!("shorter than {MIN_GIVEN} characters"),
+        ));
+    }
+    Ok(value)
 }
 
 /// The value of `NAME`, or what is in the file that `NAME_FILE` names.

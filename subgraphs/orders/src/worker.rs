@@ -49,12 +49,24 @@ impl App {
     /// If the database fails. Failures of peers and of the provider are put
     /// off, each on its own.
     pub async fn work_once(&self) -> Result<Duration, Error> {
+        // Units first: a provider that is slow must not keep them.
+        self.units_once().await?;
         // A step may make the next one due at once.
         for _ in 0..ROUNDS {
             if self.steps_once().await? == 0 {
                 break;
             }
         }
+        self.units_once().await?;
+        let next = task::payment_next_due(self.database.read()).await?;
+        Ok(next.map_or(IDLE, |at| {
+            let wait = u64::try_from(at - self.clock.now()).unwrap_or(0);
+            Duration::from_micros(wait).clamp(Duration::from_millis(1), IDLE)
+        }))
+    }
+
+    /// Puts back the units that are to go back.
+    async fn units_once(&self) -> Result<(), Error> {
         let releases = task::stock_release_due(self.database.read(), BATCH).await?;
         for order in self.orders_of(&releases).await?.values() {
             let released = self.stock_release(order);
@@ -68,11 +80,7 @@ impl App {
                 break;
             }
         }
-        let next = task::payment_next_due(self.database.read()).await?;
-        Ok(next.map_or(IDLE, |at| {
-            let wait = u64::try_from(at - self.clock.now()).unwrap_or(0);
-            Duration::from_micros(wait).clamp(Duration::from_millis(1), IDLE)
-        }))
+        Ok(())
     }
 
     /// Runs each step that is due; answers how many there were.

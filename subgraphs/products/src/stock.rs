@@ -50,6 +50,16 @@ impl App {
         let lines = summed(&request.lines);
         let txn = self.database.begin().await?;
         if let Some(known) = stock::reservation_fetch_in_txn(&txn, &request.order_id).await? {
+            // Under one order there is one set of lines: an attempt for others must
+            // not live on these units.
+            let held = stock::reservation_lines_in_txn(&txn, &request.order_id).await?;
+            let same = held.len() == lines.len()
+                && held.iter().zip(&lines).all(|((product, units), line)| {
+                    *product == line.product_id && *units == i64::from(line.quantity)
+                });
+            if known.state == ReservationState::Reserved && !same {
+                return Ok(Reserved::Released);
+            }
             if known.state == ReservationState::Reserved {
                 // An order that is placed at last has the whole time for its payment.
                 let until = now + micros(RESERVATION_TTL);

@@ -147,9 +147,14 @@ pub fn price(
     let mut priced = Vec::with_capacity(lines.len());
     let mut subtotal = Money::new(0, currency);
     for line in lines {
-        let Some(product) = products.iter().find(|p| p.product_id == line.product_id) else {
-            continue;
-        };
+        let product = products.iter().find(|p| p.product_id == line.product_id);
+        let product = product.ok_or_else(|| {
+            Problem::new(
+                &["input", "lines"],
+                ProblemCode::ProductUnavailable,
+                "a product was not reserved",
+            )
+        })?;
         if product.price.currency != currency {
             return Err(Problem::new(
                 &["input", "lines"],

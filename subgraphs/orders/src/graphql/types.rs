@@ -153,7 +153,7 @@ impl Order {
     }
 
     /// Every change, the first one first: of the state, and each parcel and
-    /// refund.
+    /// refund that left it as it was.
     async fn history(&self, ctx: &Context<'_>) -> Result<Vec<OrderHistoryEntry>> {
         let key = HistoryOf(self.0.id.clone());
         let history = loader(ctx)?.load_one(key).await.map_err(fault)?;
@@ -174,9 +174,10 @@ impl Order {
         let others = shipments
             .map(|one| (OrderChange::Shipment, one.actor, one.reason, one.at))
             .chain(refunds.map(|one| (OrderChange::Refund, one.actor, one.reason, one.at)));
+        let moved: Vec<_> = entries.iter().map(|entry| entry.occurred_at.0).collect();
+        let others = others.filter(|(.., at)| !moved.contains(at));
         for (kind, actor, reason, at) in others {
-            // Before the change of state that it brings about.
-            let place = entries.partition_point(|entry| entry.occurred_at.0 < at);
+            let place = entries.partition_point(|entry| entry.occurred_at.0 <= at);
             let before = place.checked_sub(1).and_then(|index| entries.get(index));
             let status = before.map_or(self.0.status.into(), |entry| entry.status);
             let entry = OrderHistoryEntry {

@@ -26,8 +26,10 @@ pub const URL: &str = "https://api.stripe.com";
 const VERSION: &str = "2024-06-20";
 const SIGNATURE: &str = "stripe-signature";
 const TIMEOUT: Duration = Duration::from_secs(20);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const MAX_METHOD: usize = 64;
-const UNEXPECTED_STATE: &str = "payment_intent_unexpected_state";
+/// The longest kind of an event that is kept.
+const MAX_KIND: usize = 64;
 
 /// What the shop needs to be told of its Stripe account.
 #[derive(Clone)]
@@ -58,11 +60,14 @@ struct Intent {
 struct Refusal {
     #[serde(rename = "type", default)]
     kind: String,
-    #[serde(default)]
-    code: String,
-    #[serde(default)]
-    message: String,
-    payment_intent: Option<Intent>,
+    message: Option<String>,
+}
+
+impl Refusal {
+    fn reason(self) -> String {
+        let unsaid = || "the payment was declined".to_owned();
+        self.message.unwrap_or_else(unsaid)
+    }
 }
 
 /// An answer that says something: an object, or a refusal.
@@ -74,6 +79,7 @@ impl Stripe {
     pub fn new(options: StripeOptions, clock: Clock) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder()
             .timeout(TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
             .redirect(Policy::none())
             .build()?;
         Ok(Self {
@@ -98,65 +104,80 @@ impl Stripe {
         if status.is_success() {
             return Ok(Ok(response.json().await.map_err(lost)?));
         }
-        let mut body: Value = response.json().await.map_err(lost)?;
-        let refusal: Refusal = serde_json::from_value(body["error"].take()).unwrap_or_default();
-        // A card that is refused, and a state that does not fit, are answers;
+        let body: Value = response.json().await.map_err(lost)?;
+        let error = body.get("error").cloned().unwrap_or_default();
+        let refusal: Refusal = serde_json::from_value(error).unwrap_or_default();
+        // A card that is refused, and a request that will never do, are answers;
         // limits, conflicts, and errors of either side are asked again.
-        let is_answer = status == StatusCode::PAYMENT_REQUIRED
-            || (status == StatusCode::BAD_REQUEST && refusal.code == UNEXPECTED_STATE);
+        let never_will = [StatusCode::BAD_REQUEST, StatusCode::NOT_FOUND].contains(&status)
+            && refusal.kind == "invalid_request_error";
+        let is_answer = status == StatusCode::PAYMENT_REQUIRED || never_will;
         if is_answer {
             Ok(Err(refusal))
         } else {
-            let Refusal { kind, message, .. } = refusal;
-            Err(NoAnswer(format!("stripe: {status} {kind} {message}")))
+            let kind = refusal.kind.clone();
+            let reason = refusal.reason();
+            Err(NoAnswer(format!("stripe: {status} {kind}: {reason}")))
         }
     }
 
     async fn post<T: for<'de> Deserialize<'de>>(
         &self,
         path: &str,
-        key: &str,
+        key: Option<&str>,
         form: &[(&str, &str)],
     ) -> Result<Answer<T>, NoAnswer> {
-        let url = format!("{}{path}", self.options.url);
-        let request = self.client.post(url).header("Idempotency-Key", key);
+        let mut request = self.client.post(format!("{}{path}", self.options.url));
+        if let Some(key) = key {
+            request = request.header("Idempotency-Key", key);
+        }
         self.send(request.form(form)).await
     }
 
-    async fn intent(&self, id: &str) -> Result<Intent, NoAnswer> {
-        let url = format!("{}/v1/payment_intents/{id}", self.options.url);
+    async fn get<T: for<'de> Deserialize<'de>>(&self, path: &str) -> Result<T, NoAnswer> {
+        let url = format!("{}{path}", self.options.url);
         let found = self.send(self.client.get(url)).await?;
-        found.map_err(|refusal| NoAnswer(format!("stripe: {}", refusal.message)))
+        found.map_err(|refusal: Refusal| NoAnswer(format!("stripe: {}", refusal.reason())))
     }
 
-    /// Makes the payment's intent, or learns what became of it: under one key
-    /// there is one, and the first answer is given each time.
-    async fn create(&self, payment: &Payment) -> Result<Answer<Intent>, NoAnswer> {
-        let amount = payment.amount.amount_minor.to_string();
-        let currency = payment.amount.currency.code().to_ascii_lowercase();
-        let form = [
-            ("amount", amount.as_str()),
-            ("currency", &currency),
-            ("payment_method", &payment.method),
-            ("payment_method_types[]", "card"),
-            ("capture_method", "manual"),
-            ("confirm", "true"),
-            ("error_on_requires_action", "true"),
-            ("metadata[order_id]", payment.order_id.as_str()),
-        ];
-        let key = format!("{}:authorise", payment.order_id);
-        self.post("/v1/payment_intents", &key, &form).await
+    /// The payment's intent as it is now, made if there is none: under one key
+    /// there is one. Made, it holds nothing yet; confirming it does.
+    async fn intent(&self, payment: &Payment) -> Result<Answer<Intent>, NoAnswer> {
+        let id = match &payment.reference {
+            Some(reference) => reference.clone(),
+            None => {
+                let amount = payment.amount.amount_minor.to_string();
+                let currency = payment.amount.currency.code().to_ascii_lowercase();
+                let form = [
+                    ("amount", amount.as_str()),
+                    ("currency", &currency),
+                    ("payment_method", &payment.method),
+                    ("payment_method_types[]", "card"),
+                    ("capture_method", "manual"),
+                    ("metadata[order_id]", payment.order_id.as_str()),
+                ];
+                let key = format!("{}:create", payment.order_id);
+                let path = "/v1/payment_intents";
+                match self.post::<Intent>(path, Some(&key), &form).await? {
+                    Ok(intent) => intent.id,
+                    Err(refusal) => return Ok(Err(refusal)),
+                }
+            }
+        };
+        // A repeat of the creation tells what was so at first: ask.
+        Ok(Ok(self.get(&format!("/v1/payment_intents/{id}")).await?))
     }
 
-    /// The intent's name, if there is an intent.
-    async fn reference(&self, payment: &Payment) -> Result<Option<String>, NoAnswer> {
-        if let Some(reference) = &payment.reference {
-            return Ok(Some(reference.clone()));
-        }
-        Ok(match self.create(payment).await? {
-            Ok(intent) => Some(intent.id),
-            Err(refusal) => refusal.payment_intent.map(|intent| intent.id),
-        })
+    /// Confirms, captures or cancels an intent whose state allows it. Without a
+    /// key: the state lets it happen once, and a kept error would never go.
+    async fn act(
+        &self,
+        intent: &Intent,
+        verb: &str,
+        form: &[(&str, &str)],
+    ) -> Result<Answer<Intent>, NoAnswer> {
+        let path = format!("/v1/payment_intents/{}/{verb}", intent.id);
+        self.post(&path, None, form).await
     }
 }
 
@@ -175,84 +196,107 @@ impl PaymentProvider for Stripe {
     }
 
     async fn authorise(&self, payment: &Payment) -> Result<Authorised, NoAnswer> {
-        let answer = match &payment.reference {
-            // A repeat of the creation would tell what was so at first.
-            Some(reference) => Ok(self.intent(reference).await?),
-            None => self.create(payment).await?,
+        let declined = |reason: String| Ok(Authorised::Declined { reason });
+        // Stripe wants amounts of three decimals rounded, which refunds of single
+        // units are not.
+        if payment.amount.currency.exponent() > 2 {
+            return declined(format!(
+                "the shop takes no {} by card",
+                payment.amount.currency.code()
+            ));
+        }
+        let mut intent = match self.intent(payment).await? {
+            Ok(intent) => intent,
+            Err(refusal) => return declined(refusal.reason()),
         };
-        Ok(match answer {
-            Ok(Intent { id, status }) => match status.as_str() {
-                "requires_capture" | "succeeded" => Authorised::Yes { reference: id },
-                "requires_payment_method" | "canceled" => Authorised::Declined {
-                    reason: "the payment was declined".to_owned(),
-                },
-                _ => Authorised::Pending { reference: id },
-            },
-            Err(refusal) => Authorised::Declined {
-                reason: refusal.message,
-            },
-        })
+        if intent.status == "requires_confirmation" {
+            let form = [("error_on_requires_action", "true")];
+            intent = match self.act(&intent, "confirm", &form).await? {
+                Ok(intent) => intent,
+                Err(refusal) => return declined(refusal.reason()),
+            };
+        }
+        match intent.status.as_str() {
+            "requires_capture" | "succeeded" => Ok(Authorised::Yes {
+                reference: intent.id,
+            }),
+            "requires_payment_method" | "canceled" => {
+                declined("the payment was declined".to_owned())
+            }
+            _ => Ok(Authorised::Pending {
+                reference: intent.id,
+            }),
+        }
     }
 
     async fn capture(&self, payment: &Payment) -> Result<Captured, NoAnswer> {
-        let declined = |reason: &str| Captured::Declined {
-            reason: reason.to_owned(),
+        let declined = |reason: String| Ok(Captured::Declined { reason });
+        let mut intent = match self.intent(payment).await? {
+            Ok(intent) => intent,
+            Err(refusal) => return declined(refusal.reason()),
         };
-        let Some(id) = self.reference(payment).await? else {
-            return Ok(declined("the payment was declined"));
-        };
-        let key = format!("{}:capture", payment.order_id);
-        let path = format!("/v1/payment_intents/{id}/capture");
-        let status = match self.post::<Intent>(&path, &key, &[]).await? {
-            Ok(intent) => intent.status,
-            Err(refusal) if refusal.code != UNEXPECTED_STATE => {
-                return Ok(declined(&refusal.message));
-            }
-            Err(_) => self.intent(&id).await?.status,
-        };
-        match status.as_str() {
+        if intent.status == "requires_capture" {
+            intent = match self.act(&intent, "capture", &[]).await? {
+                Ok(intent) => intent,
+                Err(refusal) => return declined(refusal.reason()),
+            };
+        }
+        match intent.status.as_str() {
             "succeeded" => Ok(Captured::Yes),
-            "canceled" => Ok(declined("the authorisation was let go")),
+            "canceled" | "requires_payment_method" => {
+                declined("the authorisation was let go".to_owned())
+            }
             other => Err(NoAnswer(format!("stripe: the payment is {other}"))),
         }
     }
 
     async fn void(&self, payment: &Payment) -> Result<Voided, NoAnswer> {
-        let Some(id) = self.reference(payment).await? else {
-            return Ok(Voided::Yes);
+        let intent = match self.intent(payment).await? {
+            Ok(intent) => intent,
+            // It cannot even be made.
+            Err(_) => return Ok(Voided::Yes),
         };
-        let key = format!("{}:void", payment.order_id);
-        let path = format!("/v1/payment_intents/{id}/cancel");
-        let status = match self.post::<Intent>(&path, &key, &[]).await? {
-            Ok(intent) => intent.status,
-            Err(_) => self.intent(&id).await?.status,
-        };
-        match status.as_str() {
-            "canceled" => Ok(Voided::Yes),
-            "succeeded" => Ok(Voided::Captured),
-            other => Err(NoAnswer(format!("stripe: the payment is {other}"))),
+        match intent.status.as_str() {
+            "canceled" => return Ok(Voided::Yes),
+            "succeeded" => return Ok(Voided::Captured),
+            _ => {}
+        }
+        match self.act(&intent, "cancel", &[]).await? {
+            Ok(_) => Ok(Voided::Yes),
+            Err(refusal) => Err(NoAnswer(format!("stripe: {}", refusal.reason()))),
         }
     }
 
     async fn refund(&self, payment: &Payment, amount: Money, key: &str) -> Result<(), NoAnswer> {
-        let Some(id) = self.reference(payment).await? else {
+        let Some(id) = &payment.reference else {
             return Err(NoAnswer("stripe: there is no such payment".to_owned()));
         };
-        let amount = amount.amount_minor.to_string();
-        let form = [
-            ("payment_intent", id.as_str()),
-            ("amount", &amount),
-            ("metadata[order_id]", payment.order_id.as_str()),
-        ];
-        let refund = self.post::<Value>("/v1/refunds", key, &form).await?;
-        let problem = match refund {
-            Ok(refund) => match refund["status"].as_str() {
-                Some("succeeded" | "pending" | "requires_action") => return Ok(()),
-                status => format!("the refund is {}", status.unwrap_or("lost")),
-            },
-            Err(refusal) => refusal.message,
+        // Stripe forgets keys after a day; what it has done it does not forget.
+        let path = format!("/v1/refunds?payment_intent={id}&limit=100");
+        let known: Value = self.get(&path).await?;
+        let known = known["data"].as_array().cloned().unwrap_or_default();
+        let ours = |refund: &&Value| refund["metadata"]["refund_id"] == key;
+        let refund = match known.iter().find(ours) {
+            Some(refund) => refund.clone(),
+            None => {
+                let amount = amount.amount_minor.to_string();
+                let form = [
+                    ("payment_intent", id.as_str()),
+                    ("amount", &amount),
+                    ("metadata[order_id]", payment.order_id.as_str()),
+                    ("metadata[refund_id]", key),
+                ];
+                let made = self.post("/v1/refunds", Some(key), &form).await?;
+                made.map_err(|refusal| NoAnswer(format!("stripe: {}", refusal.reason())))?
+            }
         };
-        Err(NoAnswer(format!("stripe: {problem}")))
+        match refund["status"].as_str() {
+            Some("succeeded" | "pending" | "requires_action") => Ok(()),
+            status => Err(NoAnswer(format!(
+                "stripe: the refund is {}",
+                status.unwrap_or("lost")
+            ))),
+        }
     }
 
     fn event(&self, headers: &HeaderMap, body: &[u8]) -> Result<Event, BadEvent> {
@@ -264,10 +308,12 @@ impl PaymentProvider for Stripe {
         let event: Value = serde_json::from_slice(body).map_err(|_| BadEvent::Body)?;
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let order = &event["data"]["object"]["metadata"]["order_id"];
-        let fits = |text: &String| !text.is_empty() && text.len() <= 255;
+        let plain = |text: &String| !text.is_empty() && !text.chars().any(char::is_control);
+        let id = text(&event["id"]).filter(plain);
+        let kind = text(&event["type"]).filter(plain).ok_or(BadEvent::Body)?;
         Ok(Event {
-            id: text(&event["id"]).filter(fits).ok_or(BadEvent::Body)?,
-            kind: text(&event["type"]).filter(fits).ok_or(BadEvent::Body)?,
+            id: id.filter(|id| id.len() <= 255).ok_or(BadEvent::Body)?,
+            kind: kind.chars().take(MAX_KIND).collect(),
             order_id: order.as_str().and_then(OrderId::parse),
         })
     }

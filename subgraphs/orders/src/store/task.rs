@@ -282,7 +282,8 @@ pub async fn event_insert_in_txn<C: ConnectionTrait>(
         event_id: Set(event.id.clone()),
         kind: Set(event.kind.clone()),
         order_id: Set(event.order_id.as_ref().map(ToString::to_string)),
-        payload: Set(String::from_utf8_lossy(body).into_owned()),
+        // PostgreSQL takes no NUL.
+        payload: Set(String::from_utf8_lossy(body).replace('\0', "")),
         received_at: Set(now),
     })
     .on_conflict_do_nothing()
