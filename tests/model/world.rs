@@ -148,12 +148,11 @@ impl Units {
     }
 
     fn refund(&mut self, units: u32, restock: bool) {
-        let called_off = units.min(self.to_ship());
+        let with_customer = self.shipped - (self.refunded - self.called_off);
+        let restocked = if restock { units.min(with_customer) } else { 0 };
+        self.called_off += (units - restocked).min(self.to_ship());
         self.refunded += units;
-        self.called_off += called_off;
-        if restock {
-            self.restocked += units - called_off;
-        }
+        self.restocked += restocked;
     }
 }
 

@@ -11,6 +11,17 @@ use crate::support::*;
 
 pub async fn one_query_crosses_all_services(shop: &Shop) {
     let ada = shop.sign_in("ada").await;
+    // The demo data's events may still be on their way.
+    eventually("there are notifications", || async {
+        let data = ada
+            .ok(
+                "{ me { notifications(first: 1) { nodes { id } } } }",
+                json!({}),
+            )
+            .await;
+        !data["me"]["notifications"]["nodes"][0].is_null()
+    })
+    .await;
     let data = ada
         .ok(
             "{ me { firstName orders(first: 100) { totalCount nodes { number customer { email } lines { name subtotal { formatted } product { name stock category { name } } } } } notifications(first: 1) { nodes { title order { status } } } } }",

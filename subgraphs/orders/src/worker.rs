@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt};
 use stoa_kit::clock::micros;
 use stoa_kit::fault::point;
+use stoa_kit::peer::PeerError;
 use stoa_kit::telemetry;
 use stoa_schema::OrderId;
 use stoa_schema::peer::{ReleaseStock, ReturnStock};
@@ -141,7 +142,8 @@ impl App {
         point("return.asked");
         if let Err(error) = returned {
             tracing::warn!(%error, order_id = %due.order_id, "units are not back yet");
-            return Ok(false);
+            // One that fails must not keep the others.
+            return Ok(!matches!(error, PeerError::Unreachable { .. }));
         }
         let txn = self.database.begin().await?;
         fulfilment::return_done_in_txn(&txn, &due.return_id).await?;

@@ -2,6 +2,7 @@
 
 use sea_orm::ConnectionTrait;
 use serde::Serialize;
+use serde_json::json;
 use stoa_kit::clock::Micros;
 use stoa_kit::fault::pause;
 use stoa_kit::idempotency::{Claim, Use};
@@ -101,7 +102,13 @@ impl App {
             let number = parcel.tracking_number.as_ref();
             check_text("trackingNumber", number, MAX_TRACKING)?;
         }
-        let body = (order_id, &reason, verb);
+        // As it was before there were parcels: a key of then still fits.
+        let body = match verb {
+            Verb::Ship(_) | Verb::Refund(_) if *verb != Verb::SHIP && *verb != Verb::REFUND => {
+                json!([order_id, reason, verb])
+            }
+            _ => json!([order_id, reason]),
+        };
         let once = Use::new(actor_id.as_str(), key, verb.operation(), &body).ok_or_else(bad_key)?;
         let id = OrderId::parse(order_id).ok_or_else(no_order)?;
         let now = self.clock.now();
@@ -201,6 +208,7 @@ impl App {
     ) -> Result<(), Error> {
         let states = rows::line_states(txn, &order.id).await?;
         let lines = domain::plan_shipment(&states, parcel.lines.as_deref())?;
+        rows::bounded_in_txn(txn, &order.id).await?;
         let left: u32 = states.iter().map(domain::LineState::to_ship).sum();
         let sent: u32 = lines.iter().map(|(_, units)| units).sum();
         let shipment = Shipment {
@@ -231,6 +239,7 @@ impl App {
     ) -> Result<(), Error> {
         let mut states = rows::line_states(txn, &order.id).await?;
         let before = rows::refund_list(txn, &order.id).await?;
+        rows::bounded_in_txn(txn, &order.id).await?;
         let plan = domain::plan_refund(order, &states, &before, wish)?;
         let refund = Refund {
             id: stoa_schema::ids::new_id(),

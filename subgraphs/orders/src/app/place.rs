@@ -151,12 +151,21 @@ impl App {
             .await;
         match stored {
             Err(Error::Invalid(problems)) => {
-                // The units are nobody's.
-                let release = ReleaseStock {
-                    order_id: attempt.id.clone(),
-                };
-                self.peers.call(&context.correlation_id, &release).await?;
-                self.refuse(once, problems).await
+                // Refused first: another attempt may have placed it meanwhile.
+                let done = self.refuse(once, problems).await;
+                if matches!(done, Err(Error::Invalid(_))) {
+                    // The units are nobody's. If nobody hears of that, their time
+                    // runs out.
+                    let release = ReleaseStock {
+                        order_id: attempt.id.clone(),
+                    };
+                    let _ = self.peers.call(&context.correlation_id, &release).await;
+                }
+                done
+            }
+            Err(error) => {
+                let _ = self.give_up(attempt).await;
+                Err(error)
             }
             stored => stored,
         }

@@ -39,6 +39,12 @@ impl LineState {
         self.line.quantity.saturating_sub(self.refunded)
     }
 
+    /// Units that were shipped and are paid.
+    fn with_customer(&self) -> u32 {
+        let refunded = self.refunded.saturating_sub(self.called_off);
+        self.shipped.saturating_sub(refunded)
+    }
+
     /// What the next units to be refunded are worth: over all units it is the
     /// line's total, whatever the steps.
     fn worth(&self, units: u32) -> i64 {
@@ -203,16 +209,17 @@ pub fn plan_refund(
         {
             return Err(nothing(&FIELD, "names a product twice"));
         }
-        let called_off = quantity.min(state.to_ship());
+        // What has come back was shipped; anything else is called off first.
+        let restocked = match wish.restock {
+            true => quantity.min(state.with_customer()),
+            false => 0,
+        };
+        let called_off = (quantity - restocked).min(state.to_ship());
         let line = RefundLine {
             product_id: state.line.product_id.clone(),
             quantity,
             called_off,
-            restocked: if wish.restock {
-                quantity - called_off
-            } else {
-                0
-            },
+            restocked,
             amount: state.worth(quantity),
         };
         for state in &mut states {
@@ -230,6 +237,20 @@ pub fn plan_refund(
     let with_shipping = request.lines.is_none() || request.shipping || nothing_delivered;
     let shipping = if with_shipping { shipping_left } else { 0 };
     let amount = planned.iter().map(|line| line.amount).sum::<i64>() + shipping;
+    if amount == left && left > 0 {
+        // With the last of the money goes what costs nothing: nobody could send
+        // or call it off afterwards.
+        for state in states.iter().filter(|state| state.refundable() > 0) {
+            planned.push(RefundLine {
+                product_id: state.line.product_id.clone(),
+                quantity: state.refundable(),
+                called_off: state.refundable().min(state.to_ship()),
+                restocked: 0,
+                amount: 0,
+            });
+        }
+        merge(&mut planned);
+    }
     if planned.is_empty() && amount == 0 {
         return Err(nothing(&FIELD, "there is nothing to refund"));
     }
@@ -239,6 +260,26 @@ pub fn plan_refund(
         shipping,
         lines: planned,
     })
+}
+
+/// One line a product.
+fn merge(planned: &mut Vec<RefundLine>) {
+    let mut merged: Vec<RefundLine> = Vec::with_capacity(planned.len());
+    for line in planned.drain(..) {
+        match merged
+            .iter_mut()
+            .find(|same| same.product_id == line.product_id)
+        {
+            Some(same) => {
+                same.quantity += line.quantity;
+                same.called_off += line.called_off;
+                same.restocked += line.restocked;
+                same.amount += line.amount;
+            }
+            None => merged.push(line),
+        }
+    }
+    *planned = merged;
 }
 
 /// The line of a wish, and its units.
@@ -396,5 +437,20 @@ mod tests {
         ] {
             assert_eq!(plan_shipment(lines, Some(&bad)).unwrap_err().code, code);
         }
+    }
+
+    #[test]
+    fn what_costs_nothing_goes_with_the_last_of_the_money() {
+        let mut order = order(Status::Confirmed);
+        order.total = Money::new(500, Currency::EUR);
+        let (paid, gift) = (line(1, 500), line(2, 0));
+        let request = RefundRequest {
+            lines: Some(vec![wish(&paid, 1)]),
+            shipping: false,
+        };
+        let lines = [paid, gift];
+        let plan = plan_refund(&order, &lines, &[], &request).unwrap();
+        assert_eq!((plan.amount, plan.lines.len()), (500, 2));
+        assert_eq!(plan.lines[1].called_off, 2);
     }
 }

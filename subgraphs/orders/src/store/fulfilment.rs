@@ -13,9 +13,11 @@ use stoa_schema::{OrderId, ProductId};
 
 use super::entity::{refund, refund_line, shipment, shipment_line};
 use super::task::StockTask;
-use crate::domain::{Actor, LineState, Order, Refund, RefundLine, Shipment};
+use crate::domain::{Actor, LineState, Order, Problem, ProblemCode, Refund, RefundLine, Shipment};
 use crate::error::Error;
 
+/// The most parcels of an order, and the most refunds.
+const MAX_EACH: usize = 100;
 const PENDING: &str = "PENDING";
 const DONE: &str = "DONE";
 
@@ -46,6 +48,20 @@ pub async fn line_states<C: ConnectionTrait>(
         }
     }
     Ok(states)
+}
+
+/// Whether an order can have another parcel or refund.
+///
+/// # Errors
+/// If it has as many as it may.
+pub async fn bounded_in_txn<C: ConnectionTrait>(txn: &C, order: &OrderId) -> Result<(), Error> {
+    let parcels = shipment_list(txn, order).await?.len();
+    let refunds = refund_list(txn, order).await?.len();
+    if parcels < MAX_EACH && refunds < MAX_EACH {
+        return Ok(());
+    }
+    let message = format!("an order has at most {MAX_EACH} parcels, and as many refunds");
+    Err(Problem::new(&["orderId"], ProblemCode::Invalid, message).into())
 }
 
 pub async fn shipment_insert_in_txn<C: ConnectionTrait>(

@@ -117,13 +117,23 @@ fn filtered(filter: &OrderFilter) -> Select<order::Entity> {
     select
 }
 
+/// A text as it stands in a pattern.
+fn escaped(text: &str) -> String {
+    ["\\", "%", "_"]
+        .iter()
+        .fold(text.to_owned(), |text, special| {
+            text.replace(special, &format!("\\{special}"))
+        })
+}
+
 /// Whether an order's number begins with a text, a tracking number or SKU is
 /// it, or a line's name holds it; case does not count.
 fn holds(text: &str) -> Condition {
+    // SQLite lowers ASCII alone.
+    let ascii_within = LikeExpr::new(format!("%{}%", escaped(&text.to_ascii_lowercase())));
+    let ascii_within = ascii_within.escape('\\');
     let text = text.to_lowercase();
-    let escaped = ["\\", "%", "_"].iter().fold(text.clone(), |text, special| {
-        text.replace(special, &format!("\\{special}"))
-    });
+    let escaped = escaped(&text);
     let begins = LikeExpr::new(format!("{escaped}%")).escape('\\');
     let within = LikeExpr::new(format!("%{escaped}%")).escape('\\');
     let lower = |column: sea_orm::sea_query::SimpleExpr| Expr::expr(Func::lower(column));
@@ -133,7 +143,8 @@ fn holds(text: &str) -> Condition {
         .filter(
             Condition::any()
                 .add(lower(order_line::Column::Sku.into_expr()).eq(text.clone()))
-                .add(lower(order_line::Column::Name.into_expr()).like(within)),
+                .add(lower(order_line::Column::Name.into_expr()).like(within))
+                .add(lower(order_line::Column::Name.into_expr()).like(ascii_within)),
         );
     let parcel = entity::shipment::Entity::find()
         .select_only()
