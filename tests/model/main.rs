@@ -11,6 +11,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod model;
 mod world;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,8 +21,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
+use model::Wish;
 use stoa_tests::faulty::How;
-use world::{Op, Template, Wish, World};
+use world::{Op, Template, World};
 
 /// The longest sequence.
 const LENGTH: usize = 30;

@@ -19,19 +19,7 @@ use stoa_tests::faulty::How;
 use stoa_tests::inside::{self, Inside, PRICE, call, key, person, sqlite};
 
 use crate::Counts;
-
-/// What a change is, before it is about an order's lines.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Wish {
-    Cancel,
-    Ship,
-    Deliver,
-    Refund,
-    /// Some units of a line.
-    ShipSome(usize, u32),
-    /// Some units of a line; those that were shipped come back to stock, or not.
-    RefundSome(usize, u32, bool),
-}
+use crate::model::{self, Units, Wish};
 
 const METHODS: [&str; 4] = [
     sandbox::APPROVE,
@@ -125,35 +113,6 @@ struct Ordered {
     placed_at: [Duration; 2],
     was_confirmed: bool,
     lines: Vec<Units>,
-}
-
-/// The units of a product in an order.
-#[derive(Debug, Clone)]
-struct Units {
-    product: usize,
-    all: u32,
-    shipped: u32,
-    refunded: u32,
-    called_off: u32,
-    restocked: u32,
-}
-
-impl Units {
-    fn to_ship(&self) -> u32 {
-        self.all - self.shipped - self.called_off
-    }
-
-    fn paid(&self) -> u32 {
-        self.all - self.refunded
-    }
-
-    fn refund(&mut self, units: u32, restock: bool) {
-        let with_customer = self.shipped - (self.refunded - self.called_off);
-        let restocked = if restock { units.min(with_customer) } else { 0 };
-        self.called_off += (units - restocked).min(self.to_ship());
-        self.refunded += units;
-        self.restocked += restocked;
-    }
 }
 
 struct Changed {
@@ -391,14 +350,7 @@ impl World {
             let quantity = u32::try_from(line.quantity).unwrap();
             match lines.iter_mut().find(|units| units.product == product) {
                 Some(same) => same.all += quantity,
-                None => lines.push(Units {
-                    product,
-                    all: quantity,
-                    shipped: 0,
-                    refunded: 0,
-                    called_off: 0,
-                    restocked: 0,
-                }),
+                None => lines.push(Units::new(product, quantity)),
             }
         }
         lines
@@ -431,7 +383,10 @@ impl World {
     async fn change(&mut self, order: usize, wish: Wish, caller: Caller) -> Checked {
         let verb = self.verb(&self.placed[order], wish);
         let expected = match caller.is_admin() || wish == Wish::Cancel {
-            true => expected(&self.placed[order], wish).map_err(Some),
+            true => {
+                let order = &self.placed[order];
+                model::expected(order.status, &order.lines, wish).map_err(Some)
+            }
             false => Err(None),
         };
         let key = key();
@@ -613,55 +568,4 @@ impl World {
 /// Any number names one of what is there.
 fn nth<T>(all: &[T], index: usize) -> Option<usize> {
     (!all.is_empty()).then(|| index % all.len())
-}
-
-/// Where a change brings an order and its units, or why it is refused.
-fn expected(order: &Ordered, wish: Wish) -> Result<(Status, Vec<Units>), ProblemCode> {
-    let mut lines = order.lines.clone();
-    let (from, to) = match wish {
-        Wish::Cancel => (&[Status::Pending, Status::Confirmed][..], Status::Cancelled),
-        Wish::Ship | Wish::ShipSome(..) => (&[Status::Confirmed][..], Status::Shipped),
-        Wish::Deliver => (&[Status::Shipped][..], Status::Delivered),
-        Wish::Refund | Wish::RefundSome(..) => (
-            &[Status::Confirmed, Status::Shipped, Status::Delivered][..],
-            Status::Refunded,
-        ),
-    };
-    let has_left = wish == Wish::Cancel && lines.iter().any(|units| units.shipped > 0);
-    if !from.contains(&order.status) || has_left {
-        return Err(ProblemCode::IllegalStatus);
-    }
-    let count = lines.len();
-    match wish {
-        Wish::Cancel | Wish::Deliver => return Ok((to, lines)),
-        Wish::Ship => lines
-            .iter_mut()
-            .for_each(|units| units.shipped += units.to_ship()),
-        Wish::Refund => lines
-            .iter_mut()
-            .for_each(|units| units.refund(units.paid(), false)),
-        Wish::ShipSome(line, wanted) => {
-            let units = &mut lines[line % count];
-            if wanted > units.to_ship() {
-                return Err(ProblemCode::TooManyUnits);
-            }
-            units.shipped += wanted;
-        }
-        Wish::RefundSome(line, wanted, restock) => {
-            let units = &mut lines[line % count];
-            if wanted > units.paid() {
-                return Err(ProblemCode::TooManyUnits);
-            }
-            units.refund(wanted, restock);
-        }
-    }
-    let is_refund = matches!(wish, Wish::Refund | Wish::RefundSome(..));
-    let status = if is_refund && lines.iter().all(|units| units.paid() == 0) {
-        Status::Refunded
-    } else if order.status == Status::Confirmed && lines.iter().all(|units| units.to_ship() == 0) {
-        Status::Shipped
-    } else {
-        order.status
-    };
-    Ok((status, lines))
 }
