@@ -79,7 +79,9 @@ impl Faults {
 
     /// Whoever waits for the answer is dropped instead.
     async fn end(&self) {
-        self.crash.notify_one();
+        // Nothing is kept for later: of two calls that end one caller at once,
+        // the second would end the next caller.
+        self.crash.notify_waiters();
         std::future::pending::<()>().await;
     }
 }
