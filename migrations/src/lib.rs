@@ -35,7 +35,7 @@ migrator! {
     ProductsMigrator => products::Start, products::SameSearch, products::Returns;
     /// The orders service's database.
     OrdersMigrator => orders::Start, orders::Trace, orders::Saga, orders::Webhooks,
-        orders::Fulfilment, orders::Checkout;
+        orders::Fulfilment, orders::Checkout, orders::StockTasks;
     /// The notifications service's database.
     NotificationsMigrator => notifications::Start, notifications::Inbox;
     /// The embedded bus's database, SQLite only.

@@ -407,3 +407,43 @@ impl MigrationTrait for Checkout {
         .await
     }
 }
+
+/// What the products service still has to be told, with how often that came to
+/// nothing and why.
+pub struct StockTasks;
+
+impl MigrationName for StockTasks {
+    fn name(&self) -> &str {
+        "m0007_orders_stock_tasks"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for StockTasks {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        table::run(
+            manager,
+            &[
+                "CREATE TABLE stock_task (
+                    -- The order's, or the refund's whose units go back.
+                    id varchar(128) PRIMARY KEY,
+                    order_id varchar(36) NOT NULL REFERENCES orders (id),
+                    task varchar(16) NOT NULL,
+                    due_at bigint NOT NULL,
+                    attempts bigint NOT NULL,
+                    last_error varchar(500),
+                    created_at bigint NOT NULL
+                )",
+                "CREATE INDEX stock_task_by_order ON stock_task (order_id)",
+                "CREATE INDEX stock_task_due ON stock_task (due_at)",
+                "INSERT INTO stock_task SELECT id, id, stock_task, updated_at, 0, NULL, updated_at FROM orders WHERE stock_task <> 'NONE'",
+                "INSERT INTO stock_task SELECT id, order_id, stock_task, created_at, 0, NULL, created_at FROM refund WHERE stock_task <> 'NONE'",
+                "DROP INDEX orders_stock_task",
+                "DROP INDEX refund_stock_task",
+                "ALTER TABLE orders DROP COLUMN stock_task",
+                "ALTER TABLE refund DROP COLUMN stock_task",
+            ],
+        )
+        .await
+    }
+}

@@ -114,6 +114,7 @@ fn main() {
         ordering::parcels_and_partial_refunds,
         ordering::orders_of_others_are_closed,
         payments::every_sandbox_method_ends_as_it_says,
+        payments::administrators_see_what_an_order_waits_for,
         payments::webhooks_of_others_are_refused,
         ordering::sixty_four_buyers_of_ten_units,
     );

@@ -41,6 +41,32 @@ pub async fn every_sandbox_method_ends_as_it_says(shop: &Shop) {
     .await;
 }
 
+pub async fn administrators_see_what_an_order_waits_for(shop: &Shop) {
+    const PROGRESS: &str =
+        "query ($id: ID!) { order(id: $id) { progress { step attempts lastError stuck since } } }";
+    let admin = shop.sign_in("admin").await;
+    let product = new_product(&admin, 5).await;
+    let customer = new_customer(&shop.client()).await;
+    let order = place(&customer, &product, 1, "sandbox_slow").await;
+    let id = json!({ "id": order });
+    let data = admin.ok(PROGRESS, id.clone()).await;
+    let steps = data["order"]["progress"].as_array().unwrap();
+    assert_eq!(steps.len(), 1, "{data}");
+    assert_eq!(steps[0]["step"], "AUTHORISE");
+    assert_eq!(steps[0]["attempts"], 0);
+    assert_eq!(steps[0]["stuck"], false);
+    let data = customer.ok(PROGRESS, id.clone()).await;
+    assert!(data["order"]["progress"].is_null(), "for administrators");
+    assert_eq!(settled(&customer, &order).await, "CONFIRMED");
+    let data = admin.ok(PROGRESS, id).await;
+    assert_eq!(data["order"]["progress"], json!([]));
+    let stuck = "{ orders(stuck: true) { nodes { id progress { step lastError } } } }";
+    let data = admin.ok(stuck, json!({})).await;
+    let nodes = data["orders"]["nodes"].as_array().unwrap();
+    assert!(nodes.iter().all(|node| node["id"] != order), "{data}");
+    assert_eq!(customer.code(stuck, json!({})).await, "FORBIDDEN");
+}
+
 async fn history(client: &Client, order: &str) -> Vec<String> {
     let data = client
         .ok(

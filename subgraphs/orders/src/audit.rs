@@ -141,7 +141,7 @@ pub async fn violations(database: &Database) -> Result<Vec<Violation>, DbErr> {
 pub async fn unfinished(database: &Database) -> Result<u64, DbErr> {
     audit::count(
         database.read(),
-        "SELECT COUNT(*) FROM orders o JOIN payment p ON p.order_id = o.id WHERE p.task <> 'NONE' OR o.stock_task <> 'NONE' OR EXISTS (SELECT 1 FROM refund f WHERE f.order_id = o.id AND f.stock_task <> 'NONE')",
+        "SELECT COUNT(*) FROM orders o JOIN payment p ON p.order_id = o.id WHERE p.task <> 'NONE' OR EXISTS (SELECT 1 FROM stock_task t WHERE t.order_id = o.id)",
     )
     .await
 }
@@ -167,7 +167,7 @@ pub async fn held(database: &Database, after: &str, limit: u64) -> Result<Vec<He
     let statement = Statement::from_sql_and_values(
         db.get_database_backend(),
         format!(
-            "SELECT o.id, o.status, CASE WHEN p.task <> 'NONE' OR o.stock_task <> 'NONE' OR EXISTS (SELECT 1 FROM refund f WHERE f.order_id = o.id AND f.stock_task <> 'NONE') THEN 1 ELSE 0 END AS under_way, CASE WHEN EXISTS (SELECT 1 FROM order_history h WHERE h.order_id = o.id AND h.status = 'SHIPPED') OR EXISTS (SELECT 1 FROM shipment s WHERE s.order_id = o.id) THEN 1 ELSE 0 END AS was_shipped FROM orders o JOIN payment p ON p.order_id = o.id WHERE o.id > $1 ORDER BY o.id LIMIT {limit}"
+            "SELECT o.id, o.status, CASE WHEN p.task <> 'NONE' OR EXISTS (SELECT 1 FROM stock_task t WHERE t.order_id = o.id) THEN 1 ELSE 0 END AS under_way, CASE WHEN EXISTS (SELECT 1 FROM order_history h WHERE h.order_id = o.id AND h.status = 'SHIPPED') OR EXISTS (SELECT 1 FROM shipment s WHERE s.order_id = o.id) THEN 1 ELSE 0 END AS was_shipped FROM orders o JOIN payment p ON p.order_id = o.id WHERE o.id > $1 ORDER BY o.id LIMIT {limit}"
         ),
         [after.into()],
     );

@@ -30,7 +30,9 @@ use crate::payment::{Authorised, Captured, NoAnswer, Voided};
 use crate::store;
 use crate::store::discount::discount_give_back_in_txn;
 use crate::store::fulfilment;
-use crate::store::task::{self, DuePayment, Movement, PaymentState, PaymentTask, StockTask};
+use crate::store::task::{
+    self, DuePayment, DueWhen, Movement, PaymentState, PaymentTask, StockTask,
+};
 
 /// The first pause after a step that came to nothing.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
@@ -38,7 +40,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 /// most likely tell before.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How far a step is put off at most.
-pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// The same, for one that is not decided.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// How long an authorisation may take: as long as the units wait.
@@ -72,6 +74,15 @@ pub const POINTS: &[&str] = &[
 ];
 
 impl App {
+    /// What is due now.
+    pub(crate) fn due_now(&self) -> DueWhen {
+        let now = self.clock.now();
+        DueWhen {
+            now,
+            horizon: now + micros(LONGEST_PAUSE),
+        }
+    }
+
     /// Runs the step that a payment waits for, or puts it off.
     pub(crate) async fn saga_step(&self, due: &DuePayment, order: &Order) -> Result<(), Error> {
         // An order that costs nothing needs no provider at all.
@@ -94,13 +105,8 @@ impl App {
             // Whatever it is, the others must not wait for it.
             Err(error) => {
                 tracing::warn!(%error, order_id = %order.id, step = due.task.as_str(), "a step will be repeated");
-                let told = match &error {
-                    Error::Payment(cause) => cause.to_string(),
-                    Error::PeerUnavailable(cause) => cause.to_string(),
-                    _ => "the orders service failed: see its log".to_owned(),
-                };
-                let pause = doubling(due.attempts, SHORTEST_PAUSE, LONGEST_PAUSE);
-                self.postpone(due, pause, Some(&clean(&told))).await
+                self.postpone(due, pause(due.attempts), Some(&told(&error)))
+                    .await
             }
         }
     }
@@ -313,7 +319,7 @@ impl App {
         let reason = Some(clean(reason));
         let change = domain::transition(&mut order, Status::Cancelled, Actor::System, reason, now)?;
         store::order_move_in_txn(&txn, &order, &change).await?;
-        task::stock_task_set_in_txn(&txn, id, StockTask::Release).await?;
+        task::stock_task_insert_in_txn(&txn, id.as_str(), id, StockTask::Release, now).await?;
         discount_give_back_in_txn(&txn, &order).await?;
         task::payment_set_in_txn(&txn, id, state, todo, now).await?;
         txn.commit().await?;
@@ -353,6 +359,20 @@ impl App {
         task::payment_postpone_in_txn(&txn, &due.payment.order_id, due.task, at, error).await?;
         txn.commit().await?;
         Ok(())
+    }
+}
+
+/// How long a step rests that came to nothing so often.
+pub(crate) fn pause(attempts: i64) -> Duration {
+    doubling(attempts, SHORTEST_PAUSE, LONGEST_PAUSE)
+}
+
+/// Why a step came to nothing, for administrators.
+pub(crate) fn told(error: &Error) -> String {
+    match error {
+        Error::Payment(cause) => clean(&cause.to_string()),
+        Error::PeerUnavailable(cause) => clean(&cause.to_string()),
+        _ => "the orders service failed: see its log".to_owned(),
     }
 }
 

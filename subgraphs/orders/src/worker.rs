@@ -1,177 +1,249 @@
 //! Runs what is due after an order's answer: the steps of sagas, and units that
 //! go back. What is due is stored, so that a crash forgets nothing.
+//!
+//! Each order's steps, and each order's units, are a job of their own: one that
+//! waits for a slow neighbour keeps its place, and no other.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use futures_util::stream::{self, StreamExt};
 use stoa_kit::clock::micros;
 use stoa_kit::fault::point;
-use stoa_kit::peer::PeerError;
 use stoa_kit::telemetry;
 use stoa_schema::OrderId;
-use stoa_schema::peer::{ReleaseStock, ReturnStock};
+use stoa_schema::peer::ReleaseStock;
+use tokio::task::{Id, JoinSet};
 use tracing::{Instrument, Span};
 
 use crate::app::App;
 use crate::domain::Order;
 use crate::error::Error;
-use crate::saga::LONGEST_PAUSE;
-use crate::store;
+use crate::saga::{pause, told};
 use crate::store::fulfilment;
-use crate::store::task::{self, StockTask};
+use crate::store::task::{self, DueStock, StockTask};
 
-const BATCH: u64 = 100;
-/// How many steps of one saga may follow each other without a pause.
+/// How many steps of one saga may follow each other in one job.
 const ROUNDS: usize = 6;
-/// How many steps run at once.
+/// How many jobs of a kind run at once.
 const AT_ONCE: usize = 8;
 /// How long the worker sleeps when nothing is due.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// Works until the process ends.
 pub async fn run_for_ever(app: App) {
+    let work = app.work.clone();
+    let mut worker = Worker::new(app);
     loop {
-        let pause = match app.work_once().await {
-            Ok(pause) => pause,
-            Err(error) => {
-                tracing::warn!(%error, "the order worker waits");
-                IDLE
-            }
+        let wait = match worker.start_due().await {
+            Ok(0) => worker.idle().await,
+            // The first one that ends wakes us.
+            Ok(_) => Ok(IDLE),
+            Err(error) => Err(error),
         };
-        let _ = tokio::time::timeout(pause, app.work.notified()).await;
+        let woken = match wait {
+            Ok(wait) => tokio::select! {
+                done = worker.ended(), if !worker.running.is_empty() => done,
+                () = work.notified() => Ok(()),
+                () = tokio::time::sleep(wait) => Ok(()),
+            },
+            Err(error) => Err(error),
+        };
+        if let Err(error) = woken {
+            tracing::warn!(%error, "the order worker waits");
+            tokio::time::sleep(IDLE).await;
+        }
     }
 }
 
 impl App {
-    /// Does what is due; answers how long nothing more will be.
+    /// Does all that is due, and what becomes due by that.
     ///
     /// # Errors
     /// If the database fails. Failures of peers and of the provider are put
     /// off, each on its own.
-    pub async fn work_once(&self) -> Result<Duration, Error> {
-        // Units first: a provider that is slow must not keep them.
-        self.units_once().await?;
-        // A step may make the next one due at once.
-        for _ in 0..ROUNDS {
-            if self.steps_once().await? == 0 {
-                break;
-            }
-        }
-        self.units_once().await?;
-        let next = task::payment_next_due(self.database.read()).await?;
-        Ok(next.map_or(IDLE, |at| {
-            let wait = u64::try_from(at - self.clock.now()).unwrap_or(0);
-            Duration::from_micros(wait).clamp(Duration::from_millis(1), IDLE)
-        }))
-    }
-
-    /// Puts back the units that are to go back.
-    async fn units_once(&self) -> Result<(), Error> {
-        let releases = task::stock_release_due(self.database.read(), BATCH).await?;
-        for order in self.orders_of(&releases).await?.values() {
-            let released = self.stock_release(order);
-            // Whoever is away is away for the next one as well.
-            if !released.instrument(span("release", order)).await? {
-                break;
-            }
-        }
-        for due in fulfilment::return_due(self.database.read(), BATCH).await? {
-            if !self.stock_return(&due).await? {
-                break;
+    pub async fn work_once(&self) -> Result<(), Error> {
+        let mut worker = Worker::new(self.clone());
+        while worker.start_due().await? > 0 {
+            while !worker.running.is_empty() {
+                worker.ended().await?;
             }
         }
         Ok(())
     }
 
-    /// Runs each step that is due; answers how many there were.
-    async fn steps_once(&self) -> Result<usize, Error> {
-        let now = self.clock.now();
-        let horizon = now + micros(LONGEST_PAUSE);
-        let payments = task::payment_due(self.database.read(), now, horizon, BATCH).await?;
-        let ids: Vec<_> = payments
-            .iter()
-            .map(|due| due.payment.order_id.clone())
-            .collect();
-        let orders = self.orders_of(&ids).await?;
-        let count = payments.len();
-        let mut steps = Vec::with_capacity(count);
-        for due in payments {
-            let Some(order) = orders.get(&due.payment.order_id).cloned() else {
-                continue;
-            };
-            let (app, span) = (self.clone(), span(due.task.as_str(), &order));
-            steps.push(async move { app.saga_step(&due, &order).await }.instrument(span));
-        }
-        let done: Vec<Result<(), Error>> = stream::iter(steps)
-            .buffer_unordered(AT_ONCE)
-            .collect()
-            .await;
-        // Each had its turn before one that could not even be put off ends this.
-        done.into_iter().collect::<Result<(), Error>>()?;
-        Ok(count)
-    }
-
-    async fn orders_of(&self, ids: &[OrderId]) -> Result<HashMap<OrderId, Order>, Error> {
-        if ids.is_empty() {
-            return Ok(HashMap::new());
-        }
-        match store::order_fetch_many(self.database.read(), ids).await {
-            Err(Error::Corrupt(_)) => {}
-            fetched => return fetched,
-        }
-        // One that cannot be read must not keep the others.
-        let mut found = HashMap::new();
-        for id in ids {
-            let one = std::slice::from_ref(id);
-            match store::order_fetch_many(self.database.read(), one).await {
-                Ok(order) => found.extend(order),
-                Err(Error::Corrupt(reason)) => {
-                    tracing::error!(reason, order_id = %id, "an order cannot be read");
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(found)
-    }
-
-    /// Whether products answered.
-    async fn stock_return(&self, due: &ReturnStock) -> Result<bool, Error> {
-        let correlation = due.order_id.as_str();
-        let returned = self.peers.call(correlation, due).await;
-        point("return.asked");
-        if let Err(error) = returned {
-            tracing::warn!(%error, order_id = %due.order_id, "units are not back yet");
-            // One that fails must not keep the others.
-            return Ok(!matches!(error, PeerError::Unreachable { .. }));
-        }
-        let txn = self.database.begin().await?;
-        fulfilment::return_done_in_txn(&txn, &due.return_id).await?;
-        txn.commit().await?;
-        point("return.stored");
-        Ok(true)
-    }
-
-    /// Whether products answered.
-    async fn stock_release(&self, order: &Order) -> Result<bool, Error> {
-        let release = ReleaseStock {
-            order_id: order.id.clone(),
-        };
-        let released = self.peers.call(&order.correlation_id, &release).await;
-        point("release.asked");
-        match released {
-            Ok(_) => {
+    /// Runs the steps of an order's saga until none is due.
+    async fn saga_run(&self, id: &OrderId) -> Result<(), Error> {
+        match self.saga_steps(id).await {
+            // It must not come first for ever.
+            Err(Error::Corrupt(reason)) => {
+                tracing::error!(reason, order_id = %id, "an order's payment cannot be read");
+                let at = self.clock.now() + micros(pause(i64::MAX));
                 let txn = self.database.begin().await?;
-                task::stock_task_set_in_txn(&txn, &order.id, StockTask::None).await?;
-                txn.commit().await?;
-                point("release.stored");
-                Ok(true)
+                task::payment_put_off_in_txn(&txn, id, at).await?;
+                Ok(txn.commit().await?)
             }
-            Err(error) => {
-                tracing::warn!(%error, order_id = %order.id, "stock is not released yet");
-                Ok(false)
-            }
+            done => done,
         }
+    }
+
+    async fn saga_steps(&self, id: &OrderId) -> Result<(), Error> {
+        let order = self.order_must_exist(id).await?;
+        for _ in 0..ROUNDS {
+            let due = task::payment_fetch(self.database.read(), id).await?;
+            if !due.is_due(self.due_now()) {
+                break;
+            }
+            let step = self.saga_step(&due, &order);
+            step.instrument(span(due.task.as_str(), &order)).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells products of units, or puts that off.
+    async fn stock_run(&self, id: &str) -> Result<(), Error> {
+        let found = task::stock_task_fetch(self.database.read(), id).await;
+        let attempts = match &found {
+            Ok(None) => return Ok(()),
+            Ok(Some(due)) => due.attempts,
+            Err(_) => i64::MAX,
+        };
+        let told_products = async {
+            match found? {
+                Some(due) => self.stock_tell(&due).await,
+                None => Ok(()),
+            }
+        };
+        let Err(error) = told_products.await else {
+            return Ok(());
+        };
+        tracing::warn!(%error, id, "units are not back yet");
+        let at = self.clock.now() + micros(pause(attempts));
+        let txn = self.database.begin().await?;
+        task::stock_task_postpone_in_txn(&txn, id, at, &told(&error)).await?;
+        Ok(txn.commit().await?)
+    }
+
+    async fn stock_tell(&self, due: &DueStock) -> Result<(), Error> {
+        let order = self.order_must_exist(&due.order_id).await?;
+        let tell = async {
+            let correlation = &order.correlation_id;
+            match due.task {
+                StockTask::Release => {
+                    let order_id = due.order_id.clone();
+                    let release = ReleaseStock { order_id };
+                    let released = self.peers.call(correlation, &release).await;
+                    point("release.asked");
+                    released?;
+                }
+                StockTask::Return => {
+                    let db = self.database.read();
+                    let units = fulfilment::return_fetch(db, &due.id, &due.order_id).await?;
+                    let returned = self.peers.call(correlation, &units).await;
+                    point("return.asked");
+                    returned?;
+                }
+            }
+            let txn = self.database.begin().await?;
+            task::stock_task_done_in_txn(&txn, &due.id).await?;
+            txn.commit().await?;
+            match due.task {
+                StockTask::Release => point("release.stored"),
+                StockTask::Return => point("return.stored"),
+            }
+            Ok(())
+        };
+        tell.instrument(span(due.task.as_str(), &order)).await
+    }
+}
+
+/// What is done by itself, of which one runs at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Job {
+    Saga(OrderId),
+    Stock(String),
+}
+
+/// The jobs that run.
+struct Worker {
+    app: App,
+    running: JoinSet<Result<(), Error>>,
+    /// Which each is; at most as many as may run at once.
+    jobs: HashMap<Id, Job>,
+}
+
+impl Worker {
+    fn new(app: App) -> Self {
+        Self {
+            app,
+            running: JoinSet::new(),
+            jobs: HashMap::new(),
+        }
+    }
+
+    /// Starts what is due, as far as there is room; answers how many jobs
+    /// those were.
+    async fn start_due(&mut self) -> Result<usize, Error> {
+        let db = self.app.database.read();
+        let when = self.app.due_now();
+        // What runs is still due, and there is never more of it than that.
+        let limit = AT_ONCE as u64;
+        let sagas = task::payment_due(db, when, limit).await?;
+        let units = task::stock_due(db, when, limit).await?;
+        let sagas = sagas.into_iter().map(Job::Saga);
+        let units = units.into_iter().map(Job::Stock);
+        let started = self.start(sagas.collect()) + self.start(units.collect());
+        Ok(started)
+    }
+
+    /// Starts jobs of one kind.
+    fn start(&mut self, mut due: Vec<Job>) -> usize {
+        let Some(first) = due.first() else { return 0 };
+        let kind = std::mem::discriminant(first);
+        let same = |job: &&Job| std::mem::discriminant(*job) == kind;
+        let room = AT_ONCE - self.jobs.values().filter(same).count();
+        due.retain(|job| !self.jobs.values().any(|running| running == job));
+        due.truncate(room);
+        let count = due.len();
+        for job in due {
+            let (app, what) = (self.app.clone(), job.clone());
+            let handle = self.running.spawn(async move {
+                match &what {
+                    Job::Saga(order) => app.saga_run(order).await,
+                    Job::Stock(id) => app.stock_run(id).await,
+                }
+            });
+            self.jobs.insert(handle.id(), job);
+        }
+        count
+    }
+
+    /// Waits for a job that ends, and takes all that have ended.
+    async fn ended(&mut self) -> Result<(), Error> {
+        let mut next = self.running.join_next_with_id().await;
+        let mut all = Ok(());
+        while let Some(ended) = next {
+            let (id, done) = match ended {
+                Ok((id, done)) => (id, done),
+                Err(error) => {
+                    tracing::error!(%error, "a job of the order worker broke off");
+                    (error.id(), Ok(()))
+                }
+            };
+            self.jobs.remove(&id);
+            all = all.and(done);
+            next = self.running.try_join_next_with_id();
+        }
+        all
+    }
+
+    /// How long nothing more will be due.
+    async fn idle(&self) -> Result<Duration, Error> {
+        let now = self.app.clock.now();
+        let next = task::next_due(self.app.database.read(), now).await?;
+        Ok(next.map_or(IDLE, |at| {
+            let wait = Duration::from_micros(at.abs_diff(now));
+            wait.clamp(Duration::from_millis(1), IDLE)
+        }))
     }
 }
 

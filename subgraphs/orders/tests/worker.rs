@@ -22,15 +22,18 @@ use stoa_kit::clock::{Clock, micros};
 use stoa_kit::database::{Database, PoolOptions};
 use stoa_kit::identity::{Caller, Role};
 use stoa_kit::outbox::Relay;
+use stoa_kit::page::PageRequest;
 use stoa_kit::peer::{LocalPeers, PeerError, PeerHandler, Peers};
 use stoa_kit::service::CallContext;
 use stoa_migrations::OrdersMigrator;
 use stoa_orders::App;
-use stoa_orders::app::Verb;
+use stoa_orders::app::{Progress, Step, Verb};
 use stoa_orders::domain::{Address, Order, Request, RequestLine, TableRates};
 use stoa_orders::payment::{
     Authorised, BadEvent, Captured, Event, NoAnswer, Payment, PaymentProvider, Voided,
 };
+use stoa_orders::store::OrderFilter;
+use stoa_orders::store::task::StockTask;
 use stoa_schema::events::OrderStatus;
 use stoa_schema::{Money, OrderId, ProductId, UserId};
 
@@ -46,6 +49,8 @@ enum Outcome {
     AnswerLost,
     /// Nothing answers.
     Away,
+    /// No answer comes, ever.
+    Hangs,
 }
 
 /// A provider that does as the test says, keeps books and counts its calls.
@@ -74,12 +79,14 @@ impl PaymentProvider for Provider {
 
     async fn authorise(&self, payment: &Payment) -> Result<Authorised, NoAnswer> {
         let reference = payment.order_id.to_string();
-        match *self.outcome.lock().unwrap() {
+        let outcome = *self.outcome.lock().unwrap();
+        match outcome {
             Outcome::Pending => Ok(Authorised::Pending { reference }),
             Outcome::Declined => Ok(Authorised::Declined {
                 reason: "no".to_owned(),
             }),
             Outcome::Away => away(),
+            Outcome::Hangs => std::future::pending().await,
             _ => Ok(Authorised::Yes { reference }),
         }
     }
@@ -128,12 +135,20 @@ impl PaymentProvider for Provider {
     }
 }
 
+fn admin() -> Caller {
+    Caller::User {
+        id: UserId::new(),
+        role: Role::Admin,
+    }
+}
+
 /// A products service that has everything.
 #[derive(Default)]
 struct Products {
     expired: AtomicBool,
     down: AtomicBool,
     releases: AtomicUsize,
+    returns: AtomicUsize,
 }
 
 #[async_trait]
@@ -162,6 +177,10 @@ impl PeerHandler for Products {
             "commit_stock" => json!({ "committed": !self.expired.load(Ordering::SeqCst) }),
             "release_stock" => {
                 self.releases.fetch_add(1, Ordering::SeqCst);
+                json!({})
+            }
+            "return_stock" => {
+                self.returns.fetch_add(1, Ordering::SeqCst);
                 json!({})
             }
             other => panic!("{other}"),
@@ -265,12 +284,8 @@ impl Fixture {
 
     async fn change(&self, order: &Order, verb: Verb) -> Order {
         let key = stoa_schema::ids::new_id();
-        let admin = Caller::User {
-            id: UserId::new(),
-            role: Role::Admin,
-        };
         self.app
-            .order_change(&admin, &verb, order.id.as_str(), None, &key)
+            .order_change(&admin(), &verb, order.id.as_str(), None, &key)
             .await
             .unwrap()
     }
@@ -298,6 +313,27 @@ impl Fixture {
 
     fn releases(&self) -> usize {
         self.products.releases.load(Ordering::SeqCst)
+    }
+
+    fn returns(&self) -> usize {
+        self.products.returns.load(Ordering::SeqCst)
+    }
+
+    async fn progress(&self, order: &Order) -> Vec<Progress> {
+        let ids = std::slice::from_ref(&order.id);
+        let mut found = self.app.progress_fetch_many(ids).await.unwrap();
+        found.remove(&order.id).unwrap_or_default()
+    }
+
+    /// The orders that administrators find when they ask for what is stuck.
+    async fn stuck(&self) -> Vec<OrderId> {
+        let filter = OrderFilter {
+            stuck_since: Some(self.app.stuck_since()),
+            ..OrderFilter::default()
+        };
+        let page = PageRequest::default();
+        let found = self.app.order_list(&admin(), &filter, &page).await.unwrap();
+        found.rows.into_iter().map(|order| order.id).collect()
     }
 
     fn decide(&self, outcome: Outcome) {
@@ -504,15 +540,71 @@ async fn what_is_not_decided_is_no_failure() {
     for _ in 0..20 {
         shop.work().await;
     }
-    let id = order.id.clone();
-    let due = shop.app.payment_fetch_many(&[id]).await.unwrap();
-    assert_eq!(
-        (due[&order.id].attempts, &due[&order.id].last_error),
-        (0, &None)
-    );
-    assert!(!shop.app.is_stuck(&due[&order.id]));
+    let progress = shop.progress(&order).await;
+    assert_eq!(progress.len(), 1);
+    assert_eq!((progress[0].attempts, &progress[0].last_error), (0, &None));
+    assert!(!progress[0].stuck);
+    assert!(shop.stuck().await.is_empty());
     shop.clock.advance(Duration::from_secs(10 * 60));
-    assert!(shop.app.is_stuck(&due[&order.id]), "somebody should look");
+    assert!(shop.progress(&order).await[0].stuck, "somebody should look");
+    assert_eq!(shop.stuck().await, [order.id]);
+}
+
+#[tokio::test]
+async fn units_that_cannot_go_back_are_seen_with_the_reason() {
+    let shop = Fixture::new(Outcome::Authorised).await;
+    let (cancelled, refunded) = (shop.place().await, shop.place().await);
+    shop.work().await;
+    shop.products.down.store(true, Ordering::SeqCst);
+    shop.change(&cancelled, Verb::Cancel).await;
+    shop.change(&refunded, Verb::REFUND).await;
+    for _ in 0..20 {
+        shop.clock.advance(Duration::from_secs(60));
+        shop.app.work_once().await.unwrap();
+    }
+    for (order, step) in [
+        (&cancelled, StockTask::Release),
+        (&refunded, StockTask::Return),
+    ] {
+        let progress = shop.progress(order).await;
+        assert_eq!(progress.len(), 1, "the money is back: {progress:?}");
+        assert_eq!(progress[0].step, Step::Stock(step));
+        assert!(progress[0].stuck);
+        // At most every minute, and at first more often.
+        assert!((15..=20).contains(&progress[0].attempts), "{progress:?}");
+        let error = progress[0].last_error.as_deref().unwrap();
+        assert!(error.contains("products"), "{error}");
+    }
+    assert_eq!(shop.stuck().await.len(), 2);
+    shop.products.down.store(false, Ordering::SeqCst);
+    shop.clock.advance(Duration::from_secs(60));
+    shop.app.work_once().await.unwrap();
+    assert!(shop.progress(&cancelled).await.is_empty());
+    assert!(shop.progress(&refunded).await.is_empty());
+    assert!(shop.stuck().await.is_empty());
+    assert_eq!((shop.releases(), shop.returns()), (1, 1));
+}
+
+/// The worker that runs for ever, while the provider does not answer for more
+/// orders than it asks about at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_that_hangs_keeps_no_units() {
+    let shop = Fixture::new(Outcome::Hangs).await;
+    for _ in 0..20 {
+        shop.place().await;
+    }
+    let worker = tokio::spawn(stoa_orders::worker::run_for_ever(shop.app.clone()));
+    let cancelled = shop.place().await;
+    shop.change(&cancelled, Verb::Cancel).await;
+    let released = async {
+        while shop.releases() == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), released)
+        .await
+        .unwrap();
+    worker.abort();
 }
 
 #[tokio::test]

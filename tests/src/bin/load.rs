@@ -11,6 +11,8 @@ use stoa_tests::{Client, Mode, Shop};
 
 const PLACE: &str = "mutation ($input: PlaceOrderInput!, $key: ID!) { placeOrder(input: $input, idempotencyKey: $key) { order { id } userErrors { code } } }";
 const PRODUCTS: usize = 20;
+/// How long the shop may take.
+const PATIENCE: Duration = Duration::from_secs(30 * 60);
 /// How customers pay: mostly well.
 const METHODS: [&str; 20] = [
     "sandbox_decline",
@@ -98,7 +100,10 @@ async fn run(shop: &Shop, orders: usize, clients: usize) -> bool {
         repeats += done.repeats;
     }
     let placing = started.elapsed();
-    // Examining takes long enough to be its own pause.
+    while !decided(&admin).await && started.elapsed() < PATIENCE {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let settled = started.elapsed();
     let mut said = String::new();
     let mut fine = false;
     for _ in 0..120 {
@@ -110,7 +115,6 @@ async fn run(shop: &Shop, orders: usize, clients: usize) -> bool {
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    let settled = started.elapsed();
     waited.sort_unstable();
     let at = |share: f64| {
         #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation)]
@@ -129,6 +133,13 @@ async fn run(shop: &Shop, orders: usize, clients: usize) -> bool {
     );
     println!("{said}");
     fine
+}
+
+/// Whether every order is confirmed or cancelled.
+async fn decided(admin: &Client) -> bool {
+    let pending = "{ orders(first: 0, status: PENDING) { totalCount } }";
+    let answer = admin.try_query(pending, &Value::Null).await;
+    answer.is_ok_and(|answer| answer["data"]["orders"]["totalCount"] == 0)
 }
 
 async fn product(admin: &Client) -> String {

@@ -193,7 +193,8 @@ impl App {
             _ => PaymentTask::None,
         };
         task::payment_set_in_txn(txn, &order.id, payment.state, todo, now).await?;
-        task::stock_task_set_in_txn(txn, &order.id, StockTask::Release).await?;
+        let id = &order.id;
+        task::stock_task_insert_in_txn(txn, id.as_str(), id, StockTask::Release, now).await?;
         discount_give_back_in_txn(txn, order).await?;
         Ok(())
     }

@@ -26,7 +26,7 @@ use crate::domain::{Change, Line, Order, Problem, ProblemCode, Rates, Refund, Sh
 use crate::error::Error;
 use crate::payment::{Event, FreeOrders, PaymentProvider};
 use crate::saga::STUCK_AFTER;
-use crate::store::task::{self, DuePayment, PaymentTask};
+use crate::store::task::{self, PaymentTask, StockTask};
 use crate::store::{self, OrderFilter, fulfilment};
 
 /// The orders service, independent of any transport.
@@ -40,6 +40,23 @@ pub struct App {
     pub(crate) clock: Clock,
     /// Says that the worker has something to do.
     pub(crate) work: Arc<Notify>,
+}
+
+/// A step that is still to be taken for an order.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    pub step: Step,
+    /// That came to nothing.
+    pub attempts: i64,
+    pub last_error: Option<String>,
+    pub since: Micros,
+    pub stuck: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    Payment(PaymentTask),
+    Stock(StockTask),
 }
 
 /// What an idempotency key came to.
@@ -85,7 +102,7 @@ impl App {
         }
     }
 
-    async fn order_must_exist(&self, id: &OrderId) -> Result<Order, Error> {
+    pub(crate) async fn order_must_exist(&self, id: &OrderId) -> Result<Order, Error> {
         store::order_fetch_many(self.database.read(), std::slice::from_ref(id))
             .await?
             .remove(id)
@@ -155,19 +172,38 @@ impl App {
 
     /// What the shop still has to do for orders; the caller must be an
     /// administrator.
-    pub async fn payment_fetch_many(
+    pub async fn progress_fetch_many(
         &self,
         orders: &[OrderId],
-    ) -> Result<HashMap<OrderId, DuePayment>, Error> {
-        task::payment_fetch_many(self.database.read(), orders).await
+    ) -> Result<HashMap<OrderId, Vec<Progress>>, Error> {
+        let db = self.database.read();
+        let since = self.stuck_since();
+        let mut found: HashMap<OrderId, Vec<Progress>> = HashMap::new();
+        for (order, due) in task::payment_fetch_many(db, orders).await? {
+            if due.task != PaymentTask::None {
+                found.entry(order).or_default().push(Progress {
+                    step: Step::Payment(due.task),
+                    attempts: due.attempts,
+                    last_error: due.last_error,
+                    stuck: due.since < since,
+                    since: due.since,
+                });
+            }
+        }
+        for due in task::stock_task_fetch_many(db, orders).await? {
+            found.entry(due.order_id).or_default().push(Progress {
+                step: Step::Stock(due.task),
+                attempts: due.attempts,
+                last_error: due.last_error,
+                stuck: due.since < since,
+                since: due.since,
+            });
+        }
+        Ok(found)
     }
 
-    /// Whether a step has taken so long that somebody should look.
-    pub fn is_stuck(&self, due: &DuePayment) -> bool {
-        due.task != PaymentTask::None && due.since < self.stuck_since()
-    }
-
-    /// Before when a step must have begun to be stuck.
+    /// Before when a step must have begun to be stuck: so long that somebody
+    /// should look.
     pub fn stuck_since(&self) -> Micros {
         self.clock.now() - micros(STUCK_AFTER)
     }

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use async_graphql::dataloader;
 use stoa_schema::OrderId;
 
-use crate::app::App;
+use crate::app::{App, Progress};
 use crate::domain::{Change, Line, Order, Refund, Shipment};
 use crate::error::Error;
-use crate::store::task::DuePayment;
 
 pub struct Loader(pub App);
 
@@ -51,6 +50,6 @@ of_orders! {
     ShipmentsOf => Vec<Shipment>, shipment_fetch_many;
     /// Its refunds.
     RefundsOf => Vec<Refund>, refund_fetch_many;
-    /// What its payment waits for.
-    ProgressOf => DuePayment, payment_fetch_many;
+    /// What is still to be done for it.
+    ProgressOf => Vec<Progress>, progress_fetch_many;
 }

@@ -12,9 +12,10 @@ use super::cart::Cart;
 use super::lines::{OrderLine, Refund, Shipment};
 use super::loader::{HistoryOf, LinesOf, ProgressOf, RefundsOf, ShipmentsOf};
 use super::{app, call, loader};
+use crate::app::Step;
 use crate::domain::{self, Actor, CartRef, ProblemCode};
 use crate::store::OrderFilter;
-use crate::store::task::PaymentTask;
+use crate::store::task::{PaymentTask, StockTask};
 
 /// Where an order stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
@@ -193,24 +194,25 @@ impl Order {
         Ok(entries)
     }
 
-    /// The step that the shop still has to take, for administrators; null for
-    /// everybody else, and when there is none.
-    async fn progress(&self, ctx: &Context<'_>) -> Result<Option<OrderProgress>> {
+    /// The steps that the shop still has to take, for administrators; null for
+    /// everybody else.
+    async fn progress(&self, ctx: &Context<'_>) -> Result<Option<Vec<OrderProgress>>> {
         if !call(ctx)?.caller.is_admin() {
             return Ok(None);
         }
         let key = ProgressOf(self.0.id.clone());
-        let due = loader(ctx)?.load_one(key).await.map_err(fault)?;
-        let app = app(ctx)?;
-        Ok(due.and_then(|due| {
+        let found = loader(ctx)?.load_one(key).await.map_err(fault)?;
+        let steps = found.unwrap_or_default().into_iter();
+        let steps = steps.filter_map(|progress| {
             Some(OrderProgress {
-                stuck: app.is_stuck(&due),
-                step: OrderStep::of(due.task)?,
-                attempts: i32::try_from(due.attempts).unwrap_or(i32::MAX),
-                last_error: due.last_error,
-                since: DateTime(due.since),
+                step: OrderStep::of(progress.step)?,
+                attempts: i32::try_from(progress.attempts).unwrap_or(i32::MAX),
+                last_error: progress.last_error,
+                since: DateTime(progress.since),
+                stuck: progress.stuck,
             })
-        }))
+        });
+        Ok(Some(steps.collect()))
     }
 
     async fn created_at(&self) -> DateTime {
@@ -287,17 +289,23 @@ pub enum OrderStep {
     Void,
     /// The provider returns the money.
     Refund,
+    /// The units of a cancelled order go back to stock.
+    Release,
+    /// The units of a refund go back to stock.
+    Return,
 }
 
 impl OrderStep {
-    fn of(task: PaymentTask) -> Option<Self> {
-        Some(match task {
-            PaymentTask::None => return None,
-            PaymentTask::Authorise => Self::Authorise,
-            PaymentTask::Commit => Self::Commit,
-            PaymentTask::Capture => Self::Capture,
-            PaymentTask::Void => Self::Void,
-            PaymentTask::Refund => Self::Refund,
+    fn of(step: Step) -> Option<Self> {
+        Some(match step {
+            Step::Payment(PaymentTask::None) => return None,
+            Step::Payment(PaymentTask::Authorise) => Self::Authorise,
+            Step::Payment(PaymentTask::Commit) => Self::Commit,
+            Step::Payment(PaymentTask::Capture) => Self::Capture,
+            Step::Payment(PaymentTask::Void) => Self::Void,
+            Step::Payment(PaymentTask::Refund) => Self::Refund,
+            Step::Stock(StockTask::Release) => Self::Release,
+            Step::Stock(StockTask::Return) => Self::Return,
         })
     }
 }

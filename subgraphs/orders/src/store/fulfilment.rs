@@ -4,15 +4,13 @@ use std::collections::HashMap;
 
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::Expr;
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder};
 use stoa_kit::clock::Micros;
 use stoa_schema::peer::{ReturnLine, ReturnStock};
 use stoa_schema::{OrderId, ProductId};
 
 use super::entity::{refund, refund_line, shipment, shipment_line};
-use super::task::StockTask;
+use super::task::{self, StockTask};
 use crate::domain::{Actor, LineState, Order, Problem, ProblemCode, Refund, RefundLine, Shipment};
 use crate::error::Error;
 
@@ -147,10 +145,6 @@ pub async fn refund_insert_in_txn<C: ConnectionTrait>(
     refund: &Refund,
 ) -> Result<(), DbErr> {
     let brings_back = |line: &RefundLine| line.called_off + line.restocked > 0;
-    let stock_task = match refund.lines.iter().any(brings_back) {
-        true => StockTask::Return,
-        false => StockTask::None,
-    };
     let state = if refund.done { DONE } else { PENDING };
     refund::Entity::insert(refund::ActiveModel {
         id: Set(refund.id.clone()),
@@ -158,7 +152,6 @@ pub async fn refund_insert_in_txn<C: ConnectionTrait>(
         amount_minor: Set(refund.amount),
         shipping_minor: Set(refund.shipping),
         state: Set(state.to_owned()),
-        stock_task: Set(stock_task.as_str().to_owned()),
         actor: Set(refund.actor.as_str().to_owned()),
         reason: Set(refund.reason.clone()),
         created_at: Set(refund.at),
@@ -179,6 +172,10 @@ pub async fn refund_insert_in_txn<C: ConnectionTrait>(
     refund_line::Entity::insert_many(rows)
         .exec_without_returning(txn)
         .await?;
+    if refund.lines.iter().any(brings_back) {
+        let (id, at) = (&refund.id, refund.at);
+        task::stock_task_insert_in_txn(txn, id, order, StockTask::Return, at).await?;
+    }
     Ok(())
 }
 
@@ -283,45 +280,26 @@ pub async fn refund_done_in_txn<C: ConnectionTrait>(txn: &C, id: &str) -> Result
     Ok(())
 }
 
-/// The units that are to be put back, by the order that they were of.
-pub async fn return_due<C: ConnectionTrait>(db: &C, limit: u64) -> Result<Vec<ReturnStock>, DbErr> {
-    let rows = refund::Entity::find()
-        .filter(refund::Column::StockTask.eq(StockTask::Return.as_str()))
-        .order_by_asc(refund::Column::Id)
-        .limit(limit)
-        .all(db)
-        .await?;
-    let ids = rows.iter().map(|row| row.id.clone()).collect();
-    let mut lines = refund_lines(db, ids).await?;
-    let due = rows.into_iter().map(|row| {
-        let lines = lines.remove(&row.id).unwrap_or_default().into_iter();
-        ReturnStock {
-            return_id: row.id,
-            order_id: OrderId::trusted(row.order_id),
-            lines: lines
-                .filter(|line| line.called_off + line.restocked > 0)
-                .map(|line| ReturnLine {
-                    product_id: line.product_id,
-                    called_off: line.called_off,
-                    restocked: line.restocked,
-                })
-                .collect(),
-        }
-    });
-    Ok(due.collect())
-}
-
-/// Notes that a refund's units are back.
-pub async fn return_done_in_txn<C: ConnectionTrait>(txn: &C, id: &str) -> Result<(), DbErr> {
-    refund::Entity::update_many()
-        .col_expr(
-            refund::Column::StockTask,
-            Expr::value(StockTask::None.as_str()),
-        )
-        .filter(refund::Column::Id.eq(id))
-        .exec(txn)
-        .await?;
-    Ok(())
+/// The units of a refund that go back to stock.
+pub async fn return_fetch<C: ConnectionTrait>(
+    db: &C,
+    refund: &str,
+    order: &OrderId,
+) -> Result<ReturnStock, DbErr> {
+    let mut lines = refund_lines(db, vec![refund.to_owned()]).await?;
+    let lines = lines.remove(refund).unwrap_or_default().into_iter();
+    Ok(ReturnStock {
+        return_id: refund.to_owned(),
+        order_id: order.clone(),
+        lines: lines
+            .filter(|line| line.called_off + line.restocked > 0)
+            .map(|line| ReturnLine {
+                product_id: line.product_id,
+                called_off: line.called_off,
+                restocked: line.restocked,
+            })
+            .collect(),
+    })
 }
 
 fn units(quantity: i64) -> u32 {

@@ -10,7 +10,7 @@ pub mod task;
 use std::collections::HashMap;
 
 pub(crate) use entity::order;
-use entity::{order_history, order_line, payment};
+use entity::{order_history, order_line, payment, stock_task};
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, Func, LikeExpr};
 use sea_orm::{
@@ -26,7 +26,7 @@ use stoa_schema::{Money, OrderId, ProductId, UserId};
 
 use crate::domain::{Actor, Change, Line, Order, Parts};
 use crate::error::Error;
-use task::{PaymentTask, StockTask};
+use task::PaymentTask;
 
 /// Which orders a list holds.
 #[derive(Debug, Clone, Default)]
@@ -38,7 +38,7 @@ pub struct OrderFilter {
     pub placed_before: Option<Micros>,
     /// Words that a number, a tracking number, a SKU or a line's name holds.
     pub search: Option<String>,
-    /// Only those whose step began before this and is not done.
+    /// Only those with a step that began before this and is not done.
     pub stuck_since: Option<Micros>,
 }
 
@@ -111,8 +111,14 @@ fn filtered(filter: &OrderFilter) -> Select<order::Entity> {
             .column(payment::Column::OrderId)
             .filter(payment::Column::Task.ne(PaymentTask::None.as_str()))
             .filter(payment::Column::UpdatedAt.lt(since));
-        let stuck = QuerySelect::query(&mut stuck).take();
-        select = select.filter(order::Column::Id.in_subquery(stuck));
+        let mut units = stock_task::Entity::find()
+            .select_only()
+            .column(stock_task::Column::OrderId)
+            .filter(stock_task::Column::CreatedAt.lt(since));
+        let either = Condition::any()
+            .add(order::Column::Id.in_subquery(QuerySelect::query(&mut stuck).take()))
+            .add(order::Column::Id.in_subquery(QuerySelect::query(&mut units).take()));
+        select = select.filter(either);
     }
     select
 }
@@ -414,7 +420,6 @@ fn from_order(order: &Order) -> Result<order::Model, Error> {
         shipping_address: serde_json::to_string(&order.shipping_address)
             .map_err(|error| Error::Corrupt(error.to_string()))?,
         version: to_i64(order.version),
-        stock_task: StockTask::None.as_str().to_owned(),
         correlation_id: order.correlation_id.clone(),
         traceparent: order.traceparent.clone(),
         created_at: order.created_at,

@@ -13,7 +13,7 @@ use stoa_kit::clock::Micros;
 use stoa_schema::money::Currency;
 use stoa_schema::{Money, OrderId};
 
-use super::entity::{order, payment, payment_event, payment_movement};
+use super::entity::{payment, payment_event, payment_movement, stock_task};
 use crate::error::Error;
 use crate::payment::{Event, Payment};
 
@@ -40,7 +40,7 @@ macro_rules! stored {
 
 stored! {
     /// What the products service still has to be told of an order.
-    StockTask { None => "NONE", Release => "RELEASE", Return => "RETURN" }
+    StockTask { Release => "RELEASE", Return => "RETURN" }
 }
 
 stored! {
@@ -80,6 +80,28 @@ pub struct DuePayment {
     pub last_error: Option<String>,
     /// When this step began.
     pub since: Micros,
+    pub due_at: Option<Micros>,
+}
+
+/// Units that products is to be told of.
+#[derive(Debug, Clone)]
+pub struct DueStock {
+    /// The order's, or the refund's whose units go back.
+    pub id: String,
+    pub order_id: OrderId,
+    pub task: StockTask,
+    /// That came to nothing.
+    pub attempts: i64,
+    pub last_error: Option<String>,
+    pub since: Micros,
+}
+
+/// When a step is due: at its time, or if it lies behind a horizon. No step is
+/// put off that far, so the clock was ahead when that was written.
+#[derive(Debug, Clone, Copy)]
+pub struct DueWhen {
+    pub now: Micros,
+    pub horizon: Micros,
 }
 
 stored! {
@@ -87,43 +109,53 @@ stored! {
     Movement { Capture => "CAPTURE", Refund => "REFUND" }
 }
 
-/// The payments whose step is due, or lies behind a horizon: no step is put
-/// off that far, so the clock was ahead when that was written.
-pub async fn payment_due<C: ConnectionTrait>(
-    db: &C,
-    now: Micros,
-    horizon: Micros,
-    limit: u64,
-) -> Result<Vec<DuePayment>, DbErr> {
-    let due = payment::Column::DueAt.lte(now);
-    let rows = payment::Entity::find()
-        .filter(payment::Column::Task.ne(PaymentTask::None.as_str()))
-        .filter(due.or(payment::Column::DueAt.gt(horizon)))
-        .order_by_asc(payment::Column::DueAt)
-        .limit(limit)
-        .all(db)
-        .await?;
-    // One that cannot be read must not keep the others.
-    let read = rows.into_iter().filter_map(|row| {
-        let order = row.order_id.clone();
-        to_due(row)
-            .inspect_err(
-                |error| tracing::error!(%error, order_id = order, "a payment cannot be read"),
-            )
-            .ok()
-    });
-    Ok(read.collect())
+impl DuePayment {
+    pub fn is_due(&self, when: DueWhen) -> bool {
+        let now = |at: Micros| at <= when.now || at > when.horizon;
+        self.task != PaymentTask::None && self.due_at.is_some_and(now)
+    }
 }
 
-/// When the next payment is due, if any is.
-pub async fn payment_next_due<C: ConnectionTrait>(db: &C) -> Result<Option<Micros>, DbErr> {
-    let row = payment::Entity::find()
+/// The orders whose payment has a step that is due.
+pub async fn payment_due<C: ConnectionTrait>(
+    db: &C,
+    when: DueWhen,
+    limit: u64,
+) -> Result<Vec<OrderId>, DbErr> {
+    let due = payment::Column::DueAt.lte(when.now);
+    let rows: Vec<String> = payment::Entity::find()
+        .select_only()
+        .column(payment::Column::OrderId)
         .filter(payment::Column::Task.ne(PaymentTask::None.as_str()))
+        .filter(due.or(payment::Column::DueAt.gt(when.horizon)))
         .order_by_asc(payment::Column::DueAt)
-        .limit(1)
+        .limit(limit)
+        .into_tuple()
+        .all(db)
+        .await?;
+    Ok(rows.into_iter().map(OrderId::trusted).collect())
+}
+
+/// When the next step is due that is not due yet, if any is.
+pub async fn next_due<C: ConnectionTrait>(db: &C, now: Micros) -> Result<Option<Micros>, DbErr> {
+    let payment: Option<Option<Micros>> = payment::Entity::find()
+        .select_only()
+        .column(payment::Column::DueAt)
+        .filter(payment::Column::Task.ne(PaymentTask::None.as_str()))
+        .filter(payment::Column::DueAt.gt(now))
+        .order_by_asc(payment::Column::DueAt)
+        .into_tuple()
         .one(db)
         .await?;
-    Ok(row.and_then(|row| row.due_at))
+    let units: Option<Micros> = stock_task::Entity::find()
+        .select_only()
+        .column(stock_task::Column::DueAt)
+        .filter(stock_task::Column::DueAt.gt(now))
+        .order_by_asc(stock_task::Column::DueAt)
+        .into_tuple()
+        .one(db)
+        .await?;
+    Ok(payment.flatten().into_iter().chain(units).min())
 }
 
 pub async fn payment_fetch<C: ConnectionTrait>(
@@ -166,6 +198,7 @@ fn to_due(row: payment::Model) -> Result<DuePayment, Error> {
         refunded: row.refunded_minor,
         last_error: row.last_error,
         since: row.updated_at,
+        due_at: row.due_at,
         payment: Payment {
             provider: row.provider,
             order_id: OrderId::trusted(row.order_id),
@@ -307,32 +340,114 @@ pub async fn payment_due_now_in_txn<C: ConnectionTrait>(
     Ok(())
 }
 
-pub async fn stock_task_set_in_txn<C: ConnectionTrait>(
+/// Puts off whatever a payment waits for: it cannot be read.
+pub async fn payment_put_off_in_txn<C: ConnectionTrait>(
     txn: &C,
     order: &OrderId,
-    task: StockTask,
+    due_at: Micros,
 ) -> Result<(), DbErr> {
-    order::Entity::update_many()
-        .col_expr(order::Column::StockTask, Expr::value(task.as_str()))
-        .filter(order::Column::Id.eq(order.as_str()))
+    payment::Entity::update_many()
+        .col_expr(payment::Column::DueAt, Expr::value(due_at))
+        .filter(payment::Column::OrderId.eq(order.as_str()))
         .exec(txn)
         .await?;
     Ok(())
 }
 
-/// The orders whose stock is to be released.
-pub async fn stock_release_due<C: ConnectionTrait>(
+/// Notes that products is to be told of units; once for each identifier.
+pub async fn stock_task_insert_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    id: &str,
+    order: &OrderId,
+    task: StockTask,
+    now: Micros,
+) -> Result<(), DbErr> {
+    stock_task::Entity::insert(stock_task::ActiveModel {
+        id: Set(id.to_owned()),
+        order_id: Set(order.to_string()),
+        task: Set(task.as_str().to_owned()),
+        due_at: Set(now),
+        attempts: Set(0),
+        last_error: Set(None),
+        created_at: Set(now),
+    })
+    .on_conflict_do_nothing()
+    .exec_without_returning(txn)
+    .await?;
+    Ok(())
+}
+
+/// What products is to be told of now, by its identifiers.
+pub async fn stock_due<C: ConnectionTrait>(
     db: &C,
+    when: DueWhen,
     limit: u64,
-) -> Result<Vec<OrderId>, DbErr> {
-    let rows: Vec<String> = order::Entity::find()
+) -> Result<Vec<String>, DbErr> {
+    let due = stock_task::Column::DueAt.lte(when.now);
+    stock_task::Entity::find()
         .select_only()
-        .column(order::Column::Id)
-        .filter(order::Column::StockTask.eq(StockTask::Release.as_str()))
-        .order_by_asc(order::Column::Id)
+        .column(stock_task::Column::Id)
+        .filter(due.or(stock_task::Column::DueAt.gt(when.horizon)))
+        .order_by_asc(stock_task::Column::DueAt)
         .limit(limit)
         .into_tuple()
         .all(db)
+        .await
+}
+
+/// One of them, unless it is done.
+pub async fn stock_task_fetch<C: ConnectionTrait>(
+    db: &C,
+    id: &str,
+) -> Result<Option<DueStock>, Error> {
+    let row = stock_task::Entity::find_by_id(id).one(db).await?;
+    row.map(to_due_stock).transpose()
+}
+
+/// The units of orders that products is to be told of, the oldest first.
+pub async fn stock_task_fetch_many<C: ConnectionTrait>(
+    db: &C,
+    orders: &[OrderId],
+) -> Result<Vec<DueStock>, Error> {
+    let rows = stock_task::Entity::find()
+        .filter(stock_task::Column::OrderId.is_in(orders.iter().map(OrderId::as_str)))
+        .order_by_asc(stock_task::Column::CreatedAt)
+        .all(db)
         .await?;
-    Ok(rows.into_iter().map(OrderId::trusted).collect())
+    rows.into_iter().map(to_due_stock).collect()
+}
+
+fn to_due_stock(row: stock_task::Model) -> Result<DueStock, Error> {
+    Ok(DueStock {
+        task: StockTask::parse(&row.task)?,
+        id: row.id,
+        order_id: OrderId::trusted(row.order_id),
+        attempts: row.attempts,
+        last_error: row.last_error,
+        since: row.created_at,
+    })
+}
+
+/// Notes that products knows.
+pub async fn stock_task_done_in_txn<C: ConnectionTrait>(txn: &C, id: &str) -> Result<(), DbErr> {
+    stock_task::Entity::delete_by_id(id).exec(txn).await?;
+    Ok(())
+}
+
+/// Puts off what came to nothing.
+pub async fn stock_task_postpone_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    id: &str,
+    due_at: Micros,
+    error: &str,
+) -> Result<(), DbErr> {
+    let attempts = Expr::col(stock_task::Column::Attempts).add(1);
+    stock_task::Entity::update_many()
+        .col_expr(stock_task::Column::DueAt, Expr::value(due_at))
+        .col_expr(stock_task::Column::Attempts, attempts)
+        .col_expr(stock_task::Column::LastError, Expr::value(error))
+        .filter(stock_task::Column::Id.eq(id))
+        .exec(txn)
+        .await?;
+    Ok(())
 }

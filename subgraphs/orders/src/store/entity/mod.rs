@@ -14,3 +14,4 @@ pub mod refund;
 pub mod refund_line;
 pub mod shipment;
 pub mod shipment_line;
+pub mod stock_task;

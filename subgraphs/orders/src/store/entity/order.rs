@@ -19,7 +19,6 @@ pub struct Model {
     #[sea_orm(column_type = "Text")]
     pub shipping_address: String,
     pub version: i64,
-    pub stock_task: String,
     pub correlation_id: String,
     pub traceparent: Option<String>,
     pub created_at: i64,

@@ -9,7 +9,6 @@ pub struct Model {
     pub amount_minor: i64,
     pub shipping_minor: i64,
     pub state: String,
-    pub stock_task: String,
     pub actor: String,
     pub reason: Option<String>,
     pub created_at: i64,
