@@ -131,5 +131,8 @@ fn disagreement(order: &Held, reservation: Option<&Reservation>) -> Option<Strin
         return Some(format!("{}, but {state}", order.status));
     }
     let holds = reservation.filter(|found| found.state == "COMMITTED")?;
-    (holds.lines != order.lines).then(|| "the units are not those of its lines".to_owned())
+    if holds.lines != order.lines {
+        return Some("the units are not those of its lines".to_owned());
+    }
+    (holds.restocked != order.restocked).then(|| "other units came back than it says".to_owned())
 }

@@ -32,10 +32,12 @@ migrator! {
     /// The users service's database.
     UsersMigrator => users::Start, users::Addresses;
     /// The products service's database.
-    ProductsMigrator => products::Start, products::SameSearch, products::Returns;
+    ProductsMigrator => products::Start, products::SameSearch, products::Returns,
+        products::ReturnsByOrder;
     /// The orders service's database.
     OrdersMigrator => orders::Start, orders::Trace, orders::Saga, orders::Webhooks,
-        orders::Fulfilment, orders::Checkout, orders::StockTasks;
+        orders::Fulfilment, orders::Checkout, orders::StockTasks,
+        orders::EventAge;
     /// The notifications service's database.
     NotificationsMigrator => notifications::Start, notifications::Inbox;
     /// The embedded bus's database, SQLite only.

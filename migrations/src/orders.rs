@@ -447,3 +447,20 @@ impl MigrationTrait for StockTasks {
         .await
     }
 }
+
+/// Old events are found at once, to be deleted.
+pub struct EventAge;
+
+impl MigrationName for EventAge {
+    fn name(&self) -> &str {
+        "m0008_orders_event_age"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for EventAge {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let statement = "CREATE INDEX payment_event_by_age ON payment_event (received_at)";
+        table::run(manager, &[statement]).await
+    }
+}

@@ -218,3 +218,20 @@ impl MigrationTrait for Returns {
         .await
     }
 }
+
+/// What came back of an order, found at once.
+pub struct ReturnsByOrder;
+
+impl MigrationName for ReturnsByOrder {
+    fn name(&self) -> &str {
+        "m0004_products_returns_by_order"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for ReturnsByOrder {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let statement = "CREATE INDEX stock_return_by_order ON stock_return (order_id, product_id)";
+        table::run(manager, &[statement]).await
+    }
+}

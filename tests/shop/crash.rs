@@ -1,4 +1,5 @@
-//! The process ends between any two lines of an order's saga, and starts again.
+//! The process ends between any two lines of an order's saga, and starts again:
+//! the whole shop in one, and the orders service where each has its own.
 
 use serde_json::{Value, json};
 use stoa_tests::client::text;
@@ -37,6 +38,11 @@ const CANCEL: &str = "mutation ($id: ID!, $key: ID!) { cancelOrder(orderId: $id,
 
 pub fn every_step_of_the_saga() {
     every_step(Shop::start(Mode::One));
+}
+
+/// The orders service alone ends; the others go on meanwhile.
+pub fn every_step_of_the_saga_in_separate_processes() {
+    every_step(Shop::start(Mode::Separate));
 }
 
 pub fn every_step_of_the_saga_on_postgresql() {
@@ -80,7 +86,10 @@ fn every_step(mut shop: Shop) {
                 let _ = admin.try_query(REFUND_ONE, &refund).await;
             }
         });
-        shop.wait_gone("up");
+        shop.wait_gone(match shop.mode {
+            Mode::One => "up",
+            _ => "orders",
+        });
         assert!(shop.logs().contains(&format!("ends at {point}")), "{point}");
         // What was left is ended before the next crash.
         shop.restart();

@@ -116,6 +116,11 @@ const TAMPERED: &[(&str, &str, &str)] = &[
         "UPDATE reservation SET state = 'RELEASED'",
         "an order's stock is where its state says",
     ),
+    (
+        "products",
+        "INSERT INTO stock_return SELECT 'forged', l.product_id, l.order_id, 0, 1, 1 FROM reservation_line l JOIN reservation r ON r.order_id = l.order_id WHERE r.state = 'COMMITTED' LIMIT 1",
+        "an order's stock is where its state says",
+    ),
 ];
 
 pub fn what_does_not_add_up_is_found() {

@@ -126,6 +126,7 @@ fn main() {
         faults::rate_limits,
         http::lists_of_requests,
         crash::every_step_of_the_saga,
+        crash::every_step_of_the_saga_in_separate_processes,
         crash::every_step_of_the_saga_on_postgresql,
         input::of_every_mutation,
         input::of_every_mutation_on_postgresql,

@@ -13,13 +13,12 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::{Clock, Micros, micros};
 use crate::database::Database;
+use crate::trim::{self, BATCH};
 
 /// How long an attempt may run before another may take it over.
 pub const LEASE: Duration = Duration::from_secs(30);
 /// How long a key is remembered; after that it may be used for anything.
 pub const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-const TRIM_EVERY: Duration = Duration::from_secs(60 * 60);
-const TRIM_BATCH: u64 = 1_000;
 const MAX_KEY: usize = 128;
 
 /// What a claim found.
@@ -233,15 +232,8 @@ fn expired_before(now: Micros) -> Micros {
 
 /// Deletes keys that have expired, now and then, until the process ends.
 pub async fn trim_for_ever(database: Database, clock: Clock) {
-    loop {
-        // A batch at a time: nobody waits long for the database.
-        match trim(&database, clock.now()).await {
-            Ok(TRIM_BATCH..) => continue,
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "expired idempotency keys are not deleted"),
-        }
-        tokio::time::sleep(TRIM_EVERY).await;
-    }
+    let (database, clock) = (&database, &clock);
+    trim::for_ever("idempotency keys", || trim(database, clock.now())).await;
 }
 
 /// Deletes a batch of keys that have expired; answers how many.
@@ -251,7 +243,7 @@ pub async fn trim_for_ever(database: Database, clock: Clock) {
 pub async fn trim(database: &Database, now: Micros) -> Result<u64, DbErr> {
     let txn = database.begin().await?;
     let sql = format!(
-        "DELETE FROM idempotency WHERE (caller, key) IN (SELECT caller, key FROM idempotency WHERE created_at < $1 AND lease_until < $2 LIMIT {TRIM_BATCH})"
+        "DELETE FROM idempotency WHERE (caller, key) IN (SELECT caller, key FROM idempotency WHERE created_at < $1 AND lease_until < $2 LIMIT {BATCH})"
     );
     let values = [expired_before(now).into(), now.into()];
     let statement = Statement::from_sql_and_values(txn.get_database_backend(), sql, values);

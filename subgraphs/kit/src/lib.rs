@@ -31,6 +31,7 @@
 //! | [`idempotency`] | mutations that must happen once |
 //! | [`cache`] | a cache with times to live |
 //! | [`page`] | keyset pagination |
+//! | [`trim`] | deleting what has expired |
 //! | [`audit`] | invariants as queries |
 
 pub mod backoff;
@@ -75,3 +76,5 @@ pub mod peer;
 pub mod sdl;
 #[cfg(feature = "service")]
 pub mod service;
+#[cfg(feature = "service")]
+pub mod trim;

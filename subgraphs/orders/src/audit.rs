@@ -156,6 +156,8 @@ pub struct Held {
     pub was_shipped: bool,
     /// Units by product, less those that were called off.
     pub lines: BTreeMap<String, i64>,
+    /// Units by product that were shipped and came back to stock.
+    pub restocked: BTreeMap<String, i64>,
 }
 
 /// A page of orders after one, by identifier.
@@ -179,6 +181,7 @@ pub async fn held(database: &Database, after: &str, limit: u64) -> Result<Vec<He
             under_way: row.try_get::<i32>("", "under_way")? == 1,
             was_shipped: row.try_get::<i32>("", "was_shipped")? == 1,
             lines: BTreeMap::new(),
+            restocked: BTreeMap::new(),
         });
     }
     let (Some(first), Some(last)) = (orders.first(), orders.last()) else {
@@ -186,7 +189,7 @@ pub async fn held(database: &Database, after: &str, limit: u64) -> Result<Vec<He
     };
     let statement = Statement::from_sql_and_values(
         db.get_database_backend(),
-        "SELECT l.order_id, l.product_id, l.quantity, CAST(COALESCE((SELECT SUM(fl.called_off) FROM refund f JOIN refund_line fl ON fl.refund_id = f.id WHERE f.order_id = l.order_id AND fl.product_id = l.product_id), 0) AS bigint) AS called_off FROM order_line l WHERE l.order_id >= $1 AND l.order_id <= $2",
+        "SELECT l.order_id, l.product_id, l.quantity, CAST(COALESCE((SELECT SUM(fl.called_off) FROM refund f JOIN refund_line fl ON fl.refund_id = f.id WHERE f.order_id = l.order_id AND fl.product_id = l.product_id), 0) AS bigint) AS called_off, CAST(COALESCE((SELECT SUM(fl.restocked) FROM refund f JOIN refund_line fl ON fl.refund_id = f.id WHERE f.order_id = l.order_id AND fl.product_id = l.product_id), 0) AS bigint) AS restocked FROM order_line l WHERE l.order_id >= $1 AND l.order_id <= $2",
         [first.order_id.clone().into(), last.order_id.clone().into()],
     );
     for row in db.query_all_raw(statement).await? {
@@ -195,6 +198,10 @@ pub async fn held(database: &Database, after: &str, limit: u64) -> Result<Vec<He
             let product: String = row.try_get("", "product_id")?;
             let quantity: i64 = row.try_get("", "quantity")?;
             let called_off: i64 = row.try_get("", "called_off")?;
+            let restocked: i64 = row.try_get("", "restocked")?;
+            if restocked > 0 {
+                orders[at].restocked.insert(product.clone(), restocked);
+            }
             if quantity > called_off {
                 *orders[at].lines.entry(product).or_default() += quantity - called_off;
             }

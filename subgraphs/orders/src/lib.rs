@@ -36,6 +36,7 @@ use stoa_kit::idempotency;
 use stoa_kit::outbox::Relay;
 use stoa_kit::peer::Peers;
 use stoa_kit::service::{Service, Task};
+use stoa_kit::trim;
 use stoa_migrations::OrdersMigrator;
 
 pub use app::App;
@@ -101,8 +102,10 @@ pub async fn build(config: Config) -> Result<(Service, App), Error> {
     );
     let schema = graphql::schema(app.clone());
     let database = config.database.clone();
-    tasks.extend::<[Task; 4]>([
-        Box::pin(app.clone().carts_trim_for_ever()),
+    let (carts, events) = (app.clone(), app.clone());
+    tasks.extend::<[Task; 5]>([
+        Box::pin(async move { trim::for_ever("guests' carts", || carts.carts_trim()).await }),
+        Box::pin(async move { trim::for_ever("payment events", || events.events_trim()).await }),
         Box::pin(idempotency::trim_for_ever(database, app.clock.clone())),
         Box::pin(relay.run()),
         Box::pin(worker::run_for_ever(app.clone())),

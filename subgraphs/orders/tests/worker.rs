@@ -639,4 +639,8 @@ async fn a_webhook_makes_the_step_due_once() {
         };
         shop.app.event_store(&event, b"{}").await.unwrap();
     }
+    assert_eq!(shop.app.events_trim().await.unwrap(), 0, "still repeated");
+    shop.clock.advance(Duration::from_secs(91 * 24 * 60 * 60));
+    assert_eq!(shop.app.events_trim().await.unwrap(), 3);
+    assert_eq!(shop.app.events_trim().await.unwrap(), 0);
 }

@@ -51,6 +51,8 @@ pub async fn product_count(database: &Database) -> Result<u64, DbErr> {
 pub struct Reservation {
     pub state: String,
     pub lines: BTreeMap<String, i64>,
+    /// Units by product that were shipped and are in stock again.
+    pub restocked: BTreeMap<String, i64>,
 }
 
 /// The reservations of orders between two identifiers, both included.
@@ -65,7 +67,7 @@ pub async fn reservations(
     let db = database.read();
     let statement = Statement::from_sql_and_values(
         db.get_database_backend(),
-        "SELECT r.order_id, r.state, l.product_id, l.quantity - l.returned AS quantity FROM reservation r LEFT JOIN reservation_line l ON l.order_id = r.order_id WHERE r.order_id >= $1 AND r.order_id <= $2",
+        "SELECT r.order_id, r.state, l.product_id, l.quantity - l.returned AS quantity, CAST(COALESCE((SELECT SUM(b.restocked) FROM stock_return b WHERE b.order_id = l.order_id AND b.product_id = l.product_id), 0) AS bigint) AS restocked FROM reservation r LEFT JOIN reservation_line l ON l.order_id = r.order_id WHERE r.order_id >= $1 AND r.order_id <= $2",
         [first.into(), last.into()],
     );
     let mut found: HashMap<String, Reservation> = HashMap::new();
@@ -74,6 +76,10 @@ pub async fn reservations(
         known.state = row.try_get("", "state")?;
         if let Some(product) = row.try_get::<Option<String>>("", "product_id")? {
             let held: i64 = row.try_get("", "quantity")?;
+            let restocked: i64 = row.try_get("", "restocked")?;
+            if restocked > 0 {
+                known.restocked.insert(product.clone(), restocked);
+            }
             if held > 0 {
                 *known.lines.entry(product).or_default() += held;
             }

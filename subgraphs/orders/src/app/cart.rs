@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use stoa_kit::clock::{Micros, micros};
 use stoa_kit::identity::Caller;
 use stoa_kit::service::CallContext;
+use stoa_kit::trim;
 use stoa_schema::ProductId;
 use stoa_schema::peer::{LookUpProducts, ProductOffer};
 
@@ -21,8 +22,6 @@ use crate::store::cart::{self as rows, Holder};
 
 /// How long a guest's cart is kept after its last change.
 const GUESTS_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-const TRIM_EVERY: Duration = Duration::from_secs(60 * 60);
-const TRIM_BATCH: u64 = 1_000;
 const MAX_TOKEN: usize = 128;
 
 /// A cart, and the token of one that was just made for a guest.
@@ -216,23 +215,11 @@ impl App {
         Ok(self.peers.call(correlation_id, &look_up).await?.offers)
     }
 
-    /// Deletes guests' carts that were left, until the process ends.
-    pub async fn carts_trim_for_ever(self) {
-        loop {
-            match self.carts_trim().await {
-                Ok(TRIM_BATCH..) => continue,
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "carts that were left are not deleted"),
-            }
-            tokio::time::sleep(TRIM_EVERY).await;
-        }
-    }
-
     /// Deletes a batch of guests' carts that were left; answers how many.
     pub async fn carts_trim(&self) -> Result<u64, Error> {
         let before = self.clock.now() - micros(GUESTS_KEPT);
         let txn = self.database.begin().await?;
-        let deleted = rows::cart_trim_in_txn(&txn, before, TRIM_BATCH).await?;
+        let deleted = rows::cart_trim_in_txn(&txn, before, trim::BATCH).await?;
         txn.commit().await?;
         Ok(deleted)
     }

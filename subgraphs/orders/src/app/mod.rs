@@ -7,6 +7,7 @@ mod place;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use stoa_kit::clock::{Clock, Micros, micros};
@@ -17,6 +18,7 @@ use stoa_kit::identity::Caller;
 use stoa_kit::outbox::Relay;
 use stoa_kit::page::{PageRequest, Slice};
 use stoa_kit::peer::Peers;
+use stoa_kit::trim;
 use stoa_schema::{OrderId, UserId};
 use tokio::sync::Notify;
 
@@ -28,6 +30,9 @@ use crate::payment::{Event, FreeOrders, PaymentProvider};
 use crate::saga::STUCK_AFTER;
 use crate::store::task::{self, PaymentTask, StockTask};
 use crate::store::{self, OrderFilter, fulfilment};
+
+/// How long it is known that a provider has told something.
+const EVENTS_KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// The orders service, independent of any transport.
 #[derive(Clone)]
@@ -127,6 +132,16 @@ impl App {
         point("webhook.stored");
         self.work.notify_one();
         Ok(())
+    }
+
+    /// Deletes a batch of events that are older than any provider repeats
+    /// them; answers how many.
+    pub async fn events_trim(&self) -> Result<u64, Error> {
+        let before = self.clock.now() - micros(EVENTS_KEPT);
+        let txn = self.database.begin().await?;
+        let deleted = task::event_trim_in_txn(&txn, before, trim::BATCH).await?;
+        txn.commit().await?;
+        Ok(deleted)
     }
 
     /// Wakes who waits for what was just committed.

@@ -7,7 +7,7 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    TryInsertResult,
+    Statement, TryInsertResult,
 };
 use stoa_kit::clock::Micros;
 use stoa_schema::money::Currency;
@@ -323,6 +323,20 @@ pub async fn event_insert_in_txn<C: ConnectionTrait>(
     .exec_without_returning(txn)
     .await?;
     Ok(matches!(inserted, TryInsertResult::Inserted(1)))
+}
+
+/// Deletes a batch of events that came before then; answers how many.
+pub async fn event_trim_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    before: Micros,
+    limit: u64,
+) -> Result<u64, DbErr> {
+    let sql = format!(
+        "DELETE FROM payment_event WHERE (provider, event_id) IN (SELECT provider, event_id FROM payment_event WHERE received_at < $1 ORDER BY received_at LIMIT {limit})"
+    );
+    let statement =
+        Statement::from_sql_and_values(txn.get_database_backend(), sql, [before.into()]);
+    Ok(txn.execute_raw(statement).await?.rows_affected())
 }
 
 /// Makes a payment's step due, if there is one: there is news of it.
