@@ -11,6 +11,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use stoa_kit::clock::Clock;
 use stoa_kit::database::{Database, PoolOptions};
 use stoa_kit::fault::hold;
 use stoa_kit::identity::{Caller, Role};
@@ -19,12 +20,15 @@ use stoa_orders::Error;
 use stoa_orders::app::Verb;
 use stoa_orders::app::cart::Edit;
 use stoa_orders::domain::{CartRef, CheckoutRequest, NewDiscount, Order, ProblemCode, UnitsWish};
-use stoa_orders::payment::Event;
 use stoa_orders::payment::sandbox::APPROVE;
+use stoa_orders::payment::stripe::{Stripe, StripeOptions};
+use stoa_orders::payment::{Authorised, Captured, Event, Payment, PaymentProvider};
 use stoa_schema::events::OrderStatus as Status;
+use stoa_schema::money::Currency;
 use stoa_schema::peer::{ReserveStock, Reserved, StockLine};
-use stoa_schema::{OrderId, ProductId};
+use stoa_schema::{Money, OrderId, ProductId};
 use stoa_tests::inside::{Inside, call, key, person, request, sqlite};
+use stoa_tests::stripe::{self, FakeStripe};
 use stoa_tests::{Servers, servers};
 use tokio::task::JoinHandle;
 
@@ -565,4 +569,77 @@ async fn a_cart_from_two_tabs() {
         assert_eq!(units(&buyer).await, 2, "nothing is lost");
     })
     .await;
+}
+
+/// Two replicas that delete what was left, and one guest who is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn deleting_the_carts_that_guests_left() {
+    on_both(async |shop| {
+        let product = shop.product(100).await.to_string();
+        let wishes = [UnitsWish {
+            product_id: product,
+            quantity: 1,
+        }];
+        let add = async |at: &CartRef| {
+            let guest = call(&Caller::Anonymous);
+            let opened = shop.orders.cart_edit(&guest, at, Edit::Add, &wishes, None);
+            opened.await.unwrap()
+        };
+        for _ in 0..ROUNDS {
+            let mut refs = Vec::new();
+            for _ in 0..3 {
+                let opened = add(&CartRef::default()).await;
+                refs.push(CartRef {
+                    id: Some(opened.cart.id),
+                    token: opened.token,
+                });
+            }
+            tick(shop, Duration::from_secs(31 * 24 * 60 * 60));
+            add(&refs[0]).await;
+            let (one, two) = tokio::join!(shop.orders.carts_trim(), shop.orders.carts_trim());
+            assert_eq!(one.unwrap() + two.unwrap(), 2);
+            let guest = Caller::Anonymous;
+            let kept = shop.orders.cart_fetch(&guest, &refs[0]).await.unwrap();
+            assert_eq!(kept.unwrap().lines[0].quantity, 2);
+            assert!(
+                (shop.orders.cart_fetch(&guest, &refs[1]).await).is_ok_and(|cart| cart.is_none())
+            );
+            // The one that is kept is old in the next round.
+            tick(shop, Duration::from_secs(31 * 24 * 60 * 60));
+            assert_eq!(shop.orders.carts_trim().await.unwrap(), 1);
+        }
+    })
+    .await;
+}
+
+/// Of two workers that ask Stripe for the same step, one is refused: that is no
+/// decline.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_payment_at_stripe_by_two_workers() {
+    let fake = FakeStripe::default();
+    let options = StripeOptions {
+        url: fake.serve().await,
+        secret_key: stripe::SECRET_KEY.to_owned(),
+        webhook_secret: stripe::WEBHOOK_SECRET.to_owned(),
+    };
+    let stripe = Stripe::new(options, Clock::system()).unwrap();
+    for _ in 0..ROUNDS * 4 {
+        let mut payment = Payment {
+            provider: "stripe".to_owned(),
+            order_id: OrderId::new(),
+            method: "pm_card_visa".to_owned(),
+            amount: Money::new(500, Currency::parse("EUR").unwrap()),
+            reference: None,
+            started_at: 0,
+        };
+        let (one, two) = tokio::join!(stripe.authorise(&payment), stripe.authorise(&payment));
+        for authorised in [one.unwrap(), two.unwrap()] {
+            let Authorised::Yes { reference } = authorised else {
+                panic!("{authorised:?}");
+            };
+            payment.reference = Some(reference);
+        }
+        let (one, two) = tokio::join!(stripe.capture(&payment), stripe.capture(&payment));
+        assert_eq!((one.unwrap(), two.unwrap()), (Captured::Yes, Captured::Yes));
+    }
 }

@@ -19,7 +19,9 @@ where
         match batch().await {
             Ok(BATCH..) => continue,
             Ok(_) => {}
-            Err(error) => tracing::warn!(%error, what, "what has expired is not deleted"),
+            Err(error) => {
+                tracing::warn!(%error, what, "expired rows could not be deleted; the next attempt is in an hour")
+            }
         }
         tokio::time::sleep(EVERY).await;
     }

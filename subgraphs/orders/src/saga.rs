@@ -39,6 +39,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 /// How soon to ask again about a payment that is not decided: a webhook will
 /// most likely tell before.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+const UNDECIDED: &str = "the provider has not decided yet";
 /// How far a step is put off at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// The same, for one that is not decided.
@@ -105,8 +106,11 @@ impl App {
             // Whatever it is, the others must not wait for it.
             Err(error) => {
                 tracing::warn!(%error, order_id = %order.id, step = due.task.as_str(), "a step will be repeated");
-                self.postpone(due, pause(due.attempts), Some(&told(&error)))
-                    .await
+                let at = self.clock.now() + micros(pause(due.attempts));
+                let txn = self.database.begin().await?;
+                task::payment_postpone_in_txn(&txn, due, at, true, &told(&error)).await?;
+                txn.commit().await?;
+                Ok(())
             }
         }
     }
@@ -136,14 +140,17 @@ impl App {
                 Ok(())
             }
             Authorised::Pending { reference } => {
-                if due.payment.reference.as_ref() != Some(&reference) {
-                    let txn = self.database.begin().await?;
-                    task::payment_set_reference_in_txn(&txn, id, &reference).await?;
-                    txn.commit().await?;
-                }
-                let age = u64::try_from(self.clock.now() - due.since).unwrap_or(0);
+                let now = self.clock.now();
+                let age = u64::try_from(now - due.since).unwrap_or(0);
                 let pause = Duration::from_micros(age / 10).clamp(ASK_AGAIN, LONGEST_WAIT);
-                self.postpone(due, pause, None).await
+                let at = now + micros(pause);
+                let txn = self.database.begin().await?;
+                if due.payment.reference.as_ref() != Some(&reference) {
+                    task::payment_set_reference_in_txn(&txn, id, &reference).await?;
+                }
+                task::payment_postpone_in_txn(&txn, due, at, false, UNDECIDED).await?;
+                txn.commit().await?;
+                Ok(())
             }
             Authorised::Declined { reason } => {
                 self.fail_order(due, PaymentState::Declined, PaymentTask::None, &reason)
@@ -346,19 +353,6 @@ impl App {
 
     fn took_longer_than(&self, due: &DuePayment, limit: Duration) -> bool {
         self.clock.now() > due.since + micros(limit)
-    }
-
-    async fn postpone(
-        &self,
-        due: &DuePayment,
-        by: Duration,
-        error: Option<&str>,
-    ) -> Result<(), Error> {
-        let txn = self.database.begin().await?;
-        let at = self.clock.now() + micros(by);
-        task::payment_postpone_in_txn(&txn, &due.payment.order_id, due.task, at, error).await?;
-        txn.commit().await?;
-        Ok(())
     }
 }
 

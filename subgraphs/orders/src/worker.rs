@@ -2,12 +2,13 @@
 //! go back. What is due is stored, so that a crash forgets nothing.
 //!
 //! Each order's steps, and each order's units, are a job of their own: one that
-//! waits for a slow neighbour keeps its place, and no other.
+//! waits for a slow neighbour occupies one of its kind's slots, and no more.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use stoa_kit::clock::micros;
+use stoa_kit::backoff::Backoff;
+use stoa_kit::clock::{Micros, micros};
 use stoa_kit::fault::point;
 use stoa_kit::telemetry;
 use stoa_schema::OrderId;
@@ -25,7 +26,9 @@ use crate::store::task::{self, DueStock, StockTask};
 /// How many steps of one saga may follow each other in one job.
 const ROUNDS: usize = 6;
 /// How many jobs of a kind run at once.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 16;
+/// How many are looked up at once: more than can run.
+const BATCH: u64 = 32;
 /// How long the worker sleeps when nothing is due.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -33,11 +36,10 @@ const IDLE: Duration = Duration::from_secs(1);
 pub async fn run_for_ever(app: App) {
     let work = app.work.clone();
     let mut worker = Worker::new(app);
+    let mut backoff = Backoff::default();
     loop {
         let wait = match worker.start_due().await {
-            Ok(0) => worker.idle().await,
-            // The first one that ends wakes us.
-            Ok(_) => Ok(IDLE),
+            Ok(_) => worker.idle().await,
             Err(error) => Err(error),
         };
         let woken = match wait {
@@ -48,9 +50,13 @@ pub async fn run_for_ever(app: App) {
             },
             Err(error) => Err(error),
         };
-        if let Err(error) = woken {
-            tracing::warn!(%error, "the order worker waits");
-            tokio::time::sleep(IDLE).await;
+        match woken {
+            Ok(()) => backoff = Backoff::default(),
+            // It asks neighbours for nothing that it cannot store.
+            Err(error) => {
+                tracing::warn!(%error, "the order worker waits");
+                backoff.wait().await;
+            }
         }
     }
 }
@@ -74,16 +80,29 @@ impl App {
     /// Runs the steps of an order's saga until none is due.
     async fn saga_run(&self, id: &OrderId) -> Result<(), Error> {
         match self.saga_steps(id).await {
-            // It must not come first for ever.
             Err(Error::Corrupt(reason)) => {
                 tracing::error!(reason, order_id = %id, "an order's payment cannot be read");
-                let at = self.clock.now() + micros(pause(i64::MAX));
-                let txn = self.database.begin().await?;
-                task::payment_put_off_in_txn(&txn, id, at).await?;
-                Ok(txn.commit().await?)
+                self.saga_put_off(id, "the payment cannot be read").await
             }
             done => done,
         }
+    }
+
+    /// Puts off an order's step that cannot even fail as it should: it must not
+    /// come first for ever.
+    async fn saga_put_off(&self, id: &OrderId, reason: &str) -> Result<(), Error> {
+        let at = self.clock.now() + micros(pause(i64::MAX));
+        let txn = self.database.begin().await?;
+        task::payment_put_off_in_txn(&txn, id, at, reason).await?;
+        Ok(txn.commit().await?)
+    }
+
+    /// The same for units.
+    async fn stock_put_off(&self, id: &str, attempts: i64, reason: &str) -> Result<(), Error> {
+        let at = self.clock.now() + micros(pause(attempts));
+        let txn = self.database.begin().await?;
+        task::stock_task_postpone_in_txn(&txn, id, at, reason).await?;
+        Ok(txn.commit().await?)
     }
 
     async fn saga_steps(&self, id: &OrderId) -> Result<(), Error> {
@@ -101,26 +120,19 @@ impl App {
 
     /// Tells products of units, or puts that off.
     async fn stock_run(&self, id: &str) -> Result<(), Error> {
-        let found = task::stock_task_fetch(self.database.read(), id).await;
-        let attempts = match &found {
-            Ok(None) => return Ok(()),
-            Ok(Some(due)) => due.attempts,
-            Err(_) => i64::MAX,
-        };
-        let told_products = async {
-            match found? {
-                Some(due) => self.stock_tell(&due).await,
-                None => Ok(()),
+        let due = match task::stock_task_fetch(self.database.read(), id).await {
+            Ok(Some(due)) if self.due_now().is(due.due_at) => due,
+            Ok(_) => return Ok(()),
+            Err(error) => {
+                tracing::error!(%error, id, "what is to go back cannot be read");
+                return self.stock_put_off(id, i64::MAX, &told(&error)).await;
             }
         };
-        let Err(error) = told_products.await else {
+        let Err(error) = self.stock_tell(&due).await else {
             return Ok(());
         };
-        tracing::warn!(%error, id, "units are not back yet");
-        let at = self.clock.now() + micros(pause(attempts));
-        let txn = self.database.begin().await?;
-        task::stock_task_postpone_in_txn(&txn, id, at, &told(&error)).await?;
-        Ok(txn.commit().await?)
+        tracing::warn!(%error, order_id = %due.order_id, "units are not back yet");
+        self.stock_put_off(id, due.attempts, &told(&error)).await
     }
 
     async fn stock_tell(&self, due: &DueStock) -> Result<(), Error> {
@@ -163,12 +175,56 @@ enum Job {
     Stock(String),
 }
 
-/// The jobs that run.
+impl Job {
+    async fn run(self, app: App) -> Result<(), Error> {
+        match self {
+            Self::Saga(order) => app.saga_run(&order).await,
+            Self::Stock(id) => app.stock_run(&id).await,
+        }
+    }
+}
+
+/// The jobs that run, and those that wait for their turn.
 struct Worker {
     app: App,
     running: JoinSet<Result<(), Error>>,
-    /// Which each is; at most as many as may run at once.
-    jobs: HashMap<Id, Job>,
+    /// When it last looked for what is due.
+    looked_at: Micros,
+    sagas: Lane,
+    units: Lane,
+}
+
+/// The jobs of one kind. One that waited is looked at again before it runs.
+#[derive(Default)]
+struct Lane {
+    /// At most [`AT_ONCE`].
+    running: HashMap<Id, Job>,
+    /// At most [`BATCH`].
+    waiting: VecDeque<Job>,
+}
+
+impl Lane {
+    fn is_hungry(&self) -> bool {
+        self.waiting.is_empty() && self.running.len() < AT_ONCE
+    }
+
+    fn feed(&mut self, due: impl Iterator<Item = Job>) {
+        let new = due.filter(|job| !self.running.values().any(|running| running == job));
+        self.waiting.extend(new);
+    }
+
+    /// Starts what waits, as far as there is room; answers how many jobs.
+    fn start(&mut self, app: &App, set: &mut JoinSet<Result<(), Error>>) -> usize {
+        let room = AT_ONCE - self.running.len();
+        let now = self.waiting.drain(..room.min(self.waiting.len()));
+        let mut started = 0;
+        for job in now {
+            let handle = set.spawn(job.clone().run(app.clone()));
+            self.running.insert(handle.id(), job);
+            started += 1;
+        }
+        started
+    }
 }
 
 impl Worker {
@@ -176,7 +232,9 @@ impl Worker {
         Self {
             app,
             running: JoinSet::new(),
-            jobs: HashMap::new(),
+            looked_at: 0,
+            sagas: Lane::default(),
+            units: Lane::default(),
         }
     }
 
@@ -185,36 +243,17 @@ impl Worker {
     async fn start_due(&mut self) -> Result<usize, Error> {
         let db = self.app.database.read();
         let when = self.app.due_now();
-        // What runs is still due, and there is never more of it than that.
-        let limit = AT_ONCE as u64;
-        let sagas = task::payment_due(db, when, limit).await?;
-        let units = task::stock_due(db, when, limit).await?;
-        let sagas = sagas.into_iter().map(Job::Saga);
-        let units = units.into_iter().map(Job::Stock);
-        let started = self.start(sagas.collect()) + self.start(units.collect());
-        Ok(started)
-    }
-
-    /// Starts jobs of one kind.
-    fn start(&mut self, mut due: Vec<Job>) -> usize {
-        let Some(first) = due.first() else { return 0 };
-        let kind = std::mem::discriminant(first);
-        let same = |job: &&Job| std::mem::discriminant(*job) == kind;
-        let room = AT_ONCE - self.jobs.values().filter(same).count();
-        due.retain(|job| !self.jobs.values().any(|running| running == job));
-        due.truncate(room);
-        let count = due.len();
-        for job in due {
-            let (app, what) = (self.app.clone(), job.clone());
-            let handle = self.running.spawn(async move {
-                match &what {
-                    Job::Saga(order) => app.saga_run(order).await,
-                    Job::Stock(id) => app.stock_run(id).await,
-                }
-            });
-            self.jobs.insert(handle.id(), job);
+        self.looked_at = when.now;
+        if self.sagas.is_hungry() {
+            let due = task::payment_due(db, when, BATCH).await?;
+            self.sagas.feed(due.into_iter().map(Job::Saga));
         }
-        count
+        if self.units.is_hungry() {
+            let due = task::stock_due(db, when, BATCH).await?;
+            self.units.feed(due.into_iter().map(Job::Stock));
+        }
+        let sagas = self.sagas.start(&self.app, &mut self.running);
+        Ok(sagas + self.units.start(&self.app, &mut self.running))
     }
 
     /// Waits for a job that ends, and takes all that have ended.
@@ -222,27 +261,42 @@ impl Worker {
         let mut next = self.running.join_next_with_id().await;
         let mut all = Ok(());
         while let Some(ended) = next {
-            let (id, done) = match ended {
-                Ok((id, done)) => (id, done),
+            let done = match ended {
+                Ok((id, done)) => {
+                    self.forget(id);
+                    done
+                }
                 Err(error) => {
                     tracing::error!(%error, "a job of the order worker broke off");
-                    (error.id(), Ok(()))
+                    let reason = "the worker broke off: see its log";
+                    match self.forget(error.id()) {
+                        Some(Job::Saga(order)) => self.app.saga_put_off(&order, reason).await,
+                        Some(Job::Stock(id)) => self.app.stock_put_off(&id, i64::MAX, reason).await,
+                        None => Ok(()),
+                    }
                 }
             };
-            self.jobs.remove(&id);
             all = all.and(done);
             next = self.running.try_join_next_with_id();
         }
         all
     }
 
-    /// How long nothing more will be due.
+    fn forget(&mut self, id: Id) -> Option<Job> {
+        let saga = self.sagas.running.remove(&id);
+        saga.or_else(|| self.units.running.remove(&id))
+    }
+
+    /// How long nothing more can be started, unless something ends.
     async fn idle(&self) -> Result<Duration, Error> {
-        let now = self.app.clock.now();
+        if !self.sagas.is_hungry() && !self.units.is_hungry() {
+            return Ok(IDLE);
+        }
+        let now = self.looked_at;
         let next = task::next_due(self.app.database.read(), now).await?;
         Ok(next.map_or(IDLE, |at| {
-            let wait = Duration::from_micros(at.abs_diff(now));
-            wait.clamp(Duration::from_millis(1), IDLE)
+            let left = u64::try_from(at - self.app.clock.now()).unwrap_or(0);
+            Duration::from_micros(left).clamp(Duration::from_millis(1), IDLE)
         }))
     }
 }

@@ -51,6 +51,10 @@ enum Outcome {
     Away,
     /// No answer comes, ever.
     Hangs,
+    /// Not decided, as it says after a while.
+    PendingLater,
+    /// The adapter has a fault.
+    Panics,
 }
 
 /// A provider that does as the test says, keeps books and counts its calls.
@@ -87,6 +91,11 @@ impl PaymentProvider for Provider {
             }),
             Outcome::Away => away(),
             Outcome::Hangs => std::future::pending().await,
+            Outcome::PendingLater => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                Ok(Authorised::Pending { reference })
+            }
+            Outcome::Panics => panic!("as the test wants"),
             _ => Ok(Authorised::Yes { reference }),
         }
     }
@@ -542,7 +551,9 @@ async fn what_is_not_decided_is_no_failure() {
     }
     let progress = shop.progress(&order).await;
     assert_eq!(progress.len(), 1);
-    assert_eq!((progress[0].attempts, &progress[0].last_error), (0, &None));
+    assert_eq!(progress[0].attempts, 0);
+    let reason = progress[0].last_error.as_deref();
+    assert_eq!(reason, Some("the provider has not decided yet"));
     assert!(!progress[0].stuck);
     assert!(shop.stuck().await.is_empty());
     shop.clock.advance(Duration::from_secs(10 * 60));
@@ -583,6 +594,47 @@ async fn units_that_cannot_go_back_are_seen_with_the_reason() {
     assert!(shop.progress(&refunded).await.is_empty());
     assert!(shop.stuck().await.is_empty());
     assert_eq!((shop.releases(), shop.returns()), (1, 1));
+}
+
+/// Forced: the webhook comes while the provider is being asked, whose answer is
+/// older.
+#[tokio::test]
+async fn news_while_the_provider_is_asked_is_not_slept_over() {
+    let shop = Fixture::new(Outcome::PendingLater).await;
+    let order = shop.place().await;
+    let event = Event {
+        id: "one".to_owned(),
+        kind: "payment.decided".to_owned(),
+        order_id: Some(order.id.clone()),
+    };
+    let news = async {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        shop.clock.advance(Duration::from_millis(30));
+        shop.decide(Outcome::Authorised);
+        shop.app.event_store(&event, b"{}").await.unwrap();
+    };
+    let (worked, ()) = tokio::join!(shop.app.work_once(), news);
+    worked.unwrap();
+    assert_eq!(shop.status(&order).await, OrderStatus::Confirmed);
+}
+
+#[tokio::test]
+async fn a_job_that_breaks_off_is_put_off_and_keeps_no_other() {
+    let shop = Fixture::new(Outcome::Panics).await;
+    let broken = shop.place().await;
+    shop.app.work_once().await.unwrap();
+    let progress = shop.progress(&broken).await;
+    assert_eq!(progress[0].attempts, 1);
+    let reason = progress[0].last_error.as_deref();
+    assert_eq!(reason, Some("the worker broke off: see its log"));
+    shop.decide(Outcome::Authorised);
+    let fine = shop.place().await;
+    shop.app.work_once().await.unwrap();
+    assert_eq!(shop.status(&broken).await, OrderStatus::Pending);
+    assert_eq!(shop.status(&fine).await, OrderStatus::Confirmed);
+    shop.clock.advance(Duration::from_secs(61));
+    shop.app.work_once().await.unwrap();
+    assert_eq!(shop.status(&broken).await, OrderStatus::Confirmed);
 }
 
 /// The worker that runs for ever, while the provider does not answer for more

@@ -254,8 +254,17 @@ impl App {
         };
         rows::refund_insert_in_txn(txn, &order.id, &refund).await?;
         if !refund.done {
-            let state = task::payment_fetch(txn, &order.id).await?.state;
-            task::payment_set_in_txn(txn, &order.id, state, PaymentTask::Refund, by.now).await?;
+            let payment = task::payment_fetch(txn, &order.id).await?;
+            match payment.task {
+                // How long an earlier one has waited, and why, stays to be seen.
+                PaymentTask::Refund => {
+                    task::payment_due_now_in_txn(txn, &order.id, by.now).await?;
+                }
+                _ => {
+                    let (state, todo) = (payment.state, PaymentTask::Refund);
+                    task::payment_set_in_txn(txn, &order.id, state, todo, by.now).await?;
+                }
+            }
         }
         for state in &mut states {
             let same = |line: &&domain::RefundLine| line.product_id == state.line.product_id;

@@ -194,8 +194,9 @@ impl App {
         let db = self.database.read();
         let since = self.stuck_since();
         let mut found: HashMap<OrderId, Vec<Progress>> = HashMap::new();
-        for (order, due) in task::payment_fetch_many(db, orders).await? {
+        for due in task::payment_fetch_many(db, orders).await? {
             if due.task != PaymentTask::None {
+                let order = due.payment.order_id;
                 found.entry(order).or_default().push(Progress {
                     step: Step::Payment(due.task),
                     attempts: due.attempts,

@@ -54,7 +54,7 @@ impl OrderQuery {
         #[graphql(desc = "At most 100; 20 if not given.")] first: Option<i32>,
         #[graphql(desc = "The cursor after which to go on.")] after: Option<String>,
         status: Option<OrderStatus>,
-        #[graphql(desc = "Only those with a step that has taken more than ten minutes.")]
+        #[graphql(desc = "If true, only those with a step that has taken more than ten minutes.")]
         stuck: Option<bool>,
         filter: Option<OrderFilterInput>,
     ) -> Result<Option<Connection<Order>>> {

@@ -269,14 +269,16 @@ pub struct OrderProgress {
     step: OrderStep,
     /// How often it came to nothing.
     attempts: i32,
-    /// Why, the last time.
+    /// Why it is not done, the last time that it was tried.
     last_error: Option<String>,
+    /// When it was first to be done.
     since: DateTime,
     /// It has taken more than ten minutes: somebody should look.
     stuck: bool,
 }
 
-/// What the shop does for an order, one step after the other.
+/// What the shop does for an order: its payment one step after the other, and
+/// beside that the units that go back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 pub enum OrderStep {
     /// The provider sets the money aside.

@@ -168,6 +168,32 @@ impl Stripe {
         Ok(Ok(self.get(&format!("/v1/payment_intents/{id}")).await?))
     }
 
+    /// Confirms or captures an intent. One that refuses may have been moved on
+    /// by another worker meanwhile: what it is then counts, not the refusal.
+    async fn advance(
+        &self,
+        intent: &Intent,
+        verb: &str,
+        form: &[(&str, &str)],
+    ) -> Result<Answer<Intent>, NoAnswer> {
+        let refusal = match self.act(intent, verb, form).await? {
+            Ok(moved) => return Ok(Ok(moved)),
+            Err(refusal) => refusal,
+        };
+        let now: Intent = self
+            .get(&format!("/v1/payment_intents/{}", intent.id))
+            .await?;
+        let refused = [
+            intent.status.as_str(),
+            "requires_payment_method",
+            "canceled",
+        ];
+        Ok(match refused.contains(&now.status.as_str()) {
+            true => Err(refusal),
+            false => Ok(now),
+        })
+    }
+
     /// Confirms, captures or cancels an intent whose state allows it. Without a
     /// key: the state lets it happen once, and a kept error would never go.
     async fn act(
@@ -211,7 +237,7 @@ impl PaymentProvider for Stripe {
         };
         if intent.status == "requires_confirmation" {
             let form = [("error_on_requires_action", "true")];
-            intent = match self.act(&intent, "confirm", &form).await? {
+            intent = match self.advance(&intent, "confirm", &form).await? {
                 Ok(intent) => intent,
                 Err(refusal) => return declined(refusal.reason()),
             };
@@ -236,7 +262,7 @@ impl PaymentProvider for Stripe {
             Err(refusal) => return declined(refusal.reason()),
         };
         if intent.status == "requires_capture" {
-            intent = match self.act(&intent, "capture", &[]).await? {
+            intent = match self.advance(&intent, "capture", &[]).await? {
                 Ok(intent) => intent,
                 Err(refusal) => return declined(refusal.reason()),
             };

@@ -1,10 +1,9 @@
 //! Carts and their lines.
 
 use sea_orm::ActiveValue::Set;
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, LockBehavior, LockType};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    Statement,
 };
 use stoa_kit::clock::Micros;
 use stoa_schema::{Money, OrderId, ProductId, UserId};
@@ -201,19 +200,27 @@ pub async fn cart_trim_in_txn<C: ConnectionTrait>(
     before: Micros,
     limit: u64,
 ) -> Result<u64, DbErr> {
-    let old = format!(
-        "SELECT id FROM cart WHERE customer_id IS NULL AND updated_at < $1 ORDER BY updated_at LIMIT {limit}"
-    );
-    let mut deleted = 0;
-    for sql in [
-        format!("DELETE FROM cart_line WHERE cart_id IN ({old})"),
-        format!("DELETE FROM cart WHERE id IN ({old})"),
-    ] {
-        let values = [before.into()];
-        let statement = Statement::from_sql_and_values(txn.get_database_backend(), sql, values);
-        deleted = txn.execute_raw(statement).await?.rows_affected();
-    }
-    Ok(deleted)
+    let old: Vec<String> = cart::Entity::find()
+        .select_only()
+        .column(cart::Column::Id)
+        .filter(cart::Column::CustomerId.is_null())
+        .filter(cart::Column::UpdatedAt.lt(before))
+        .order_by_asc(cart::Column::UpdatedAt)
+        .limit(limit)
+        // Another replica may be at it, or a guest back at theirs.
+        .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
+        .into_tuple()
+        .all(txn)
+        .await?;
+    cart_line::Entity::delete_many()
+        .filter(cart_line::Column::CartId.is_in(&old))
+        .exec(txn)
+        .await?;
+    let deleted = cart::Entity::delete_many()
+        .filter(cart::Column::Id.is_in(&old))
+        .exec(txn)
+        .await?;
+    Ok(deleted.rows_affected)
 }
 
 /// Somebody else has changed it.

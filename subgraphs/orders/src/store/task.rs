@@ -1,8 +1,6 @@
 //! What is still to be done for an order outside its own database: stored with
 //! the change that calls for it, so that a crash forgets nothing.
 
-use std::collections::HashMap;
-
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
@@ -76,7 +74,6 @@ pub struct DuePayment {
     /// Of this step, that came to nothing.
     pub attempts: i64,
     pub captured: i64,
-    pub refunded: i64,
     pub last_error: Option<String>,
     /// When this step began.
     pub since: Micros,
@@ -94,6 +91,7 @@ pub struct DueStock {
     pub attempts: i64,
     pub last_error: Option<String>,
     pub since: Micros,
+    pub due_at: Micros,
 }
 
 /// When a step is due: at its time, or if it lies behind a horizon. No step is
@@ -109,10 +107,15 @@ stored! {
     Movement { Capture => "CAPTURE", Refund => "REFUND" }
 }
 
+impl DueWhen {
+    pub fn is(self, due_at: Micros) -> bool {
+        due_at <= self.now || due_at > self.horizon
+    }
+}
+
 impl DuePayment {
     pub fn is_due(&self, when: DueWhen) -> bool {
-        let now = |at: Micros| at <= when.now || at > when.horizon;
-        self.task != PaymentTask::None && self.due_at.is_some_and(now)
+        self.task != PaymentTask::None && self.due_at.is_some_and(|at| when.is(at))
     }
 }
 
@@ -169,33 +172,34 @@ pub async fn payment_fetch<C: ConnectionTrait>(
     to_due(row)
 }
 
-/// The payments of orders.
+/// The payments of orders; one that cannot be read hides no other.
 pub async fn payment_fetch_many<C: ConnectionTrait>(
     db: &C,
     orders: &[OrderId],
-) -> Result<HashMap<OrderId, DuePayment>, Error> {
+) -> Result<Vec<DuePayment>, DbErr> {
     let rows = payment::Entity::find()
         .filter(payment::Column::OrderId.is_in(orders.iter().map(OrderId::as_str)))
         .all(db)
         .await?;
-    rows.into_iter()
-        .map(|row| Ok((OrderId::trusted(row.order_id.clone()), to_due(row)?)))
-        .collect()
+    let read = rows.into_iter().filter_map(|row| {
+        let order = row.order_id.clone();
+        to_due(row)
+            .inspect_err(
+                |error| tracing::error!(%error, order_id = order, "a payment cannot be read"),
+            )
+            .ok()
+    });
+    Ok(read.collect())
 }
 
 fn to_due(row: payment::Model) -> Result<DuePayment, Error> {
     let currency = Currency::parse(&row.currency)
         .ok_or_else(|| Error::Corrupt(format!("currency {}", row.currency)))?;
     Ok(DuePayment {
-        task: match row.task.as_str() {
-            // Of a replica that is older than the saga.
-            "SETTLE" => PaymentTask::Authorise,
-            other => PaymentTask::parse(other)?,
-        },
+        task: PaymentTask::parse(&row.task)?,
         state: PaymentState::parse(&row.state)?,
         attempts: row.attempts,
         captured: row.captured_minor,
-        refunded: row.refunded_minor,
         last_error: row.last_error,
         since: row.updated_at,
         due_at: row.due_at,
@@ -279,24 +283,26 @@ pub async fn movement_insert_in_txn<C: ConnectionTrait>(
     Ok(true)
 }
 
-/// Puts a task off, unless it has changed meanwhile; an error counts as an
-/// attempt that came to nothing.
+/// Puts a step off, unless it has changed or become due anew meanwhile: then
+/// there is news of it. What failed counts as an attempt; `reason` says why it
+/// is not done.
 pub async fn payment_postpone_in_txn<C: ConnectionTrait>(
     txn: &C,
-    order: &OrderId,
-    task: PaymentTask,
+    due: &DuePayment,
     due_at: Micros,
-    error: Option<&str>,
+    failed: bool,
+    reason: &str,
 ) -> Result<(), DbErr> {
     payment::Entity::update_many()
         .col_expr(payment::Column::DueAt, Expr::value(due_at))
         .col_expr(
             payment::Column::Attempts,
-            Expr::col(payment::Column::Attempts).add(i64::from(error.is_some())),
+            Expr::col(payment::Column::Attempts).add(i64::from(failed)),
         )
-        .col_expr(payment::Column::LastError, Expr::value(error))
-        .filter(payment::Column::OrderId.eq(order.as_str()))
-        .filter(payment::Column::Task.eq(task.as_str()))
+        .col_expr(payment::Column::LastError, Expr::value(reason))
+        .filter(payment::Column::OrderId.eq(due.payment.order_id.as_str()))
+        .filter(payment::Column::Task.eq(due.task.as_str()))
+        .filter(payment::Column::DueAt.eq(due.due_at))
         .exec(txn)
         .await?;
     Ok(())
@@ -354,14 +360,18 @@ pub async fn payment_due_now_in_txn<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Puts off whatever a payment waits for: it cannot be read.
+/// Puts off whatever a payment waits for, read or not.
 pub async fn payment_put_off_in_txn<C: ConnectionTrait>(
     txn: &C,
     order: &OrderId,
     due_at: Micros,
+    reason: &str,
 ) -> Result<(), DbErr> {
+    let attempts = Expr::col(payment::Column::Attempts).add(1);
     payment::Entity::update_many()
         .col_expr(payment::Column::DueAt, Expr::value(due_at))
+        .col_expr(payment::Column::Attempts, attempts)
+        .col_expr(payment::Column::LastError, Expr::value(reason))
         .filter(payment::Column::OrderId.eq(order.as_str()))
         .exec(txn)
         .await?;
@@ -439,6 +449,7 @@ fn to_due_stock(row: stock_task::Model) -> Result<DueStock, Error> {
         attempts: row.attempts,
         last_error: row.last_error,
         since: row.created_at,
+        due_at: row.due_at,
     })
 }
 
