@@ -47,6 +47,10 @@ Settings come from the environment:
   STOA_BUS_CREDENTIALS_FILE, STOA_BUS_CA_FILE, STOA_BUS_REPLICAS   of NATS
   STOA_CACHE_URL           memory: (default), redis://[USER:PASSWORD@]HOST or rediss://HOST
   STOA_CACHE_CA_FILE       of Redis
+  STOA_PAYMENTS            sandbox (no money moves; default) or stripe; production must choose
+  STOA_STRIPE_SECRET_KEY, STOA_STRIPE_WEBHOOK_SECRET
+                           or files: STOA_STRIPE_SECRET_KEY_FILE, STOA_STRIPE_WEBHOOK_SECRET_FILE
+  STOA_RATES_FILE          JSON table of tax and shipping (default: neither)
   STOA_TRUSTED_PROXIES     networks whose X-Forwarded-For is believed, such as 10.0.0.0/8
   STOA_{PRODUCTS,ORDERS}_URL   where `stoa subgraph` finds its peers
   OTEL_EXPORTER_OTLP_ENDPOINT  where traces go (off by default); other OTEL_* as usual";

@@ -42,17 +42,19 @@ pub async fn run_for_ever(app: App) {
             Ok(_) => worker.idle().await,
             Err(error) => Err(error),
         };
-        let woken = match wait {
+        let well = match wait {
             Ok(wait) => tokio::select! {
-                done = worker.ended(), if !worker.running.is_empty() => done,
-                () = work.notified() => Ok(()),
-                () = tokio::time::sleep(wait) => Ok(()),
+                done = worker.ended(), if !worker.running.is_empty() => done.map(|()| true),
+                () = work.notified() => Ok(false),
+                () = tokio::time::sleep(wait) => Ok(false),
             },
             Err(error) => Err(error),
         };
-        match woken {
-            Ok(()) => backoff = Backoff::default(),
-            // It asks neighbours for nothing that it cannot store.
+        match well {
+            Ok(true) => backoff = Backoff::default(),
+            Ok(false) => {}
+            // Neighbours must not be asked again and again for what cannot be
+            // stored.
             Err(error) => {
                 tracing::warn!(%error, "the order worker waits");
                 backoff.wait().await;
