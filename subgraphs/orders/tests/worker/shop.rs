@@ -1,0 +1,316 @@
+//! A shop whose provider and products service do as a test says.
+
+use super::*;
+
+/// What a test's provider does when it is asked.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Outcome {
+    Pending,
+    Declined,
+    Authorised,
+    /// Authorised; the capture is declined.
+    CaptureDeclined,
+    /// Authorised and captured, but the capture's answer is lost.
+    AnswerLost,
+    /// Nothing answers.
+    Away,
+    /// No answer comes, ever.
+    Hangs,
+    /// Not decided, as it says after a while.
+    PendingLater,
+    /// The adapter has a fault.
+    Panics,
+}
+
+/// A provider that does as the test says, keeps books and counts its calls.
+pub struct Provider {
+    pub outcome: Mutex<Outcome>,
+    pub captured: Mutex<HashMap<String, i64>>,
+    pub refunded: Mutex<HashMap<String, i64>>,
+    pub captures: AtomicUsize,
+    pub voids: AtomicUsize,
+    pub refunds: AtomicUsize,
+}
+
+pub fn away<T>() -> Result<T, NoAnswer> {
+    Err(NoAnswer("away".to_owned()))
+}
+
+#[async_trait]
+impl PaymentProvider for Provider {
+    fn name(&self) -> &'static str {
+        "played"
+    }
+
+    fn check_method(&self, _method: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn authorise(&self, payment: &Payment) -> Result<Authorised, NoAnswer> {
+        let reference = payment.order_id.to_string();
+        let outcome = *self.outcome.lock().unwrap();
+        match outcome {
+            Outcome::Pending => Ok(Authorised::Pending { reference }),
+            Outcome::Declined => Ok(Authorised::Declined {
+                reason: "no".to_owned(),
+            }),
+            Outcome::Away => away(),
+            Outcome::Hangs => std::future::pending().await,
+            Outcome::PendingLater => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                Ok(Authorised::Pending { reference })
+            }
+            Outcome::Panics => panic!("as the test wants"),
+            _ => Ok(Authorised::Yes { reference }),
+        }
+    }
+
+    async fn capture(&self, payment: &Payment) -> Result<Captured, NoAnswer> {
+        self.captures.fetch_add(1, Ordering::SeqCst);
+        // Long enough for a cancellation to come between.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let outcome = *self.outcome.lock().unwrap();
+        match outcome {
+            Outcome::CaptureDeclined => {
+                return Ok(Captured::Declined {
+                    reason: "no".to_owned(),
+                });
+            }
+            Outcome::Away => return away(),
+            _ => {}
+        }
+        let amount = payment.amount.amount_minor;
+        let mut captured = self.captured.lock().unwrap();
+        captured.insert(payment.order_id.to_string(), amount);
+        match outcome {
+            Outcome::AnswerLost => away(),
+            _ => Ok(Captured::Yes),
+        }
+    }
+
+    async fn void(&self, payment: &Payment) -> Result<Voided, NoAnswer> {
+        let captured = self.captured.lock().unwrap();
+        if captured.contains_key(payment.order_id.as_str()) {
+            return Ok(Voided::Captured);
+        }
+        self.voids.fetch_add(1, Ordering::SeqCst);
+        Ok(Voided::Yes)
+    }
+
+    fn event(&self, _headers: &HeaderMap, _body: &[u8]) -> Result<Event, BadEvent> {
+        Err(BadEvent::Body)
+    }
+
+    async fn refund(&self, _payment: &Payment, amount: Money, key: &str) -> Result<(), NoAnswer> {
+        self.refunds.fetch_add(1, Ordering::SeqCst);
+        let mut refunded = self.refunded.lock().unwrap();
+        refunded.insert(key.to_owned(), amount.amount_minor);
+        Ok(())
+    }
+}
+
+pub fn admin() -> Caller {
+    Caller::User {
+        id: UserId::new(),
+        role: Role::Admin,
+    }
+}
+
+/// A products service that has everything.
+#[derive(Default)]
+pub struct Products {
+    pub expired: AtomicBool,
+    pub down: AtomicBool,
+    pub releases: AtomicUsize,
+    pub returns: AtomicUsize,
+}
+
+#[async_trait]
+impl PeerHandler for Products {
+    async fn call(
+        &self,
+        _context: &CallContext,
+        method: &str,
+        message: Value,
+    ) -> Result<Value, PeerError> {
+        if self.down.load(Ordering::SeqCst) {
+            return Err(PeerError::Failed {
+                service: "products".into(),
+            });
+        }
+        // Long enough for two workers to be at the same place at once.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        Ok(match method {
+            "reserve_stock" => {
+                let product = message["lines"][0]["product_id"].clone();
+                json!({ "outcome": "ok", "products": [{
+                    "product_id": product, "sku": "A", "name": "A",
+                    "price": { "amountMinor": 500, "currency": "EUR" },
+                }] })
+            }
+            "commit_stock" => json!({ "committed": !self.expired.load(Ordering::SeqCst) }),
+            "release_stock" => {
+                self.releases.fetch_add(1, Ordering::SeqCst);
+                json!({})
+            }
+            "return_stock" => {
+                self.returns.fetch_add(1, Ordering::SeqCst);
+                json!({})
+            }
+            other => panic!("{other}"),
+        })
+    }
+}
+
+pub struct Fixture {
+    pub app: App,
+    pub clock: Clock,
+    pub provider: Arc<Provider>,
+    pub products: Arc<Products>,
+    pub customer: Caller,
+    pub path: PathBuf,
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        for ending in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{ending}", self.path.display()));
+        }
+    }
+}
+
+impl Fixture {
+    pub async fn new(outcome: Outcome) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("stoa-orders-{}.db", stoa_schema::ids::new_id()));
+        let url = format!("sqlite://{}", path.display());
+        let database = Database::connect(&url, &PoolOptions::default())
+            .await
+            .unwrap();
+        database.migrate::<OrdersMigrator>().await.unwrap();
+        let clock = Clock::manual(1_800_000_000_000_000);
+        let provider = Arc::new(Provider {
+            outcome: Mutex::new(outcome),
+            captured: Mutex::default(),
+            refunded: Mutex::default(),
+            captures: AtomicUsize::new(0),
+            voids: AtomicUsize::new(0),
+            refunds: AtomicUsize::new(0),
+        });
+        let products = Arc::new(Products::default());
+        let local = LocalPeers::default();
+        local.connect(HashMap::from([(
+            "products",
+            products.clone() as Arc<dyn PeerHandler>,
+        )]));
+        let relay = Relay::new(database.clone(), Arc::new(NoBus), clock.clone());
+        let app = App::new(
+            database,
+            Peers::local("orders", local),
+            provider.clone(),
+            Arc::new(TableRates::default()),
+            relay,
+            clock.clone(),
+        );
+        let customer = Caller::User {
+            id: UserId::new(),
+            role: Role::Customer,
+        };
+        Self {
+            app,
+            clock,
+            provider,
+            products,
+            customer,
+            path,
+        }
+    }
+
+    pub async fn place(&self) -> Order {
+        let context = CallContext {
+            caller: self.customer.clone(),
+            correlation_id: "test".into(),
+            ..CallContext::default()
+        };
+        let request = Request {
+            lines: vec![RequestLine {
+                product_id: ProductId::new().to_string(),
+                quantity: 2,
+            }],
+            shipping_address: Address {
+                full_name: None,
+                line1: "1".into(),
+                line2: None,
+                city: "A".into(),
+                region: None,
+                postal_code: "1".into(),
+                country: "NL".into(),
+            },
+            payment_method: "any".into(),
+            discount_code: None,
+        };
+        let key = stoa_schema::ids::new_id();
+        self.app
+            .order_place(&context, &request, &key)
+            .await
+            .unwrap()
+    }
+
+    pub async fn change(&self, order: &Order, verb: Verb) -> Order {
+        let key = stoa_schema::ids::new_id();
+        self.app
+            .order_change(&admin(), &verb, order.id.as_str(), None, &key)
+            .await
+            .unwrap()
+    }
+
+    /// Works until nothing is due any more.
+    pub async fn work(&self) {
+        for _ in 0..5 {
+            self.clock.advance(Duration::from_secs(1));
+            self.app.work_once().await.unwrap();
+        }
+    }
+
+    pub async fn status(&self, order: &Order) -> OrderStatus {
+        let ids = std::slice::from_ref(&order.id);
+        self.app.order_fetch_many(ids).await.unwrap()[&order.id].status
+    }
+
+    pub fn voids(&self) -> usize {
+        self.provider.voids.load(Ordering::SeqCst)
+    }
+
+    pub fn refunds(&self) -> usize {
+        self.provider.refunds.load(Ordering::SeqCst)
+    }
+
+    pub fn releases(&self) -> usize {
+        self.products.releases.load(Ordering::SeqCst)
+    }
+
+    pub fn returns(&self) -> usize {
+        self.products.returns.load(Ordering::SeqCst)
+    }
+
+    pub async fn progress(&self, order: &Order) -> Vec<Progress> {
+        let ids = std::slice::from_ref(&order.id);
+        let mut found = self.app.progress_fetch_many(ids).await.unwrap();
+        found.remove(&order.id).unwrap_or_default()
+    }
+
+    /// The orders that administrators find when they ask for what is stuck.
+    pub async fn stuck(&self) -> Vec<OrderId> {
+        let filter = OrderFilter {
+            stuck_since: Some(self.app.stuck_since()),
+            ..OrderFilter::default()
+        };
+        let page = PageRequest::default();
+        let found = self.app.order_list(&admin(), &filter, &page).await.unwrap();
+        found.rows.into_iter().map(|order| order.id).collect()
+    }
+
+    pub fn decide(&self, outcome: Outcome) {
+        *self.provider.outcome.lock().unwrap() = outcome;
+    }
+}
