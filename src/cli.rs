@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use stoa_kit::front::Front;
-use stoa_kit::identity::Role;
-use stoa_kit::settings::data_dir;
-use stoa_kit::telemetry::Telemetry;
+use stoa_runtime::identity::Role;
+use stoa_runtime::settings::data_dir;
+use stoa_runtime::startup::Front;
+use stoa_runtime::telemetry::Telemetry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 

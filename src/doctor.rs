@@ -4,10 +4,10 @@
 use std::collections::HashSet;
 use std::io::Write;
 
-use stoa_kit::audit::Violation;
-use stoa_kit::database::{Database, DbErr};
 use stoa_orders::audit::{self as orders, Held};
 use stoa_products::audit::{self as products, Reservation};
+use stoa_service::audit::Violation;
+use stoa_service::database::{Database, DbErr};
 
 use crate::Error;
 use crate::services::{self, ServiceName};

@@ -1,7 +1,7 @@
 //! Dead letters: events that a consumer could not handle.
 
-use stoa_kit::bus::{self, Bus, DeadLetter};
-use stoa_kit::front::Front;
+use stoa_runtime::startup::Front;
+use stoa_service::bus::{self, Bus, DeadLetter};
 
 use crate::Error;
 use crate::services;

@@ -29,7 +29,7 @@ pub mod up;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
-    Setting(#[from] stoa_kit::settings::SettingError),
+    Setting(#[from] stoa_runtime::settings::SettingError),
     #[error("{what}: {cause}")]
     Failed { what: String, cause: String },
     #[error("{0}")]

@@ -11,9 +11,10 @@ use futures_util::stream::StreamExt;
 use serde_json::Value;
 use stoa_engine::transport::{Events, TransportError};
 use stoa_engine::{SubgraphRequest, SubgraphResponse, Transport};
-use stoa_kit::identity::IdentityKey;
-use stoa_kit::service::{CallContext, GraphqlService};
-use stoa_kit::telemetry::in_span;
+use stoa_runtime::identity::IdentityKey;
+use stoa_runtime::telemetry::in_span;
+use stoa_service::context::CallContext;
+use stoa_service::service::GraphqlService;
 use tracing::Instrument;
 
 const DOCUMENTS: u64 = 2_000;

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use stoa_engine::{HttpLimits, HttpTransport};
 use stoa_federation::Supergraph;
-use stoa_kit::database::Database;
-use stoa_kit::front::Front;
-use stoa_kit::health::{Check, watch};
-use stoa_kit::peer::Peers;
-use stoa_kit::service::{Service, spawn_tasks};
-use stoa_kit::settings::read;
 use stoa_router::{Server, Verifier};
+use stoa_runtime::health::{Check, watch};
+use stoa_runtime::settings::read;
+use stoa_runtime::startup::Front;
+use stoa_service::database::Database;
+use stoa_service::peer::Peers;
+use stoa_service::service::{Service, spawn_tasks};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -138,7 +138,11 @@ pub async fn subgraph(
         service.checks.extend(shared.cache_check());
         service.checks.extend(peer_checks(name)?);
         service.tasks.push(Box::pin(watch(service.checks.clone())));
-        opened.open(service.router(shared.identity_key()?, ending.clone()));
+        opened.open(stoa_service::server::router(
+            &service,
+            shared.identity_key()?,
+            ending.clone(),
+        ));
         tracing::info!(service = name.as_str(), %address, "service is ready");
         let tasks = spawn_tasks(std::mem::take(&mut service.tasks), &ending);
         all_well(tasks).await?;

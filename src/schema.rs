@@ -10,9 +10,9 @@ use stoa_federation::plan::Decisions;
 use stoa_federation::{
     Composition, CompositionErrors, Level, Subgraph, Supergraph, apollo_compiler,
 };
-use stoa_kit::front::Front;
-use stoa_kit::peer::{LocalPeers, Peers};
-use stoa_kit::settings::Environment;
+use stoa_runtime::settings::Environment;
+use stoa_runtime::startup::Front;
+use stoa_service::peer::{LocalPeers, Peers};
 
 use crate::services::ServiceName;
 use crate::settings::Shared;

@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
-use stoa_kit::graphql::Coded;
-use stoa_kit::identity::Caller;
-use stoa_kit::page::PageRequest;
 use stoa_products::app::{Freshness, ProductList};
+use stoa_runtime::identity::Caller;
+use stoa_service::error::Coded;
+use stoa_service::page::PageRequest;
 
 use crate::Error;
 

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use stoa_kit::bus::{Bus, BusError};
-use stoa_kit::database::{Database, may_come};
-use stoa_kit::embedded_bus::EmbeddedBus;
-use stoa_kit::front::Front;
-use stoa_kit::nats_bus::NatsBus;
-use stoa_kit::peer::Peers;
-use stoa_kit::service::{Service, Task};
 use stoa_migrations::{
     BusMigrator, MigratorTrait, NotificationsMigrator, OrdersMigrator, ProductsMigrator,
     UsersMigrator,
 };
+use stoa_runtime::startup::Front;
+use stoa_service::bus::{Bus, BusError};
+use stoa_service::database::{Database, may_come};
+use stoa_service::embedded_bus::EmbeddedBus;
+use stoa_service::nats_bus::NatsBus;
+use stoa_service::peer::Peers;
+use stoa_service::service::{Service, Task};
 
 use crate::Error;
 use crate::settings::{BusUrl, Shared};

@@ -5,20 +5,21 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
-use stoa_kit::cache::Cache;
-use stoa_kit::chaos;
-use stoa_kit::clock::Clock;
-use stoa_kit::database::PoolOptions;
-use stoa_kit::health::Check;
-use stoa_kit::identity::IdentityKey;
-use stoa_kit::nats_bus::NatsOptions;
-use stoa_kit::redis::Redis;
-use stoa_kit::secret;
-use stoa_kit::settings::{Environment, SettingError, read};
 use stoa_orders::Payments;
 use stoa_orders::domain::TableRates;
 use stoa_orders::payment::stripe::{self, StripeOptions};
 use stoa_router::{Config, HeaderRules, Limits, RateLimits};
+use stoa_runtime::clock::Clock;
+use stoa_runtime::health::Check;
+use stoa_runtime::identity::IdentityKey;
+use stoa_runtime::redis::Redis;
+use stoa_runtime::secret;
+use stoa_runtime::settings::{Environment, SettingError, read};
+use stoa_service::cache::Cache;
+use stoa_service::database::PoolOptions;
+use stoa_service::fault_injection;
+use stoa_service::nats_bus::NatsOptions;
+use stoa_service::signing;
 
 use crate::Error;
 use crate::services::ServiceName;
@@ -99,7 +100,7 @@ fn fault_rate(environment: Environment) -> Result<(), SettingError> {
             "is for development: in production nothing fails on purpose",
         ));
     }
-    chaos::set_rate(rate);
+    fault_injection::set_rate(rate);
     Ok(())
 }
 
@@ -207,7 +208,7 @@ impl Shared {
 
     fn sandbox(&self, own_url: String) -> Result<Payments, Error> {
         let internal = self.secret("STOA_INTERNAL_SECRET")?;
-        let secret = secret::derived(&internal, "the sandbox's webhooks");
+        let secret = signing::derived_secret(&internal, "the sandbox's webhooks");
         Ok(Payments::Sandbox { own_url, secret })
     }
 

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use stoa_federation::{Subgraph, Supergraph};
-use stoa_kit::bus::Bus;
-use stoa_kit::database::Database;
-use stoa_kit::front::Front;
-use stoa_kit::health::{Check, watch};
-use stoa_kit::peer::{LocalPeers, Peers};
-use stoa_kit::service::{Service, Task, spawn_tasks};
 use stoa_router::{Server, Verifier};
+use stoa_runtime::health::{Check, watch};
+use stoa_runtime::startup::Front;
+use stoa_service::bus::Bus;
+use stoa_service::database::Database;
+use stoa_service::peer::{LocalPeers, Peers};
+use stoa_service::service::{Service, Task, spawn_tasks};
 use tokio_util::sync::CancellationToken;
 
 use crate::local::LocalTransport;

@@ -11,28 +11,49 @@ use serde_json::Value;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("stoa-schema", &[]),
     ("stoa-migrations", &[]),
-    ("stoa-kit", &["stoa-schema"]),
+    ("stoa-runtime", &[]),
+    ("stoa-service", &["stoa-runtime", "stoa-schema"]),
     (
         "stoa-users",
-        &["stoa-kit", "stoa-schema", "stoa-migrations"],
+        &[
+            "stoa-runtime",
+            "stoa-service",
+            "stoa-schema",
+            "stoa-migrations",
+        ],
     ),
     (
         "stoa-products",
-        &["stoa-kit", "stoa-schema", "stoa-migrations"],
+        &[
+            "stoa-runtime",
+            "stoa-service",
+            "stoa-schema",
+            "stoa-migrations",
+        ],
     ),
     (
         "stoa-orders",
-        &["stoa-kit", "stoa-schema", "stoa-migrations"],
+        &[
+            "stoa-runtime",
+            "stoa-service",
+            "stoa-schema",
+            "stoa-migrations",
+        ],
     ),
     (
         "stoa-notifications",
-        &["stoa-kit", "stoa-schema", "stoa-migrations"],
+        &[
+            "stoa-runtime",
+            "stoa-service",
+            "stoa-schema",
+            "stoa-migrations",
+        ],
     ),
     ("stoa-federation", &[]),
     ("stoa-engine", &["stoa-federation"]),
     (
         "stoa-router",
-        &["stoa-engine", "stoa-federation", "stoa-schema", "stoa-kit"],
+        &["stoa-engine", "stoa-federation", "stoa-runtime"],
     ),
     // Beside the tests of the shop, which they know nothing of.
     ("stoa-federation-tests", &["stoa-engine", "stoa-federation"]),

@@ -16,14 +16,14 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use sea_orm::{ConnectionTrait, Statement};
-use stoa_kit::bus::{Bus, BusError, Publish};
-use stoa_kit::cache::{Cache, Region};
-use stoa_kit::database::{Database, PoolOptions, is_unavailable};
-use stoa_kit::nats_bus::{NatsBus, NatsOptions};
-use stoa_kit::redis::Redis;
 use stoa_migrations::OrdersMigrator;
 use stoa_router::rate_limit::Limiter;
 use stoa_router::{Config, RateLimits};
+use stoa_runtime::redis::Redis;
+use stoa_service::bus::{Bus, BusError, Publish};
+use stoa_service::cache::{Cache, Region};
+use stoa_service::database::{Database, PoolOptions, is_unavailable};
+use stoa_service::nats_bus::{NatsBus, NatsOptions};
 use stoa_tests::{Servers, servers};
 
 /// A folder, and the servers in it if the backend is real.

@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use stoa_kit::bus::{self, Bus, BusError, DeadLetter, Publish};
-use stoa_kit::clock::Clock;
-use stoa_kit::consume::{Failure, MAX_ATTEMPTS, MAX_FAILURES, consume};
-use stoa_kit::database::{Database, PoolOptions};
-use stoa_kit::embedded_bus::EmbeddedBus;
-use stoa_kit::nats_bus::{NatsBus, NatsOptions};
 use stoa_migrations::BusMigrator;
+use stoa_runtime::clock::Clock;
+use stoa_service::bus::{self, Bus, BusError, DeadLetter, Publish};
+use stoa_service::consume::{Failure, MAX_ATTEMPTS, MAX_FAILURES, consume};
+use stoa_service::database::{Database, PoolOptions};
+use stoa_service::embedded_bus::EmbeddedBus;
+use stoa_service::nats_bus::{NatsBus, NatsOptions};
 use stoa_tests::{Servers, servers};
 
 /// A bus that several processes open.

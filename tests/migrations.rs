@@ -10,11 +10,11 @@
 use std::path::PathBuf;
 
 use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, JsonValue, Statement};
-use stoa_kit::database::{Database, PoolOptions};
 use stoa_migrations::{
     BusMigrator, MigratorTrait, NotificationsMigrator, OrdersMigrator, ProductsMigrator,
     UsersMigrator,
 };
+use stoa_service::database::{Database, PoolOptions};
 use stoa_tests::{Servers, servers};
 
 /// What an earlier version may have stored: statements, and a question with

@@ -13,16 +13,16 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stoa_kit::bus::Bus;
-use stoa_kit::clock::Clock;
-use stoa_kit::consume::{Failure, consume};
-use stoa_kit::database::{Database, PoolOptions};
-use stoa_kit::embedded_bus::EmbeddedBus;
-use stoa_kit::nats_bus::{NatsBus, NatsOptions};
-use stoa_kit::outbox::{Relay, outbox_append_in_txn};
 use stoa_migrations::{BusMigrator, OrdersMigrator};
+use stoa_runtime::clock::Clock;
 use stoa_schema::events::{Event, ORDER_SUBJECTS, OrderStatus, OrderStatusChanged};
 use stoa_schema::{OrderId, UserId};
+use stoa_service::bus::Bus;
+use stoa_service::consume::{Failure, consume};
+use stoa_service::database::{Database, PoolOptions};
+use stoa_service::embedded_bus::EmbeddedBus;
+use stoa_service::nats_bus::{NatsBus, NatsOptions};
+use stoa_service::outbox::{Relay, outbox_append_in_txn};
 use stoa_tests::{Servers, servers};
 use tokio::task::JoinHandle;
 

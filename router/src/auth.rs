@@ -9,9 +9,8 @@ use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 use stoa_federation::Grants;
-use stoa_kit::clock::{Clock, Micros};
-use stoa_kit::identity::{Caller, Role};
-use stoa_schema::UserId;
+use stoa_runtime::clock::{Clock, Micros};
+use stoa_runtime::identity::{Caller, Role};
 use tokio::sync::{Mutex, RwLock};
 use tokio::time::Instant;
 
@@ -166,7 +165,7 @@ impl Verifier {
         let role = claims.role.as_deref().and_then(Role::parse);
         Ok(Principal {
             caller: Caller::User {
-                id: UserId::trusted(claims.sub),
+                id: claims.sub,
                 role: role.unwrap_or(Role::Customer),
             },
             expires_at: Some(until.saturating_mul(1_000_000)),

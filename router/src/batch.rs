@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use stoa_engine::{GraphQLError, Response};
 use stoa_federation::apollo_compiler;
-use stoa_kit::telemetry::{CORRELATION_HEADER, continue_trace, correlation_id, name_span};
+use stoa_runtime::telemetry::{CORRELATION_HEADER, continue_trace, correlation_id, name_span};
 use tracing::Instrument;
 
 use crate::Shared;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use stoa_kit::redis::Redis;
+use stoa_runtime::redis::Redis;
 
 use crate::headers::HeaderRules;
 

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use stoa_engine::{GraphQLError, Response};
 use stoa_federation::apollo_compiler;
-use stoa_kit::telemetry::{CORRELATION_HEADER, continue_trace, correlation_id, name_span};
+use stoa_runtime::telemetry::{CORRELATION_HEADER, continue_trace, correlation_id, name_span};
 use tracing::Instrument;
 
 use crate::Shared;

@@ -22,9 +22,9 @@ use stoa_federation::access::DemandId;
 use stoa_federation::operation::{condition_variables, demands, percent};
 use stoa_federation::plan::{Decisions, PlanError, plan};
 use stoa_federation::{Grants, Labels, QueryPlan, Supergraph, apollo_compiler, one_of};
-use stoa_kit::clock::Clock;
-use stoa_kit::identity::{IDENTITY_HEADER, IdentityKey};
-use stoa_kit::telemetry::{CORRELATION_HEADER, TRACE_HEADER, in_span, inject_trace};
+use stoa_runtime::clock::Clock;
+use stoa_runtime::identity::{IDENTITY_HEADER, IdentityKey};
+use stoa_runtime::telemetry::{CORRELATION_HEADER, TRACE_HEADER, in_span, inject_trace};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Span;
 

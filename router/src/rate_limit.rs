@@ -12,7 +12,7 @@ use axum::http::HeaderMap;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use ipnet::IpNet;
-use stoa_kit::redis::{Redis, Script};
+use stoa_runtime::redis::{Redis, Script};
 
 use crate::Shared;
 use crate::config::Config;

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 use stoa_engine::{GraphQLError, Response};
 use stoa_federation::apollo_compiler;
-use stoa_kit::telemetry::correlation_id;
+use stoa_runtime::telemetry::correlation_id;
 use tokio::sync::mpsc;
 use tokio::task::{self, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;

@@ -16,12 +16,11 @@ use serde_json::{Value, json};
 use stoa_engine::transport::Events;
 use stoa_engine::{SubgraphRequest, SubgraphResponse, Transport, TransportError};
 use stoa_federation::{Subgraph, Supergraph, compose};
-use stoa_kit::clock::{Clock, Micros, micros};
-use stoa_kit::identity::{Caller, IdentityKey, Role};
 use stoa_router::Config;
 use stoa_router::auth::Principal;
 use stoa_router::pipeline::{Client, GraphqlRequest, Pipeline};
-use stoa_schema::UserId;
+use stoa_runtime::clock::{Clock, Micros, micros};
+use stoa_runtime::identity::{Caller, IdentityKey, Role};
 
 const LINK: &str =
     r#"extend schema @link(url: "https://specs.apollo.dev/federation/v2.5", import: ["@key"])"#;
@@ -88,7 +87,7 @@ fn setup(silent: bool) -> (Pipeline, Clock) {
 }
 
 fn client(expires_in: Duration) -> (Client, String) {
-    let id = UserId::new();
+    let id = uuid::Uuid::now_v7().to_string();
     let client = Client {
         principal: Principal {
             caller: Caller::User {

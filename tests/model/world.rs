@@ -6,15 +6,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, Statement};
-use stoa_kit::identity::{Caller, Role};
 use stoa_migrations::{MigratorTrait, OrdersMigrator, ProductsMigrator};
 use stoa_orders::Error;
 use stoa_orders::app::{ShipmentRequest, Verb};
 use stoa_orders::domain::{ProblemCode, RefundRequest, RefundWish, Request, UnitsWish};
 use stoa_orders::payment::{Event, sandbox};
 use stoa_products::app::Adjustment;
+use stoa_runtime::identity::{Caller, Role};
 use stoa_schema::events::OrderStatus as Status;
 use stoa_schema::{OrderId, ProductId};
+use stoa_service::error::{Coded, FORBIDDEN};
 use stoa_tests::faulty::How;
 use stoa_tests::inside::{self, Inside, PRICE, call, key, person, sqlite};
 
@@ -398,7 +399,7 @@ impl World {
             .await;
         let found = match &done {
             Ok(changed) => Ok(changed.status),
-            Err(Error::Forbidden) => Err(None),
+            Err(error) if error.code() == FORBIDDEN => Err(None),
             Err(Error::Invalid(problems)) => Err(Some(problems[0].code)),
             Err(other) => return Err(format!("{verb:?} failed: {other}")),
         };

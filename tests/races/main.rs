@@ -13,10 +13,6 @@ mod checkout;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use stoa_kit::clock::Clock;
-use stoa_kit::database::{Database, PoolOptions};
-use stoa_kit::fault::hold;
-use stoa_kit::identity::{Caller, Role};
 use stoa_migrations::{OrdersMigrator, ProductsMigrator};
 use stoa_orders::Error;
 use stoa_orders::app::Verb;
@@ -25,10 +21,14 @@ use stoa_orders::domain::{CartRef, CheckoutRequest, NewDiscount, Order, ProblemC
 use stoa_orders::payment::sandbox::APPROVE;
 use stoa_orders::payment::stripe::{Stripe, StripeOptions};
 use stoa_orders::payment::{Authorised, Captured, Event, Payment, PaymentProvider};
+use stoa_runtime::clock::Clock;
+use stoa_runtime::identity::{Caller, Role};
 use stoa_schema::events::OrderStatus as Status;
 use stoa_schema::money::Currency;
 use stoa_schema::peer::{ReserveStock, Reserved, StockLine};
 use stoa_schema::{Money, OrderId, ProductId};
+use stoa_service::database::{Database, PoolOptions};
+use stoa_service::failpoint::hold;
 use stoa_tests::inside::{Inside, call, key, person, request, sqlite};
 use stoa_tests::stripe::{self, FakeStripe};
 use stoa_tests::{Servers, servers};

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use sea_orm::ConnectionTrait;
-use stoa_kit::database::{Database, PoolOptions};
+use stoa_service::database::{Database, PoolOptions};
 use stoa_tests::{Mode, Shop};
 
 use crate::support::*;

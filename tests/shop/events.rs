@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use stoa_kit::bus::{Bus, Publish};
-use stoa_kit::clock::Clock;
-use stoa_kit::database::{Database, PoolOptions};
-use stoa_kit::embedded_bus::EmbeddedBus;
-use stoa_kit::nats_bus::{NatsBus, NatsOptions};
+use stoa_runtime::clock::Clock;
+use stoa_service::bus::{Bus, Publish};
+use stoa_service::database::{Database, PoolOptions};
+use stoa_service::embedded_bus::EmbeddedBus;
+use stoa_service::nats_bus::{NatsBus, NatsOptions};
 use stoa_tests::Shop;
 
 use crate::support::*;

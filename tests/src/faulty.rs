@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use axum::http::HeaderMap;
 use serde_json::Value;
-use stoa_kit::peer::{PeerError, PeerHandler};
-use stoa_kit::service::CallContext;
 use stoa_orders::payment::sandbox::Sandbox;
 use stoa_orders::payment::{
     Authorised, BadEvent, Captured, Event, NoAnswer, Payment, PaymentProvider, Voided,
 };
 use stoa_schema::Money;
+use stoa_service::context::CallContext;
+use stoa_service::peer::{PeerError, PeerHandler};
 use tokio::sync::Notify;
 
 /// How a call fails.

@@ -5,14 +5,6 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use stoa_kit::bus::NoBus;
-use stoa_kit::cache::Cache;
-use stoa_kit::clock::{Clock, Micros};
-use stoa_kit::database::{Database, PoolOptions};
-use stoa_kit::identity::{Caller, Role};
-use stoa_kit::outbox::Relay;
-use stoa_kit::peer::{LocalPeers, PeerHandler, Peers};
-use stoa_kit::service::CallContext;
 use stoa_orders::App as Orders;
 use stoa_orders::domain::{Address, Request, RequestLine, TableRates};
 use stoa_orders::payment::sandbox::Sandbox;
@@ -20,8 +12,16 @@ use stoa_products::App as Products;
 use stoa_products::app::Freshness;
 use stoa_products::domain::NewProduct;
 use stoa_products::peer::Peer;
+use stoa_runtime::clock::{Clock, Micros};
+use stoa_runtime::identity::{Caller, Role};
 use stoa_schema::money::Currency;
 use stoa_schema::{Money, ProductId, UserId};
+use stoa_service::bus::NoBus;
+use stoa_service::cache::Cache;
+use stoa_service::context::CallContext;
+use stoa_service::database::{Database, PoolOptions};
+use stoa_service::outbox::Relay;
+use stoa_service::peer::{LocalPeers, PeerHandler, Peers};
 
 use crate::faulty::{Faults, FaultyPeer, FaultyProvider};
 
@@ -51,7 +51,10 @@ pub async fn sqlite(folder: &Path, name: &str) -> Database {
 /// Somebody new.
 pub fn person(role: Role) -> Caller {
     let id = UserId::new();
-    Caller::User { id, role }
+    Caller::User {
+        id: id.into(),
+        role,
+    }
 }
 
 pub fn key() -> String {

@@ -4,22 +4,23 @@ use std::collections::HashMap;
 
 use futures_util::stream::{self, Stream};
 use serde::de::DeserializeOwned;
-use stoa_kit::bus::Message;
-use stoa_kit::clock::{self, Clock};
-use stoa_kit::consume::Failure;
-use stoa_kit::database::Database;
-use stoa_kit::identity::Caller;
-use stoa_kit::outbox::{Relay, outbox_append_in_txn};
-use stoa_kit::page::{PageRequest, Slice};
-use stoa_kit::peer::Peers;
-use stoa_kit::service::CallContext;
-use stoa_kit::telemetry;
+use stoa_runtime::clock::{self, Clock};
+use stoa_runtime::identity::Caller;
+use stoa_runtime::telemetry;
 use stoa_schema::events::{
     Event, NotificationCreated, OrderStatusChanged, customer_subjects, notification_subjects,
     order_subject,
 };
 use stoa_schema::peer::OrderOwner;
 use stoa_schema::{NotificationId, OrderId, UserId};
+use stoa_service::bus::Message;
+use stoa_service::consume::Failure;
+use stoa_service::context::CallContext;
+use stoa_service::context::CallerExt;
+use stoa_service::database::Database;
+use stoa_service::outbox::{Relay, outbox_append_in_txn};
+use stoa_service::page::{PageRequest, Slice};
+use stoa_service::peer::Peers;
 use tracing::Instrument;
 
 use crate::cursor::{ANY, CursorKey};
@@ -118,7 +119,7 @@ impl App {
         order_id: &str,
         after: Option<&str>,
     ) -> Result<impl Stream<Item = Result<Live<OrderStatusChanged>, Error>> + use<>, Error> {
-        let principal = user(&context.caller)?;
+        let principal = &context.caller.signed_in()?;
         let order = OrderId::parse(order_id).ok_or(Error::NoSuchOrder)?;
         let owner = match store::order_owner(self.database.read(), &order).await? {
             Some(owner) => owner,
@@ -133,9 +134,7 @@ impl App {
                     .ok_or(Error::NoSuchOrder)?
             }
         };
-        if !context.caller.may_see(&owner) {
-            return Err(Error::Forbidden);
-        }
+        context.caller.require_access_to(&owner)?;
         let filter = order_subject(&owner, &order);
         self.follow(principal, &filter, after, Some(0)).await
     }
@@ -146,7 +145,7 @@ impl App {
         caller: &Caller,
         after: Option<&str>,
     ) -> Result<impl Stream<Item = Result<Live<OrderStatusChanged>, Error>> + use<>, Error> {
-        let principal = user(caller)?;
+        let principal = &caller.signed_in()?;
         let filter = customer_subjects(principal);
         self.follow(principal, &filter, after, None).await
     }
@@ -157,7 +156,7 @@ impl App {
         caller: &Caller,
         after: Option<&str>,
     ) -> Result<impl Stream<Item = Result<Live<NotificationCreated>, Error>> + use<>, Error> {
-        let principal = user(caller)?;
+        let principal = &caller.signed_in()?;
         let filter = notification_subjects(principal);
         self.follow(principal, &filter, after, None).await
     }
@@ -193,7 +192,7 @@ impl App {
     /// A cursor for this moment: what is read after it and what is followed
     /// from it overlap, and leave no gap.
     pub async fn cursor_now(&self, caller: &Caller) -> Result<String, Error> {
-        let principal = user(caller)?;
+        let principal = &caller.signed_in()?;
         let stream = self.hub.bus().info().await?;
         Ok(self
             .cursors
@@ -214,10 +213,8 @@ impl App {
         owner: &UserId,
         request: &PageRequest,
     ) -> Result<Slice<Notification>, Error> {
-        user(caller)?;
-        if !caller.may_see(owner) {
-            return Err(Error::Forbidden);
-        }
+        caller.signed_in()?;
+        caller.require_access_to(owner)?;
         let page = request.check::<String>()?;
         let rows = store::notification_list(self.database.read(), owner, &page).await?;
         Ok(page.slice(rows))
@@ -233,7 +230,7 @@ impl App {
         caller: &Caller,
         id: &str,
     ) -> Result<Notification, Error> {
-        let owner = user(caller)?;
+        let owner = &caller.signed_in()?;
         let id = NotificationId::parse(id).ok_or(Error::NoSuchNotification)?;
         let txn = self.database.begin().await?;
         store::notification_fetch_many(&txn, std::slice::from_ref(&id))
@@ -304,8 +301,4 @@ impl Following {
             return Some(Ok(Live { cursor, event }));
         }
     }
-}
-
-fn user(caller: &Caller) -> Result<&UserId, Error> {
-    caller.user_id().ok_or(Error::Unauthenticated)
 }

@@ -7,8 +7,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
-use stoa_kit::bus::StreamInfo;
 use stoa_schema::UserId;
+use stoa_service::bus::StreamInfo;
+use stoa_service::error::CommonError;
 
 use crate::error::Error;
 
@@ -35,7 +36,7 @@ pub struct CursorKey(Hmac<Sha256>);
 
 impl CursorKey {
     pub fn new(secret: &str) -> Self {
-        Self(stoa_kit::secret::mac(secret))
+        Self(stoa_service::signing::mac(secret))
     }
 
     pub fn make(&self, stream: &str, scope: &str, principal: &UserId, sequence: u64) -> String {
@@ -82,7 +83,7 @@ impl CursorKey {
             .map_err(|_| Error::CursorInvalid)?;
         let claims: Claims = serde_json::from_slice(claims).map_err(|_| Error::CursorInvalid)?;
         if claims.p != principal.as_str() || (claims.f != scope && claims.f != ANY) {
-            return Err(Error::Forbidden);
+            return Err(CommonError::NotOwner.into());
         }
         if claims.s != stream.identity || claims.n + 1 < stream.first || claims.n > stream.last {
             return Err(Error::CursorExpired);
@@ -107,7 +108,7 @@ mod tests {
         let cursor = key.make("one", "stoa.orders.a.*", &ada, 5);
         let open = |cursor: &str, stream: &StreamInfo, scope: &str, who: &UserId| {
             key.open(cursor, stream, scope, who)
-                .map_err(|error| stoa_kit::graphql::Coded::code(&error))
+                .map_err(|error| stoa_service::error::Coded::code(&error))
         };
         let scope = "stoa.orders.a.*";
         assert_eq!(open(&cursor, &stream(1, 9), scope, &ada), Ok(5));

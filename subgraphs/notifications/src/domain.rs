@@ -1,6 +1,6 @@
 //! Notifications, and what they say.
 
-use stoa_kit::clock::Micros;
+use stoa_runtime::clock::Micros;
 use stoa_schema::events::{OrderStatus, OrderStatusChanged};
 use stoa_schema::{NotificationId, OrderId, UserId};
 

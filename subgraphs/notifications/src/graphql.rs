@@ -6,12 +6,12 @@ use async_graphql::{
     Context, Enum, ID, Object, Result, Schema, SimpleObject, Subscription, TypeDirective,
 };
 use futures_util::{Stream, StreamExt};
-use stoa_kit::clock::from_rfc3339;
-use stoa_kit::graphql::{Connection, DateTime, fault};
-use stoa_kit::page::PageRequest;
-use stoa_kit::service::CallContext;
+use stoa_runtime::clock::from_rfc3339;
 use stoa_schema::UserId;
 use stoa_schema::events::{OrderStatus as Status, OrderStatusChanged};
+use stoa_service::context::CallContext;
+use stoa_service::graphql::{Connection, DateTime, to_graphql_error};
+use stoa_service::page::PageRequest;
 
 use crate::app::{App, Live};
 use crate::domain;
@@ -41,7 +41,7 @@ fn live_fault(error: Error) -> async_graphql::Error {
         Error::ResumeRequired { cursor } => cursor.clone(),
         _ => None,
     };
-    let mut fault = fault(error);
+    let mut fault = to_graphql_error(error);
     if let Some(cursor) = cursor {
         fault
             .extensions
@@ -153,11 +153,15 @@ impl User {
         let slice = app
             .notification_list(&call(ctx)?.caller, &self.0, &PageRequest { first, after })
             .await
-            .map_err(fault)?;
+            .map_err(to_graphql_error)?;
         let (counter, owner) = (app.clone(), self.0.clone());
         let count = move || {
             let (app, owner) = (counter.clone(), owner.clone());
-            Box::pin(async move { app.notification_count(&owner).await.map_err(fault) }) as _
+            Box::pin(async move {
+                app.notification_count(&owner)
+                    .await
+                    .map_err(to_graphql_error)
+            }) as _
         };
         Ok(Some(Connection::new(
             slice,
@@ -178,7 +182,7 @@ impl QueryRoot {
         app(ctx)?
             .cursor_now(&call(ctx)?.caller)
             .await
-            .map_err(fault)
+            .map_err(to_graphql_error)
     }
 
     #[graphql(entity)]
@@ -233,7 +237,7 @@ impl MutationRoot {
                     message: error.to_string(),
                 }],
             }),
-            Err(error) => Err(fault(error)),
+            Err(error) => Err(to_graphql_error(error)),
         }
     }
 }
@@ -327,7 +331,10 @@ impl SubscriptionRoot {
                 let found = app.notification_fetch_many(std::slice::from_ref(&id)).await;
                 Ok(NotificationUpdate {
                     cursor: live.cursor,
-                    notification: found.map_err(fault)?.remove(&id).map(Notification),
+                    notification: found
+                        .map_err(to_graphql_error)?
+                        .remove(&id)
+                        .map(Notification),
                 })
             }
         }))

@@ -19,17 +19,15 @@ pub mod store;
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use serde_json::Value;
-use stoa_kit::bus::Bus;
-use stoa_kit::clock::Clock;
-use stoa_kit::consume::consume;
-use stoa_kit::database::Database;
-use stoa_kit::outbox::Relay;
-use stoa_kit::peer::{PeerError, PeerHandler, Peers};
-use stoa_kit::service::{CallContext, Routes, Service};
 use stoa_migrations::NotificationsMigrator;
+use stoa_runtime::clock::Clock;
 use stoa_schema::events::ORDER_SUBJECTS;
+use stoa_service::bus::Bus;
+use stoa_service::consume::consume;
+use stoa_service::database::Database;
+use stoa_service::outbox::Relay;
+use stoa_service::peer::{NoPeerMethods, Peers};
+use stoa_service::service::{Routes, Service};
 
 pub use app::App;
 pub use error::Error;
@@ -78,7 +76,7 @@ pub async fn build(config: Config) -> Result<(Service, App), Error> {
     let service = Service {
         name: "notifications",
         graphql: Service::graphql(schema),
-        peer: Arc::new(Peer),
+        peer: Arc::new(NoPeerMethods),
         database: config.database,
         routes: Routes::new(),
         tasks: vec![
@@ -95,19 +93,4 @@ pub async fn build(config: Config) -> Result<(Service, App), Error> {
         checks,
     };
     Ok((service, app))
-}
-
-/// No service asks this one anything.
-struct Peer;
-
-#[async_trait]
-impl PeerHandler for Peer {
-    async fn call(
-        &self,
-        _context: &CallContext,
-        method: &str,
-        _message: Value,
-    ) -> Result<Value, PeerError> {
-        Err(PeerError::UnknownMethod(method.to_owned()))
-    }
 }

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use stoa_kit::backoff::Backoff;
-use stoa_kit::bus::{Bus, BusError, Message, StreamInfo};
+use stoa_runtime::backoff::Backoff;
 use stoa_schema::events::ALL_SUBJECTS;
+use stoa_service::bus::{Bus, BusError, Message, StreamInfo};
 use tokio::sync::mpsc;
 
 use crate::error::Error;

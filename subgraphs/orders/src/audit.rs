@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect, Statement,
 };
-use stoa_kit::audit::{self, Rule, Violation};
-use stoa_kit::database::Database;
 use stoa_schema::events::OrderStatus as Status;
+use stoa_service::audit::{self, Rule, Violation};
+use stoa_service::database::Database;
 
 use crate::domain::next_statuses;
 use crate::store::order;

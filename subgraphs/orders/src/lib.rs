@@ -29,15 +29,15 @@ pub mod worker;
 
 use std::sync::Arc;
 
-use stoa_kit::bus::Bus;
-use stoa_kit::clock::Clock;
-use stoa_kit::database::Database;
-use stoa_kit::idempotency;
-use stoa_kit::outbox::Relay;
-use stoa_kit::peer::Peers;
-use stoa_kit::service::{Service, Task};
-use stoa_kit::trim;
 use stoa_migrations::OrdersMigrator;
+use stoa_runtime::clock::Clock;
+use stoa_service::bus::Bus;
+use stoa_service::database::Database;
+use stoa_service::idempotency;
+use stoa_service::outbox::Relay;
+use stoa_service::peer::Peers;
+use stoa_service::purge;
+use stoa_service::service::{Service, Task};
 
 pub use app::App;
 use domain::Rates;
@@ -104,8 +104,8 @@ pub async fn build(config: Config) -> Result<(Service, App), Error> {
     let database = config.database.clone();
     let (carts, events) = (app.clone(), app.clone());
     tasks.extend::<[Task; 5]>([
-        Box::pin(async move { trim::for_ever("guests' carts", || carts.carts_trim()).await }),
-        Box::pin(async move { trim::for_ever("payment events", || events.events_trim()).await }),
+        Box::pin(async move { purge::run("guests' carts", || carts.carts_trim()).await }),
+        Box::pin(async move { purge::run("payment events", || events.events_trim()).await }),
         Box::pin(idempotency::trim_for_ever(database, app.clock.clone())),
         Box::pin(relay.run()),
         Box::pin(worker::run_for_ever(app.clone())),

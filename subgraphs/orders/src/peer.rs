@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use serde_json::Value;
-use stoa_kit::peer::{PeerError, PeerHandler, answer};
-use stoa_kit::service::CallContext;
 use stoa_schema::peer::{OrderOwner, Owner, PeerRequest};
+use stoa_service::context::CallContext;
+use stoa_service::peer::{PeerError, PeerHandler, answer};
 
 use crate::app::App;
 

@@ -16,12 +16,12 @@
 use std::time::Duration;
 
 use sea_orm::ConnectionTrait;
-use stoa_kit::backoff::doubling;
-use stoa_kit::clock::micros;
-use stoa_kit::fault::point;
+use stoa_runtime::backoff::doubling;
+use stoa_runtime::clock::micros;
 use stoa_schema::Money;
 use stoa_schema::events::OrderStatus as Status;
 use stoa_schema::peer::CommitStock;
+use stoa_service::failpoint;
 
 use crate::app::App;
 use crate::domain::{self, Actor, MAX_REASON, Order};
@@ -126,7 +126,7 @@ impl App {
         let id = &due.payment.order_id;
         match authorised.map_err(Error::Payment)? {
             Authorised::Yes { reference } => {
-                point("authorise.asked");
+                failpoint::crash_if_chosen("authorise.asked");
                 let txn = self.database.begin().await?;
                 if self.order_if_still_in_txn(&txn, due).await?.is_none() {
                     return Ok(());
@@ -136,7 +136,7 @@ impl App {
                 task::payment_set_in_txn(&txn, id, state, todo, now).await?;
                 task::payment_set_reference_in_txn(&txn, id, &reference).await?;
                 txn.commit().await?;
-                point("authorise.stored");
+                failpoint::crash_if_chosen("authorise.stored");
                 Ok(())
             }
             Authorised::Pending { reference } => {
@@ -172,7 +172,7 @@ impl App {
             order_id: id.clone(),
         };
         let stock = self.peers.call(&order.correlation_id, &commit).await?;
-        point("commit.asked");
+        failpoint::crash_if_chosen("commit.asked");
         if !stock.committed {
             let reason = "the reservation ran out before the payment came";
             return self
@@ -181,7 +181,7 @@ impl App {
         }
         self.payment_move(due, PaymentState::Authorised, PaymentTask::Capture)
             .await?;
-        point("commit.stored");
+        failpoint::crash_if_chosen("commit.stored");
         Ok(())
     }
 
@@ -193,7 +193,7 @@ impl App {
                 .await;
         }
         let captured = self.provider.capture(&due.payment).await;
-        point("capture.asked");
+        failpoint::crash_if_chosen("capture.asked");
         if let Captured::Declined { reason } = captured.map_err(Error::Payment)? {
             return self
                 .fail_order(due, PaymentState::Authorised, PaymentTask::Void, &reason)
@@ -210,14 +210,14 @@ impl App {
         self.book_capture_in_txn(&txn, due, PaymentTask::None)
             .await?;
         txn.commit().await?;
-        point("capture.stored");
+        failpoint::crash_if_chosen("capture.stored");
         self.committed();
         Ok(())
     }
 
     async fn void(&self, due: &DuePayment) -> Result<(), Error> {
         let voided = self.provider.void(&due.payment).await;
-        point("void.asked");
+        failpoint::crash_if_chosen("void.asked");
         match voided.map_err(Error::Payment)? {
             Voided::Yes => {
                 self.payment_move(due, PaymentState::Voided, PaymentTask::None)
@@ -235,7 +235,7 @@ impl App {
                 }
             }
         }
-        point("void.stored");
+        failpoint::crash_if_chosen("void.stored");
         Ok(())
     }
 
@@ -248,7 +248,7 @@ impl App {
         if let Some(refund) = next {
             let amount = Money::new(refund.amount, due.payment.amount.currency);
             let refunded = self.provider.refund(&due.payment, amount, &refund.id).await;
-            point("refund.asked");
+            failpoint::crash_if_chosen("refund.asked");
             refunded.map_err(Error::Payment)?;
         }
         let txn = self.database.begin().await?;
@@ -276,7 +276,7 @@ impl App {
             task::payment_set_in_txn(&txn, id, state, todo, now).await?;
             txn.commit().await?;
         }
-        point("refund.stored");
+        failpoint::crash_if_chosen("refund.stored");
         Ok(())
     }
 
@@ -330,7 +330,7 @@ impl App {
         discount_give_back_in_txn(&txn, &order).await?;
         task::payment_set_in_txn(&txn, id, state, todo, now).await?;
         txn.commit().await?;
-        point("fail.stored");
+        failpoint::crash_if_chosen("fail.stored");
         self.committed();
         Ok(())
     }

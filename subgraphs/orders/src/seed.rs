@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use stoa_kit::clock::{Clock, micros};
-use stoa_kit::identity::{Caller, Role};
-use stoa_kit::service::CallContext;
+use stoa_runtime::clock::{Clock, micros};
+use stoa_runtime::identity::{Caller, Role};
 use stoa_schema::{ProductId, UserId};
+use stoa_service::context::CallContext;
 
 use crate::app::{App, Verb};
 use crate::domain::{Address, Request, RequestLine};
@@ -51,7 +51,7 @@ pub async fn seed(app: &App, people: &People, products: &[ProductId]) -> Result<
         return Ok(0);
     }
     let admin = Caller::User {
-        id: people.admin.clone(),
+        id: people.admin.clone().into(),
         role: Role::Admin,
     };
     let now = app.clock.now();
@@ -60,7 +60,9 @@ pub async fn seed(app: &App, people: &People, products: &[ProductId]) -> Result<
         let past = app.at(clock.clone());
         let context = CallContext {
             caller: Caller::User {
-                id: people.customers[customer % people.customers.len()].clone(),
+                id: people.customers[customer % people.customers.len()]
+                    .clone()
+                    .into(),
                 role: Role::Customer,
             },
             correlation_id: format!("demo-order-{index}").into(),

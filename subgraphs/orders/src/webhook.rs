@@ -11,6 +11,7 @@ use axum::routing::post;
 
 use crate::app::App;
 use crate::error::Error;
+use stoa_service::error::CommonError;
 
 /// The most bytes that a webhook may have.
 const MAX_BODY: usize = 64 * 1024;
@@ -47,7 +48,9 @@ async fn receive(
             // The provider will repeat it.
             tracing::warn!(%error, "a webhook could not be stored");
             let status = match error {
-                Error::DatabaseAway(_) => StatusCode::SERVICE_UNAVAILABLE,
+                Error::Common(CommonError::DatabaseUnavailable(_)) => {
+                    StatusCode::SERVICE_UNAVAILABLE
+                }
                 _ => StatusCode::INTERNAL_SERVER_ERROR,
             };
             (status, "not stored; repeat it").into_response()

@@ -7,12 +7,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use stoa_kit::backoff::Backoff;
-use stoa_kit::clock::{Micros, micros};
-use stoa_kit::fault::point;
-use stoa_kit::telemetry;
+use stoa_runtime::backoff::Backoff;
+use stoa_runtime::clock::{Micros, micros};
+use stoa_runtime::telemetry;
 use stoa_schema::OrderId;
 use stoa_schema::peer::ReleaseStock;
+use stoa_service::error::CommonError;
+use stoa_service::failpoint;
 use tokio::task::{Id, JoinSet};
 use tracing::{Instrument, Span};
 
@@ -82,7 +83,7 @@ impl App {
     /// Runs the steps of an order's saga until none is due.
     async fn saga_run(&self, id: &OrderId) -> Result<(), Error> {
         match self.saga_steps(id).await {
-            Err(Error::Corrupt(reason)) => {
+            Err(Error::Common(CommonError::Corrupt(reason))) => {
                 tracing::error!(reason, order_id = %id, "an order's payment cannot be read");
                 self.saga_put_off(id, "the payment cannot be read").await
             }
@@ -146,14 +147,14 @@ impl App {
                     let order_id = due.order_id.clone();
                     let release = ReleaseStock { order_id };
                     let released = self.peers.call(correlation, &release).await;
-                    point("release.asked");
+                    failpoint::crash_if_chosen("release.asked");
                     released?;
                 }
                 StockTask::Return => {
                     let db = self.database.read();
                     let units = fulfilment::return_fetch(db, &due.id, &due.order_id).await?;
                     let returned = self.peers.call(correlation, &units).await;
-                    point("return.asked");
+                    failpoint::crash_if_chosen("return.asked");
                     returned?;
                 }
             }
@@ -161,8 +162,8 @@ impl App {
             task::stock_task_done_in_txn(&txn, &due.id).await?;
             txn.commit().await?;
             match due.task {
-                StockTask::Release => point("release.stored"),
-                StockTask::Return => point("return.stored"),
+                StockTask::Release => failpoint::crash_if_chosen("release.stored"),
+                StockTask::Return => failpoint::crash_if_chosen("return.stored"),
             }
             Ok(())
         };

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use sea_orm::SqlErr;
 use serde::Serialize;
-use stoa_kit::cache::{Cache, Region};
-use stoa_kit::clock::Clock;
-use stoa_kit::database::Database;
-use stoa_kit::idempotency::{Claim, Use};
-use stoa_kit::identity::Caller;
-use stoa_kit::page::{PageError, PageRequest, Slice};
+use stoa_runtime::clock::Clock;
+use stoa_runtime::identity::Caller;
 use stoa_schema::{CategoryId, ProductId};
+use stoa_service::cache::{Cache, Region};
+use stoa_service::database::Database;
+use stoa_service::error::CommonError;
+use stoa_service::idempotency::{Claim, Use};
+use stoa_service::page::{PageError, PageRequest, Slice};
 
 use crate::domain::{
     self, Category, MAX_CATEGORY_NAME, MAX_DEPTH, MAX_REASON, MAX_STOCK, NewProduct, Problem,
@@ -138,7 +139,7 @@ impl App {
             freshness == Freshness::Cached && filter.in_stock.is_none() && !caller.is_admin();
         let rows = if may_be_old {
             let key = serde_json::to_string(&(&filter, sort, &request))
-                .map_err(|error| Error::Corrupt(error.to_string()))?;
+                .map_err(|error| Error::corrupt(error.to_string()))?;
             self.searches.fetch(&key, load).await?
         } else {
             load().await?
@@ -176,7 +177,7 @@ impl App {
             .map_err(sku_taken)?;
         if new.stock > 0 {
             // Every unit that is ever there has a row that says why.
-            let actor = caller.user_id().map(ToString::to_string);
+            let actor = caller.subject().map(ToOwned::to_owned);
             store::stock::adjustment_insert_in_txn(
                 &txn,
                 &product.id,
@@ -272,7 +273,8 @@ impl App {
         if !problems.is_empty() {
             return Err(Error::Invalid(problems));
         }
-        let once = Use::new(actor, key, "adjustStock", &adjustment).ok_or_else(bad_key)?;
+        let once =
+            Use::new(actor, key, "adjustStock", &adjustment).ok_or_else(Problem::invalid_key)?;
         let id = ProductId::parse(&adjustment.product_id).ok_or_else(|| no_product("productId"))?;
         let now = self.clock.now();
         let txn = self.database.begin().await?;
@@ -305,8 +307,9 @@ impl App {
                 once.finish_in_txn(&txn, &"done").await?;
             }
             Claim::Done { .. } => {}
-            Claim::InProgress => return Err(key_problem(ProblemCode::InProgress).into()),
-            Claim::Reused => return Err(key_problem(ProblemCode::IdempotencyKeyReused).into()),
+            conflict @ (Claim::InProgress | Claim::Reused) => {
+                return Err(Problem::key_conflict(&conflict).into());
+            }
         }
         let product = store::product_fetch_many(&txn, std::slice::from_ref(&id))
             .await?
@@ -454,8 +457,8 @@ fn admin(caller: &Caller) -> Result<&str, Error> {
         Caller::User { id, .. } if caller.is_admin() => Ok(id.as_str()),
         // The demo data is made by the service itself.
         Caller::Service { name } => Ok(name),
-        Caller::User { .. } => Err(Error::Forbidden),
-        Caller::Anonymous => Err(Error::Unauthenticated),
+        Caller::User { .. } => Err(CommonError::NotAdmin.into()),
+        Caller::Anonymous => Err(CommonError::Unauthenticated.into()),
     }
 }
 
@@ -477,23 +480,6 @@ fn category_in_use() -> Problem {
 
 fn no_category() -> Problem {
     Problem::new(&["id"], ProblemCode::NotFound, "there is no such category")
-}
-
-fn bad_key() -> Problem {
-    Problem::new(
-        &["idempotencyKey"],
-        ProblemCode::Invalid,
-        "must have between 1 and 128 characters",
-    )
-}
-
-fn key_problem(code: ProblemCode) -> Problem {
-    let message = if code == ProblemCode::InProgress {
-        "a request with this key is still running; repeat it in a moment"
-    } else {
-        "was used for another request; take a fresh key"
-    };
-    Problem::new(&["idempotencyKey"], code, message)
 }
 
 fn sku_taken(error: sea_orm::DbErr) -> Error {

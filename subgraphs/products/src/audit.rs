@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use sea_orm::{ConnectionTrait, DbErr, Statement};
-use stoa_kit::audit::{self, Rule, Violation};
-use stoa_kit::database::Database;
+use stoa_service::audit::{self, Rule, Violation};
+use stoa_service::database::Database;
 
 const RULES: &[Rule] = &[
     Rule {

@@ -1,7 +1,8 @@
 //! Products and categories, and the rules for them.
 
-use stoa_kit::clock::Micros;
+use stoa_runtime::clock::Micros;
 use stoa_schema::{CategoryId, Money, ProductId};
+use stoa_service::problem::IdempotencyCodes;
 
 pub const MAX_NAME: usize = 200;
 pub const MAX_CATEGORY_NAME: usize = 100;
@@ -39,13 +40,7 @@ pub struct Category {
 }
 
 /// What is wrong with a client's input.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Problem {
-    /// Where in the arguments.
-    pub field: Vec<String>,
-    pub code: ProblemCode,
-    pub message: String,
-}
+pub type Problem = stoa_service::problem::Problem<ProblemCode>;
 
 /// Why the catalogue refuses a change.
 #[derive(
@@ -71,14 +66,10 @@ pub enum ProblemCode {
     InProgress,
 }
 
-impl Problem {
-    pub fn new(field: &[&str], code: ProblemCode, message: impl Into<String>) -> Self {
-        Self {
-            field: field.iter().map(|&part| part.to_owned()).collect(),
-            code,
-            message: message.into(),
-        }
-    }
+impl IdempotencyCodes for ProblemCode {
+    const INVALID: Self = Self::Invalid;
+    const IN_PROGRESS: Self = Self::InProgress;
+    const REUSED: Self = Self::IdempotencyKeyReused;
 }
 
 /// A product's data before it is one.

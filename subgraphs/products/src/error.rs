@@ -1,31 +1,18 @@
 //! What can go wrong here, whatever the transport.
 
-use sea_orm::DbErr;
-use stoa_kit::database::is_unavailable;
-use stoa_kit::graphql::{BAD_USER_INPUT, Coded, FORBIDDEN, INTERNAL, UNAUTHENTICATED, UNAVAILABLE};
-use stoa_kit::page::PageError;
+use stoa_service::error::{BAD_USER_INPUT, Coded, CommonError};
 
 use crate::domain::Problem;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("sign in first")]
-    Unauthenticated,
-    #[error("only an administrator may do this")]
-    Forbidden,
+    #[error(transparent)]
+    Common(#[from] CommonError),
     /// What the client can mend; answered as `userErrors`.
     #[error("the input is not valid")]
     Invalid(Vec<Problem>),
-    #[error(transparent)]
-    Page(#[from] PageError),
     #[error("the search has more than {max} words")]
     TooManyWords { max: usize },
-    #[error("the database is not available at the moment; try again")]
-    DatabaseAway(DbErr),
-    #[error(transparent)]
-    Database(DbErr),
-    #[error("a stored value cannot be read: {0}")]
-    Corrupt(String),
 }
 
 impl From<Problem> for Error {
@@ -34,24 +21,13 @@ impl From<Problem> for Error {
     }
 }
 
-impl From<DbErr> for Error {
-    fn from(error: DbErr) -> Self {
-        if is_unavailable(&error) {
-            Self::DatabaseAway(error)
-        } else {
-            Self::Database(error)
-        }
-    }
-}
+stoa_service::service_error!(Error);
 
 impl Coded for Error {
     fn code(&self) -> &'static str {
         match self {
-            Self::Unauthenticated => UNAUTHENTICATED,
-            Self::Forbidden => FORBIDDEN,
-            Self::Invalid(_) | Self::Page(_) | Self::TooManyWords { .. } => BAD_USER_INPUT,
-            Self::DatabaseAway(_) => UNAVAILABLE,
-            Self::Database(_) | Self::Corrupt(_) => INTERNAL,
+            Self::Common(error) => error.code(),
+            Self::Invalid(_) | Self::TooManyWords { .. } => BAD_USER_INPUT,
         }
     }
 }

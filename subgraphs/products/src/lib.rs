@@ -24,12 +24,12 @@ pub mod store;
 
 use std::sync::Arc;
 
-use stoa_kit::cache::Cache;
-use stoa_kit::clock::Clock;
-use stoa_kit::database::Database;
-use stoa_kit::idempotency;
-use stoa_kit::service::Service;
 use stoa_migrations::ProductsMigrator;
+use stoa_runtime::clock::Clock;
+use stoa_service::cache::Cache;
+use stoa_service::database::Database;
+use stoa_service::idempotency;
+use stoa_service::service::Service;
 
 pub use app::App;
 pub use error::Error;

@@ -2,12 +2,12 @@
 
 use async_trait::async_trait;
 use serde_json::Value;
-use stoa_kit::peer::{PeerError, PeerHandler, answer};
-use stoa_kit::service::CallContext;
 use stoa_schema::peer::{
     CommitStock, Done, LookUpProducts, PeerRequest, ProductOffers, ReleaseStock, ReserveStock,
     ReturnStock,
 };
+use stoa_service::context::CallContext;
+use stoa_service::peer::{PeerError, PeerHandler, answer};
 
 use crate::app::App;
 use crate::error::Error;

@@ -1,7 +1,7 @@
 //! The demo catalogue: 228 products in a tree of 25 categories, the same each
 //! time but for their identifiers.
 
-use stoa_kit::identity::Caller;
+use stoa_runtime::identity::Caller;
 use stoa_schema::money::Currency;
 use stoa_schema::{CategoryId, Money};
 

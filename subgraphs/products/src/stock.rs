@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use sea_orm::SqlErr;
-use stoa_kit::clock::{Micros, micros};
-use stoa_kit::fault::pause;
+use stoa_runtime::clock::{Micros, micros};
 use stoa_schema::peer::{
     Committed, ProductOffer, ProductSnapshot, ReserveStock, Reserved, ReturnStock, StockLine,
     StockProblem, StockProblemReason,
 };
 use stoa_schema::{OrderId, ProductId};
+use stoa_service::error::CommonError;
+use stoa_service::failpoint;
 
 use crate::app::{App, Freshness};
 use crate::domain::Product;
@@ -108,7 +109,7 @@ impl App {
         };
         stock::reservation_insert_in_txn(&txn, &request.order_id, &reservation, &lines, now)
             .await?;
-        pause("reserve.taken", request.order_id.as_str()).await;
+        failpoint::wait_while_held("reserve.taken", request.order_id.as_str()).await;
         txn.commit().await?;
         Ok(Reserved::Ok {
             products: reservation.products,
@@ -124,7 +125,7 @@ impl App {
             Some(ReservationState::Reserved) => {
                 stock::reservation_set_state_in_txn(&txn, order, ReservationState::Committed)
                     .await?;
-                pause("commit.set", order.as_str()).await;
+                failpoint::wait_while_held("commit.set", order.as_str()).await;
                 txn.commit().await?;
                 true
             }
@@ -234,7 +235,7 @@ impl App {
             .is_some_and(|r| r.state == ReservationState::Reserved && r.expires_at <= now);
         if still {
             self.return_units(&txn, order).await?;
-            pause("expire.returned", order.as_str()).await;
+            failpoint::wait_while_held("expire.returned", order.as_str()).await;
             txn.commit().await?;
             tracing::info!(order_id = %order, "a reservation ran out of time");
         }
@@ -266,7 +267,7 @@ pub async fn expire_for_ever(app: App) {
 
 /// Whether somebody else stored the same reservation first.
 fn raced(error: &Error) -> bool {
-    matches!(error, Error::Database(cause)
+    matches!(error, Error::Common(CommonError::Database(cause))
         if matches!(cause.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))))
 }
 

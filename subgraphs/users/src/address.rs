@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use sea_orm::ConnectionTrait;
-use stoa_kit::identity::Caller;
+use stoa_runtime::identity::Caller;
 use stoa_schema::UserId;
 use stoa_schema::address::Address;
+use stoa_service::context::CallerExt;
 
 use crate::app::{App, active};
 use crate::domain::{MAX_ADDRESSES, Problem, ProblemCode, SavedAddress};
@@ -29,7 +30,7 @@ impl App {
         address: Address,
         is_default: bool,
     ) -> Result<SavedAddress, Error> {
-        let account = caller.user_id().ok_or(Error::Unauthenticated)?;
+        let account = &caller.signed_in()?;
         check(&address)?;
         let txn = self.database.begin().await?;
         // Locked: two that come at once keep the limit.
@@ -60,7 +61,7 @@ impl App {
         address: Option<Address>,
         is_default: Option<bool>,
     ) -> Result<SavedAddress, Error> {
-        let account = caller.user_id().ok_or(Error::Unauthenticated)?;
+        let account = &caller.signed_in()?;
         if let Some(address) = &address {
             check(address)?;
         }
@@ -83,7 +84,7 @@ impl App {
 
     /// Takes an address out of the caller's book; answers what it was.
     pub async fn address_remove(&self, caller: &Caller, id: &str) -> Result<SavedAddress, Error> {
-        let account = caller.user_id().ok_or(Error::Unauthenticated)?;
+        let account = &caller.signed_in()?;
         let txn = self.database.begin().await?;
         active(&txn, account).await?;
         let saved = find(&txn, account, id).await?;

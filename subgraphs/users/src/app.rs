@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use sea_orm::SqlErr;
-use stoa_kit::clock::{Clock, Micros, micros};
-use stoa_kit::database::Database;
-use stoa_kit::identity::{Caller, Role};
-use stoa_kit::page::{PageRequest, Slice};
+use stoa_runtime::clock::{Clock, Micros, micros};
+use stoa_runtime::identity::{Caller, Role};
 use stoa_schema::UserId;
+use stoa_service::context::CallerExt;
+use stoa_service::database::Database;
+use stoa_service::error::CommonError;
+use stoa_service::page::{PageRequest, Slice};
 
 use crate::domain::{self, Account, MAX_PASSWORD, Problem, ProblemCode};
 use crate::error::Error;
@@ -261,7 +263,7 @@ impl App {
         first_name: Option<String>,
         last_name: Option<String>,
     ) -> Result<Account, Error> {
-        let id = caller.user_id().ok_or(Error::Unauthenticated)?;
+        let id = &caller.signed_in()?;
         let problems: Vec<_> = [("firstName", &first_name), ("lastName", &last_name)]
             .into_iter()
             .filter_map(|(field, name)| domain::name_problem(field, name.as_deref()?))
@@ -286,7 +288,7 @@ impl App {
     /// Ends an account: what it tells of the person is erased, every session
     /// ends. Orders keep what an invoice needs.
     pub async fn account_delete(&self, caller: &Caller) -> Result<Account, Error> {
-        let id = caller.user_id().ok_or(Error::Unauthenticated)?;
+        let id = &caller.signed_in()?;
         let now = self.clock.now();
         let txn = self.database.begin().await?;
         let mut account = active(&txn, id).await?;
@@ -321,12 +323,7 @@ impl App {
         caller: &Caller,
         request: &PageRequest,
     ) -> Result<Slice<Account>, Error> {
-        if *caller == Caller::Anonymous {
-            return Err(Error::Unauthenticated);
-        }
-        if !caller.is_admin() {
-            return Err(Error::Forbidden);
-        }
+        caller.require_admin()?;
         let page = request.check::<String>()?;
         let rows = store::account_list(self.database.read(), &page).await?;
         Ok(page.slice(rows))
@@ -345,7 +342,7 @@ pub(crate) async fn active<C: sea_orm::ConnectionTrait>(
     store::account_lock_in_txn(txn, id)
         .await?
         .filter(|account| account.is_active)
-        .ok_or(Error::Unauthenticated)
+        .ok_or_else(|| CommonError::Unauthenticated.into())
 }
 
 fn email_taken() -> Problem {

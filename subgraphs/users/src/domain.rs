@@ -1,7 +1,7 @@
 //! Accounts, and the rules for what a person may enter.
 
-use stoa_kit::clock::Micros;
-use stoa_kit::identity::Role;
+use stoa_runtime::clock::Micros;
+use stoa_runtime::identity::Role;
 use stoa_schema::UserId;
 use stoa_schema::address::Address;
 
@@ -26,13 +26,7 @@ pub struct Account {
 }
 
 /// What is wrong with a client's input.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// Where in the arguments.
-    pub field: Vec<String>,
-    pub code: ProblemCode,
-    pub message: String,
-}
+pub type Problem = stoa_service::problem::Problem<ProblemCode>;
 
 /// Why an account was not made, changed or signed in to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, async_graphql::Enum)]
@@ -50,16 +44,6 @@ pub enum ProblemCode {
     InvalidRefreshToken,
     /// There is no such thing among one's own.
     NotFound,
-}
-
-impl Problem {
-    pub fn new(field: &[&str], code: ProblemCode, message: impl Into<String>) -> Self {
-        Self {
-            field: field.iter().map(|&part| part.to_owned()).collect(),
-            code,
-            message: message.into(),
-        }
-    }
 }
 
 /// The most addresses that one account keeps.

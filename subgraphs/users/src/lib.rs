@@ -23,15 +23,13 @@ pub mod token;
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use axum::Json;
 use axum::routing::get;
-use serde_json::Value;
-use stoa_kit::clock::Clock;
-use stoa_kit::database::Database;
-use stoa_kit::peer::{PeerError, PeerHandler};
-use stoa_kit::service::{CallContext, Routes, Service};
 use stoa_migrations::UsersMigrator;
+use stoa_runtime::clock::Clock;
+use stoa_service::database::Database;
+use stoa_service::peer::NoPeerMethods;
+use stoa_service::service::{Routes, Service};
 
 pub use app::App;
 pub use error::Error;
@@ -65,26 +63,11 @@ pub async fn build(config: Config) -> Result<(Service, App), Error> {
     let service = Service {
         name: "users",
         graphql: Service::graphql(schema),
-        peer: Arc::new(Peer),
+        peer: Arc::new(NoPeerMethods),
         checks: vec![Service::database_check(&config.database)],
         database: config.database,
         routes,
         tasks: vec![Box::pin(app::clean_for_ever(app.clone()))],
     };
     Ok((service, app))
-}
-
-/// No service asks this one anything.
-struct Peer;
-
-#[async_trait]
-impl PeerHandler for Peer {
-    async fn call(
-        &self,
-        _context: &CallContext,
-        method: &str,
-        _message: Value,
-    ) -> Result<Value, PeerError> {
-        Err(PeerError::UnknownMethod(method.to_owned()))
-    }
 }

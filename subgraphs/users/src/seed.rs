@@ -1,6 +1,6 @@
 //! The demo accounts: one administrator and two customers.
 
-use stoa_kit::identity::Role;
+use stoa_runtime::identity::Role;
 use stoa_schema::UserId;
 
 use crate::app::{App, Registration};

@@ -13,8 +13,8 @@ use rand_core::{OsRng, RngCore};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use stoa_kit::clock::Micros;
-use stoa_kit::identity::Role;
+use stoa_runtime::clock::Micros;
+use stoa_runtime::identity::Role;
 use stoa_schema::UserId;
 
 use crate::error::Error;

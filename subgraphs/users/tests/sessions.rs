@@ -5,10 +5,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use stoa_kit::clock::Clock;
-use stoa_kit::database::{Database, PoolOptions};
-use stoa_kit::graphql::Coded;
 use stoa_migrations::UsersMigrator;
+use stoa_runtime::clock::Clock;
+use stoa_service::database::{Database, PoolOptions};
+use stoa_service::error::Coded;
 use stoa_users::app::{REFRESH_TTL, Registration};
 use stoa_users::token::{SigningKey, generate};
 use stoa_users::{App, Error};

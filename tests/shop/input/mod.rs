@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde_json::{Value, json};
-use stoa_kit::database::{Database, PoolOptions};
+use stoa_service::database::{Database, PoolOptions};
 use stoa_tests::client::text;
 use stoa_tests::{Client, Mode, Servers, Shop, servers};
 

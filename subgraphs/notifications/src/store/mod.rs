@@ -11,10 +11,10 @@ use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel,
     PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Statement,
 };
-use stoa_kit::clock::Micros;
-use stoa_kit::page::Page;
+use stoa_runtime::clock::Micros;
 use stoa_schema::events::{Event, OrderStatusChanged};
 use stoa_schema::{NotificationId, OrderId, UserId};
+use stoa_service::page::Page;
 
 use crate::domain::Notification;
 

@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, SqlErr};
 use sha2::{Digest, Sha256};
-use stoa_kit::clock::{Micros, micros};
-use stoa_kit::identity::Caller;
-use stoa_kit::service::CallContext;
-use stoa_kit::trim;
+use stoa_runtime::clock::{Micros, micros};
+use stoa_runtime::identity::Caller;
 use stoa_schema::ProductId;
 use stoa_schema::peer::{LookUpProducts, ProductOffer};
+use stoa_service::context::CallContext;
+use stoa_service::context::CallerExt;
+use stoa_service::error::CommonError;
+use stoa_service::purge;
 
-use super::{App, user};
+use super::App;
 use crate::domain::{
     Cart, CartLine, CartRef, CheckoutRequest, MAX_LINES, Problem, ProblemCode, UnitsWish,
     check_quantity,
@@ -85,7 +87,7 @@ impl App {
         let caller = &context.caller;
         match self.edit_once(caller, at, edit, &lines, version).await {
             // Two tabs have made the customer's cart at the same moment.
-            Err(Error::Database(error))
+            Err(Error::Common(CommonError::Database(error)))
                 if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) =>
             {
                 self.edit_once(caller, at, edit, &lines, version).await
@@ -148,7 +150,7 @@ impl App {
     /// Repeating it changes nothing more.
     pub async fn cart_merge(&self, caller: &Caller, guest: &CartRef) -> Result<Opened, Error> {
         match self.merge_once(caller, guest).await {
-            Err(Error::Database(error))
+            Err(Error::Common(CommonError::Database(error)))
                 if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) =>
             {
                 self.merge_once(caller, guest).await
@@ -158,7 +160,7 @@ impl App {
     }
 
     async fn merge_once(&self, caller: &Caller, guest: &CartRef) -> Result<Opened, Error> {
-        let customer = user(caller)?;
+        let customer = &caller.signed_in()?;
         let now = self.clock.now();
         let txn = self.database.begin().await?;
         let from = match find(&txn, caller, guest).await? {
@@ -219,7 +221,7 @@ impl App {
     pub async fn carts_trim(&self) -> Result<u64, Error> {
         let before = self.clock.now() - micros(GUESTS_KEPT);
         let txn = self.database.begin().await?;
-        let deleted = rows::cart_trim_in_txn(&txn, before, trim::BATCH).await?;
+        let deleted = rows::cart_trim_in_txn(&txn, before, purge::BATCH).await?;
         txn.commit().await?;
         Ok(deleted)
     }
@@ -234,7 +236,7 @@ async fn find<C: ConnectionTrait>(
     let Some(id) = &at.id else {
         return match caller.user_id() {
             Some(customer) => {
-                let own = rows::cart_of_customer(txn, customer).await?;
+                let own = rows::cart_of_customer(txn, &customer).await?;
                 Ok(own.map(|cart| (cart, false)))
             }
             None => Ok(None),
@@ -248,7 +250,7 @@ async fn find<C: ConnectionTrait>(
         return Ok(None);
     };
     match (&cart.customer_id, token_hash) {
-        (Some(owner), _) if caller.user_id() == Some(owner) => Ok(Some((cart, false))),
+        (Some(owner), _) if caller.is_user(owner) => Ok(Some((cart, false))),
         (None, Some(known)) => {
             // Hashes are compared: how long that takes tells nothing of the token.
             let fits = at

@@ -3,14 +3,15 @@
 use sea_orm::ConnectionTrait;
 use serde::Serialize;
 use serde_json::json;
-use stoa_kit::clock::Micros;
-use stoa_kit::fault::pause;
-use stoa_kit::idempotency::{Claim, Use};
-use stoa_kit::identity::Caller;
+use stoa_runtime::clock::Micros;
+use stoa_runtime::identity::Caller;
 use stoa_schema::OrderId;
 use stoa_schema::events::OrderStatus as Status;
+use stoa_service::context::CallerExt;
+use stoa_service::failpoint;
+use stoa_service::idempotency::{Claim, Use};
 
-use super::{Answer, App, bad_key, key_problem, no_order, user};
+use super::{Answer, App, no_order};
 use crate::domain::{
     self, Actor, MAX_REASON, Order, Problem, ProblemCode, Refund, RefundRequest, Shipment,
     UnitsWish,
@@ -92,9 +93,9 @@ impl App {
         reason: Option<String>,
         key: &str,
     ) -> Result<Order, Error> {
-        let actor_id = user(caller)?;
-        if *verb != Verb::Cancel && !caller.is_admin() {
-            return Err(Error::Forbidden);
+        let actor_id = &caller.signed_in()?;
+        if *verb != Verb::Cancel {
+            caller.require_admin()?;
         }
         check_text("reason", reason.as_ref(), MAX_REASON)?;
         if let Verb::Ship(parcel) = verb {
@@ -109,7 +110,8 @@ impl App {
             }
             _ => json!([order_id, reason]),
         };
-        let once = Use::new(actor_id.as_str(), key, verb.operation(), &body).ok_or_else(bad_key)?;
+        let once = Use::new(actor_id.as_str(), key, verb.operation(), &body)
+            .ok_or_else(Problem::invalid_key)?;
         let id = OrderId::parse(order_id).ok_or_else(no_order)?;
         let now = self.clock.now();
         let txn = self.database.begin().await?;
@@ -119,16 +121,14 @@ impl App {
                 drop(txn);
                 return self.replay(&answer).await;
             }
-            other => return Err(key_problem(&other).into()),
+            other => return Err(Problem::key_conflict(&other).into()),
         }
         // A refusal rolls the claim back with the rest: the key stays free.
         let mut order = store::order_lock_in_txn(&txn, &id)
             .await?
             .ok_or_else(no_order)?;
-        if !caller.may_see(&order.customer_id) {
-            return Err(Error::Forbidden);
-        }
-        pause("change.locked", key).await;
+        caller.require_access_to(&order.customer_id)?;
+        failpoint::wait_while_held("change.locked", key).await;
         let by = By {
             actor: match caller.is_admin() {
                 true => Actor::Admin,

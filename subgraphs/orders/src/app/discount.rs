@@ -1,8 +1,9 @@
 //! Keeping discount codes: for administrators.
 
 use sea_orm::SqlErr;
-use stoa_kit::identity::Caller;
-use stoa_kit::page::{PageRequest, Slice};
+use stoa_runtime::identity::Caller;
+use stoa_service::context::CallerExt;
+use stoa_service::page::{PageRequest, Slice};
 
 use super::App;
 use crate::domain::{Discount, NewDiscount, Problem, ProblemCode, normal, unknown_discount};
@@ -12,7 +13,7 @@ use crate::store::discount as rows;
 impl App {
     /// Only administrators keep discount codes.
     pub fn discount_admin(&self, caller: &Caller) -> Result<(), Error> {
-        admin(caller)
+        Ok(caller.require_admin()?)
     }
 
     pub async fn discount_create(
@@ -20,7 +21,7 @@ impl App {
         caller: &Caller,
         new: NewDiscount,
     ) -> Result<Discount, Error> {
-        admin(caller)?;
+        caller.require_admin()?;
         let discount = new.check().map_err(Error::Invalid)?;
         let txn = self.database.begin().await?;
         let stored = rows::discount_insert_in_txn(&txn, &discount, self.clock.now()).await;
@@ -44,7 +45,7 @@ impl App {
         code: &str,
         is_active: bool,
     ) -> Result<Discount, Error> {
-        admin(caller)?;
+        caller.require_admin()?;
         let no_code = || Problem {
             field: vec!["code".to_owned()],
             ..unknown_discount()
@@ -64,7 +65,7 @@ impl App {
         caller: &Caller,
         request: &PageRequest,
     ) -> Result<Slice<Discount>, Error> {
-        admin(caller)?;
+        caller.require_admin()?;
         let page = request.check::<String>()?;
         let rows = rows::discount_list(self.database.read(), &page).await?;
         Ok(page.slice(rows))
@@ -93,12 +94,4 @@ fn known_form(code: &str) -> Option<String> {
     let code = normal(code);
     let fits = code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_graphic());
     fits.then_some(code)
-}
-
-fn admin(caller: &Caller) -> Result<(), Error> {
-    match caller {
-        Caller::Anonymous => Err(Error::Unauthenticated),
-        _ if caller.is_admin() => Ok(()),
-        _ => Err(Error::Forbidden),
-    }
 }

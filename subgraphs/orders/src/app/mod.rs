@@ -10,16 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use stoa_kit::clock::{Clock, Micros, micros};
-use stoa_kit::database::Database;
-use stoa_kit::fault::point;
-use stoa_kit::idempotency::Claim;
-use stoa_kit::identity::Caller;
-use stoa_kit::outbox::Relay;
-use stoa_kit::page::{PageRequest, Slice};
-use stoa_kit::peer::Peers;
-use stoa_kit::trim;
-use stoa_schema::{OrderId, UserId};
+use stoa_runtime::clock::{Clock, Micros, micros};
+use stoa_runtime::identity::Caller;
+use stoa_schema::OrderId;
+use stoa_service::context::CallerExt;
+use stoa_service::database::Database;
+use stoa_service::error::CommonError;
+use stoa_service::failpoint;
+use stoa_service::outbox::Relay;
+use stoa_service::page::{PageRequest, Slice};
+use stoa_service::peer::Peers;
+use stoa_service::purge;
 use tokio::sync::Notify;
 
 pub use change::{ShipmentRequest, Verb};
@@ -101,7 +102,7 @@ impl App {
     }
 
     async fn replay(&self, answer: &str) -> Result<Order, Error> {
-        match serde_json::from_str(answer).map_err(|error| Error::Corrupt(error.to_string()))? {
+        match serde_json::from_str(answer).map_err(|error| Error::corrupt(error.to_string()))? {
             Answer::Order(id) => self.order_must_exist(&id).await,
             Answer::Problems(problems) => Err(Error::Invalid(problems)),
         }
@@ -111,7 +112,7 @@ impl App {
         store::order_fetch_many(self.database.read(), std::slice::from_ref(id))
             .await?
             .remove(id)
-            .ok_or_else(|| Error::Corrupt(format!("order {id} is gone")))
+            .ok_or_else(|| Error::corrupt(format!("order {id} is gone")))
     }
 
     /// Keeps what the payment provider told, once, and makes the payment's
@@ -129,7 +130,7 @@ impl App {
             task::payment_due_now_in_txn(&txn, order, now).await?;
         }
         txn.commit().await?;
-        point("webhook.stored");
+        failpoint::crash_if_chosen("webhook.stored");
         self.work.notify_one();
         Ok(())
     }
@@ -139,7 +140,7 @@ impl App {
     pub async fn events_trim(&self) -> Result<u64, Error> {
         let before = self.clock.now() - micros(EVENTS_KEPT);
         let txn = self.database.begin().await?;
-        let deleted = task::event_trim_in_txn(&txn, before, trim::BATCH).await?;
+        let deleted = task::event_trim_in_txn(&txn, before, purge::BATCH).await?;
         txn.commit().await?;
         Ok(deleted)
     }
@@ -235,8 +236,8 @@ impl App {
         match &filter.customer {
             _ if caller.is_admin() => {}
             Some(customer) if caller.may_see(customer) => {}
-            _ if *caller == Caller::Anonymous => return Err(Error::Unauthenticated),
-            _ => return Err(Error::Forbidden),
+            _ if *caller == Caller::Anonymous => return Err(CommonError::Unauthenticated.into()),
+            _ => return Err(CommonError::NotOwner.into()),
         }
         let page = request.check::<String>()?;
         let rows = store::order_list(self.database.read(), filter, &page).await?;
@@ -248,37 +249,10 @@ impl App {
     }
 }
 
-fn user(caller: &Caller) -> Result<&UserId, Error> {
-    caller.user_id().ok_or(Error::Unauthenticated)
-}
-
 fn no_order() -> Problem {
     Problem::new(
         &["orderId"],
         ProblemCode::NotFound,
         "there is no such order",
     )
-}
-
-fn bad_key() -> Problem {
-    Problem::new(
-        &["idempotencyKey"],
-        ProblemCode::Invalid,
-        "must have between 1 and 128 characters",
-    )
-}
-
-fn key_problem(claim: &Claim) -> Problem {
-    let (code, message) = if *claim == Claim::InProgress {
-        (
-            ProblemCode::InProgress,
-            "a request with this key is still running; repeat it in a moment",
-        )
-    } else {
-        (
-            ProblemCode::IdempotencyKeyReused,
-            "was used for another request; take a fresh key",
-        )
-    };
-    Problem::new(&["idempotencyKey"], code, message)
 }

@@ -1,15 +1,16 @@
 //! Placing an order: from a request, or from a cart.
 
-use stoa_kit::clock::Micros;
-use stoa_kit::fault::{pause, point};
-use stoa_kit::idempotency::{Claim, Use};
-use stoa_kit::service::CallContext;
-use stoa_kit::telemetry;
+use stoa_runtime::clock::Micros;
+use stoa_runtime::telemetry;
 use stoa_schema::events::OrderStatus as Status;
 use stoa_schema::peer::{ProductSnapshot, ReleaseStock, ReserveStock, Reserved, StockLine};
 use stoa_schema::{OrderId, UserId};
+use stoa_service::context::CallContext;
+use stoa_service::context::CallerExt;
+use stoa_service::failpoint;
+use stoa_service::idempotency::{Claim, Use};
 
-use super::{Answer, App, bad_key, key_problem, user};
+use super::{Answer, App};
 use crate::domain::{self, Cart, CheckoutRequest, Discount, Order, Problem, ProblemCode, Request};
 use crate::error::Error;
 use crate::store;
@@ -37,8 +38,9 @@ impl App {
         request: &Request,
         key: &str,
     ) -> Result<Order, Error> {
-        let customer = user(&context.caller)?;
-        let once = Use::new(customer.as_str(), key, "placeOrder", request).ok_or_else(bad_key)?;
+        let customer = &context.caller.signed_in()?;
+        let once = Use::new(customer.as_str(), key, "placeOrder", request)
+            .ok_or_else(Problem::invalid_key)?;
         match self.attempt(context, once, key, customer).await? {
             Err(answer) => self.replay(&answer).await,
             Ok(attempt) => self.place(&attempt, request).await,
@@ -52,8 +54,9 @@ impl App {
         checkout: &CheckoutRequest,
         key: &str,
     ) -> Result<Order, Error> {
-        let customer = user(&context.caller)?;
-        let once = Use::new(customer.as_str(), key, "checkout", checkout).ok_or_else(bad_key)?;
+        let customer = &context.caller.signed_in()?;
+        let once = Use::new(customer.as_str(), key, "checkout", checkout)
+            .ok_or_else(Problem::invalid_key)?;
         let mut attempt = match self.attempt(context, once, key, customer).await? {
             Err(answer) => return self.replay(&answer).await,
             Ok(attempt) => attempt,
@@ -88,7 +91,7 @@ impl App {
             .claim_in_txn(&txn, OrderId::new().as_str(), now)
             .await?;
         txn.commit().await?;
-        point("place.claimed");
+        failpoint::crash_if_chosen("place.claimed");
         match claim {
             Claim::Go { subject_id, lease } => Ok(Ok(Attempt {
                 context,
@@ -100,7 +103,7 @@ impl App {
                 cart: None,
             })),
             Claim::Done { answer } => Ok(Err(answer)),
-            other => Err(key_problem(&other).into()),
+            other => Err(Problem::key_conflict(&other).into()),
         }
     }
 
@@ -144,8 +147,8 @@ impl App {
                 return self.refuse(once, vec![problem]).await;
             }
         };
-        point("place.reserved");
-        pause("place.reserved", attempt.key).await;
+        failpoint::crash_if_chosen("place.reserved");
+        failpoint::wait_while_held("place.reserved", attempt.key).await;
         let stored = self
             .store_placed(attempt, request, discount.as_ref(), &lines, &products)
             .await;
@@ -221,7 +224,7 @@ impl App {
             cart::cart_ordered_in_txn(&txn, cart, id, now).await?;
         }
         txn.commit().await?;
-        point("place.stored");
+        failpoint::crash_if_chosen("place.stored");
         self.committed();
         Ok(order)
     }

@@ -2,7 +2,7 @@
 //! that of two tabs the later one learns of the earlier.
 
 use serde::Serialize;
-use stoa_kit::clock::Micros;
+use stoa_runtime::clock::Micros;
 use stoa_schema::peer::{ProductOffer, ProductSnapshot};
 use stoa_schema::{Money, ProductId, UserId};
 

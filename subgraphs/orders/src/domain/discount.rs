@@ -1,6 +1,6 @@
 //! Discount codes: what they take off, when, and how often.
 
-use stoa_kit::clock::Micros;
+use stoa_runtime::clock::Micros;
 use stoa_schema::Money;
 
 use super::{Code, CodeKind, Problem, ProblemCode};

@@ -2,7 +2,7 @@
 //! line. An order has one line a product.
 
 use serde::{Deserialize, Serialize};
-use stoa_kit::clock::Micros;
+use stoa_runtime::clock::Micros;
 use stoa_schema::ProductId;
 
 use super::{Actor, Line, Order, Problem, ProblemCode};

@@ -17,9 +17,10 @@ pub use request::{Request, RequestLine};
 pub use stoa_schema::address::Address;
 
 use serde::{Deserialize, Serialize};
-use stoa_kit::clock::Micros;
+use stoa_runtime::clock::Micros;
 use stoa_schema::events::OrderStatus as Status;
 use stoa_schema::{Money, OrderId, ProductId, UserId};
+use stoa_service::problem::IdempotencyCodes;
 
 /// The most lines that one order may have.
 pub const MAX_LINES: usize = 50;
@@ -171,13 +172,7 @@ pub fn transition(
 }
 
 /// What is wrong with a client's input.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
-    /// Where in the arguments.
-    pub field: Vec<String>,
-    pub code: ProblemCode,
-    pub message: String,
-}
+pub type Problem = stoa_service::problem::Problem<ProblemCode>;
 
 /// Why an order was not placed or changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, async_graphql::Enum, Serialize, Deserialize)]
@@ -223,14 +218,10 @@ pub enum ProblemCode {
     PriceChanged,
 }
 
-impl Problem {
-    pub fn new(field: &[&str], code: ProblemCode, message: impl Into<String>) -> Self {
-        Self {
-            field: field.iter().map(|&part| part.to_owned()).collect(),
-            code,
-            message: message.into(),
-        }
-    }
+impl IdempotencyCodes for ProblemCode {
+    const INVALID: Self = Self::Invalid;
+    const IN_PROGRESS: Self = Self::InProgress;
+    const REUSED: Self = Self::IdempotencyKeyReused;
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Carts and checking out.
 
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
-use stoa_kit::graphql::{AddressInput, DateTime, MoneyObject, fault};
 use stoa_schema::Money;
 use stoa_schema::peer::ProductOffer;
+use stoa_service::graphql::{AddressInput, DateTime, MoneyObject, to_graphql_error};
 use tokio::sync::OnceCell;
 
 use super::lines::Product;
@@ -35,7 +35,7 @@ impl Cart {
             let ids: Vec<_> = lines.map(|line| line.product_id.clone()).collect();
             let context = call(ctx)?;
             let offers = app(ctx)?.offers(&context.correlation_id, &ids).await;
-            offers.map_err(fault)
+            offers.map_err(to_graphql_error)
         };
         Ok(self.offers.get_or_try_init(load).await?)
     }
@@ -174,12 +174,12 @@ async fn cart_payload(
         Err(Error::Invalid(problems)) => {
             let cart = app(ctx)?.cart_fetch(&call(ctx)?.caller, at).await;
             Ok(CartPayload {
-                cart: cart.map_err(fault)?.map(Cart::new),
+                cart: cart.map_err(to_graphql_error)?.map(Cart::new),
                 token: None,
                 user_errors: problems.into_iter().map(Into::into).collect(),
             })
         }
-        Err(error) => Err(fault(error)),
+        Err(error) => Err(to_graphql_error(error)),
     }
 }
 
@@ -213,7 +213,7 @@ impl CartQuery {
         let found = app(ctx)?
             .cart_fetch(&call(ctx)?.caller, &at(id, token))
             .await;
-        Ok(found.map_err(fault)?.map(Cart::new))
+        Ok(found.map_err(to_graphql_error)?.map(Cart::new))
     }
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
-use stoa_kit::graphql::{Connection, DateTime, MoneyInput, MoneyObject, fault};
-use stoa_kit::page::PageRequest;
+use stoa_service::graphql::{Connection, DateTime, MoneyInput, MoneyObject, to_graphql_error};
+use stoa_service::page::PageRequest;
 
 use super::types::OrderUserError;
 use super::{app, call};
@@ -90,7 +90,7 @@ fn payload(done: Result<domain::Discount, Error>) -> Result<DiscountCodePayload>
             discount_code: None,
             user_errors: problems.into_iter().map(Into::into).collect(),
         }),
-        Err(error) => Err(fault(error)),
+        Err(error) => Err(to_graphql_error(error)),
     }
 }
 
@@ -158,11 +158,11 @@ impl DiscountQuery {
         let slice = app
             .discount_list(&call(ctx)?.caller, &PageRequest { first, after })
             .await
-            .map_err(fault)?;
+            .map_err(to_graphql_error)?;
         let counter = app.clone();
         let count = move || {
             let app = counter.clone();
-            Box::pin(async move { app.discount_count().await.map_err(fault) }) as _
+            Box::pin(async move { app.discount_count().await.map_err(to_graphql_error) }) as _
         };
         Ok(Some(Connection::new(
             slice,
@@ -186,7 +186,7 @@ impl DiscountMutation {
     ) -> Result<DiscountCodePayload> {
         let (app, caller) = (app(ctx)?, &call(ctx)?.caller);
         // Who may not ask is told that first.
-        app.discount_admin(caller).map_err(fault)?;
+        app.discount_admin(caller).map_err(to_graphql_error)?;
         payload(match input.into_new() {
             Ok(new) => app.discount_create(caller, new).await,
             Err(problem) => Err(problem.into()),

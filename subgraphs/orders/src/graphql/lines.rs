@@ -1,9 +1,9 @@
 //! An order line by line: what was bought, sent and refunded.
 
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
-use stoa_kit::graphql::{DateTime, MoneyObject, fault};
 use stoa_schema::money::Currency;
 use stoa_schema::{Money, OrderId};
+use stoa_service::graphql::{DateTime, MoneyObject, to_graphql_error};
 
 use super::loader;
 use super::loader::{RefundsOf, ShipmentsOf};
@@ -43,7 +43,7 @@ impl OrderLine {
     /// Units that have left the house.
     async fn shipped_quantity(&self, ctx: &Context<'_>) -> Result<i32> {
         let key = ShipmentsOf(self.order.clone());
-        let found = loader(ctx)?.load_one(key).await.map_err(fault)?;
+        let found = loader(ctx)?.load_one(key).await.map_err(to_graphql_error)?;
         let units = found.iter().flatten().flat_map(|one| &one.lines);
         let ours = units.filter(|(product, _)| *product == self.line.product_id);
         Ok(count(ours.map(|(_, units)| units).sum()))
@@ -52,7 +52,7 @@ impl OrderLine {
     /// Units whose money has gone back, or is on its way.
     async fn refunded_quantity(&self, ctx: &Context<'_>) -> Result<i32> {
         let key = RefundsOf(self.order.clone());
-        let found = loader(ctx)?.load_one(key).await.map_err(fault)?;
+        let found = loader(ctx)?.load_one(key).await.map_err(to_graphql_error)?;
         let lines = found.iter().flatten().flat_map(|one| &one.lines);
         let ours = lines.filter(|line| line.product_id == self.line.product_id);
         Ok(count(ours.map(|line| line.quantity).sum()))

@@ -10,7 +10,7 @@ mod types;
 
 use async_graphql::dataloader::DataLoader;
 use async_graphql::{Context, EmptySubscription, MergedObject, Schema};
-use stoa_kit::service::CallContext;
+use stoa_service::context::CallContext;
 
 use crate::app::App;
 use loader::Loader;

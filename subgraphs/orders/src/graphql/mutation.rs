@@ -1,7 +1,7 @@
 //! Placing and changing orders.
 
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
-use stoa_kit::graphql::{AddressInput, fault};
+use stoa_service::graphql::{AddressInput, to_graphql_error};
 
 use super::types::{Order, OrderUserError};
 use super::{app, call};
@@ -88,7 +88,7 @@ pub(super) fn payload(done: Result<domain::Order, Error>) -> Result<OrderPayload
             order: None,
             user_errors: problems.into_iter().map(Into::into).collect(),
         }),
-        Err(error) => Err(fault(error)),
+        Err(error) => Err(to_graphql_error(error)),
     }
 }
 

@@ -1,14 +1,16 @@
 //! Reading orders.
 
 use async_graphql::{Context, ID, InputObject, Object, Result};
-use stoa_kit::graphql::{BAD_USER_INPUT, Connection, DateTime, fault};
-use stoa_kit::identity::Caller;
-use stoa_kit::page::PageRequest;
+use stoa_runtime::identity::Caller;
 use stoa_schema::{OrderId, UserId};
+use stoa_service::context::CallerExt;
+use stoa_service::error::BAD_USER_INPUT;
+use stoa_service::error::CommonError;
+use stoa_service::graphql::{Connection, DateTime, to_graphql_error};
+use stoa_service::page::PageRequest;
 
 use super::types::{Order, OrderStatus, User, list};
 use super::{app, call, loader};
-use crate::error::Error;
 use crate::store::OrderFilter;
 
 /// The longest text to search for.
@@ -36,13 +38,13 @@ impl OrderQuery {
     async fn order(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Order>> {
         let caller = &call(ctx)?.caller;
         if *caller == Caller::Anonymous {
-            return Err(fault(Error::Unauthenticated));
+            return Err(to_graphql_error(CommonError::Unauthenticated));
         }
         let Some(order) = fetch(ctx, &id).await? else {
             return Ok(None);
         };
         if !caller.may_see(&order.0.customer_id) {
-            return Err(fault(Error::Forbidden));
+            return Err(to_graphql_error(CommonError::NotOwner));
         }
         Ok(Some(order))
     }
@@ -91,7 +93,7 @@ async fn fetch(ctx: &Context<'_>, id: &ID) -> Result<Option<Order>> {
     let Some(id) = OrderId::parse(id) else {
         return Ok(None);
     };
-    let found = loader(ctx)?.load_one(id).await.map_err(fault)?;
+    let found = loader(ctx)?.load_one(id).await.map_err(to_graphql_error)?;
     Ok(found.map(Order))
 }
 

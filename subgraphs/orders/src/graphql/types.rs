@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
-use stoa_kit::graphql::{AddressObject, Connection, DateTime, MoneyObject, fault};
-use stoa_kit::page::PageRequest;
 use stoa_schema::events::OrderStatus as Status;
 use stoa_schema::{Money, UserId};
+use stoa_service::context::CallerExt;
+use stoa_service::graphql::{AddressObject, Connection, DateTime, MoneyObject, to_graphql_error};
+use stoa_service::page::PageRequest;
 
 use super::cart::Cart;
 use super::lines::{OrderLine, Refund, Shipment};
@@ -77,7 +78,7 @@ impl Order {
 
     async fn lines(&self, ctx: &Context<'_>) -> Result<Vec<OrderLine>> {
         let key = LinesOf(self.0.id.clone());
-        let lines = loader(ctx)?.load_one(key).await.map_err(fault)?;
+        let lines = loader(ctx)?.load_one(key).await.map_err(to_graphql_error)?;
         let order = &self.0.id;
         let lines = lines.unwrap_or_default().into_iter();
         Ok(lines
@@ -157,7 +158,7 @@ impl Order {
     /// refund that left it as it was.
     async fn history(&self, ctx: &Context<'_>) -> Result<Vec<OrderHistoryEntry>> {
         let key = HistoryOf(self.0.id.clone());
-        let history = loader(ctx)?.load_one(key).await.map_err(fault)?;
+        let history = loader(ctx)?.load_one(key).await.map_err(to_graphql_error)?;
         let mut entries: Vec<_> = history
             .unwrap_or_default()
             .into_iter()
@@ -201,7 +202,7 @@ impl Order {
             return Ok(None);
         }
         let key = ProgressOf(self.0.id.clone());
-        let found = loader(ctx)?.load_one(key).await.map_err(fault)?;
+        let found = loader(ctx)?.load_one(key).await.map_err(to_graphql_error)?;
         let steps = found.unwrap_or_default().into_iter();
         let steps = steps.filter_map(|progress| {
             Some(OrderProgress {
@@ -231,13 +232,13 @@ impl Order {
 
     async fn shipments_of(&self, ctx: &Context<'_>) -> Result<Vec<domain::Shipment>> {
         let key = ShipmentsOf(self.0.id.clone());
-        let found = loader(ctx)?.load_one(key).await.map_err(fault)?;
+        let found = loader(ctx)?.load_one(key).await.map_err(to_graphql_error)?;
         Ok(found.unwrap_or_default())
     }
 
     async fn refunds_of(&self, ctx: &Context<'_>) -> Result<Vec<domain::Refund>> {
         let key = RefundsOf(self.0.id.clone());
-        let found = loader(ctx)?.load_one(key).await.map_err(fault)?;
+        let found = loader(ctx)?.load_one(key).await.map_err(to_graphql_error)?;
         Ok(found.unwrap_or_default())
     }
 }
@@ -324,11 +325,11 @@ impl User {
     /// The user's open cart: for themselves alone.
     async fn cart(&self, ctx: &Context<'_>) -> Result<Option<Cart>> {
         let caller = &call(ctx)?.caller;
-        if caller.user_id() != Some(&self.0) {
+        if !caller.is_user(&self.0) {
             return Ok(None);
         }
         let found = app(ctx)?.cart_fetch(caller, &CartRef::default()).await;
-        Ok(found.map_err(fault)?.map(Cart::new))
+        Ok(found.map_err(to_graphql_error)?.map(Cart::new))
     }
 
     /// The user's orders, the newest first: for themselves and administrators.
@@ -360,11 +361,11 @@ pub async fn list(
     let slice = app
         .order_list(&call(ctx)?.caller, &filter, &page)
         .await
-        .map_err(fault)?;
+        .map_err(to_graphql_error)?;
     let counter = app.clone();
     let count = move || {
         let (app, filter) = (counter.clone(), filter.clone());
-        Box::pin(async move { app.order_count(&filter).await.map_err(fault) }) as _
+        Box::pin(async move { app.order_count(&filter).await.map_err(to_graphql_error) }) as _
     };
     Ok(Connection::new(
         slice,

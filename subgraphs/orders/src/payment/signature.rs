@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
-use stoa_kit::clock::Micros;
-use stoa_kit::secret;
+use stoa_runtime::clock::Micros;
+use stoa_service::signing;
 
 /// How far a signature's time may lie from ours.
 pub const TOLERANCE: Duration = Duration::from_secs(5 * 60);
@@ -60,7 +60,7 @@ pub fn verify(secret: &str, header: &str, body: &[u8], now: Micros) -> Result<()
 }
 
 fn mac(secret: &str, at: i64, body: &[u8]) -> Hmac<Sha256> {
-    let mut mac = secret::mac(secret);
+    let mut mac = signing::mac(secret);
     mac.update(at.to_string().as_bytes());
     mac.update(b".");
     mac.update(body);

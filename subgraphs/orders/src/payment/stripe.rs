@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, StatusCode};
 use reqwest::redirect::Policy;
 use serde::Deserialize;
 use serde_json::Value;
-use stoa_kit::clock::Clock;
+use stoa_runtime::clock::Clock;
 use stoa_schema::{Money, OrderId};
 
 use super::{

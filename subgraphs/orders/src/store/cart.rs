@@ -5,7 +5,7 @@ use sea_orm::sea_query::{Expr, LockBehavior, LockType};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
 };
-use stoa_kit::clock::Micros;
+use stoa_runtime::clock::Micros;
 use stoa_schema::{Money, OrderId, ProductId, UserId};
 
 use super::entity::{cart, cart_line};

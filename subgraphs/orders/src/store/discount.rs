@@ -6,10 +6,10 @@ use sea_orm::{
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
     QuerySelect,
 };
-use stoa_kit::clock::Micros;
-use stoa_kit::page::Page;
+use stoa_runtime::clock::Micros;
 use stoa_schema::money::Currency;
 use stoa_schema::{Money, OrderId, UserId};
+use stoa_service::page::Page;
 
 use super::entity::{discount, discount_use};
 use crate::domain::{CodeKind, Discount, Order};
@@ -160,7 +160,7 @@ fn to_discount(row: discount::Model) -> Result<Discount, Error> {
     let kind = match row.kind.as_str() {
         PERCENTAGE => CodeKind::Percentage(row.value),
         AMOUNT => CodeKind::Amount(money(row.value)),
-        other => return Err(Error::Corrupt(format!("discount kind {other}"))),
+        other => return Err(Error::corrupt(format!("discount kind {other}"))),
     };
     Ok(Discount {
         code: row.code,

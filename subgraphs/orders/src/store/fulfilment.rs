@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder};
-use stoa_kit::clock::Micros;
+use stoa_runtime::clock::Micros;
 use stoa_schema::peer::{ReturnLine, ReturnStock};
 use stoa_schema::{OrderId, ProductId};
 
@@ -307,5 +307,5 @@ fn units(quantity: i64) -> u32 {
 }
 
 fn to_actor(text: &str) -> Result<Actor, Error> {
-    Actor::parse(text).ok_or_else(|| Error::Corrupt(format!("actor {text}")))
+    Actor::parse(text).ok_or_else(|| Error::corrupt(format!("actor {text}")))
 }

@@ -17,12 +17,12 @@ use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel,
     PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select, Statement,
 };
-use stoa_kit::clock::Micros;
-use stoa_kit::outbox::outbox_append_in_txn;
-use stoa_kit::page::Page;
+use stoa_runtime::clock::Micros;
 use stoa_schema::events::{OrderStatus as Status, OrderStatusChanged};
 use stoa_schema::money::Currency;
 use stoa_schema::{Money, OrderId, ProductId, UserId};
+use stoa_service::outbox::outbox_append_in_txn;
+use stoa_service::page::Page;
 
 use crate::domain::{Actor, Change, Line, Order, Parts};
 use crate::error::Error;
@@ -170,7 +170,7 @@ pub async fn number_next_in_txn<C: ConnectionTrait>(txn: &C) -> Result<String, E
             "UPDATE counter SET value = value + 1 WHERE name = 'order' RETURNING value",
         ))
         .await?
-        .ok_or_else(|| Error::Corrupt("the order counter is missing".to_owned()))?;
+        .ok_or_else(|| Error::corrupt("the order counter is missing".to_owned()))?;
     let value: i64 = row.try_get("", "value")?;
     Ok(format!("S-{value}"))
 }
@@ -337,7 +337,7 @@ pub async fn history_fetch_many<C: ConnectionTrait>(
                 status: to_status(&row.status)?,
                 previous: row.previous_status.as_deref().map(to_status).transpose()?,
                 actor: Actor::parse(&row.actor)
-                    .ok_or_else(|| Error::Corrupt(format!("actor {}", row.actor)))?,
+                    .ok_or_else(|| Error::corrupt(format!("actor {}", row.actor)))?,
                 reason: row.reason,
                 at: row.created_at,
             });
@@ -371,11 +371,11 @@ fn to_i64(version: u64) -> i64 {
 }
 
 fn to_status(text: &str) -> Result<Status, Error> {
-    Status::parse(text).ok_or_else(|| Error::Corrupt(format!("order status {text}")))
+    Status::parse(text).ok_or_else(|| Error::corrupt(format!("order status {text}")))
 }
 
 fn to_currency(code: &str) -> Result<Currency, Error> {
-    Currency::parse(code).ok_or_else(|| Error::Corrupt(format!("currency {code}")))
+    Currency::parse(code).ok_or_else(|| Error::corrupt(format!("currency {code}")))
 }
 
 fn to_order(row: order::Model) -> Result<Order, Error> {
@@ -391,7 +391,7 @@ fn to_order(row: order::Model) -> Result<Order, Error> {
         },
         discount_code: row.discount_code,
         shipping_address: serde_json::from_str(&row.shipping_address)
-            .map_err(|error| Error::Corrupt(error.to_string()))?,
+            .map_err(|error| Error::corrupt(error.to_string()))?,
         version: row.version.unsigned_abs(),
         id: OrderId::trusted(row.id),
         number: row.number,
@@ -418,7 +418,7 @@ fn from_order(order: &Order) -> Result<order::Model, Error> {
         shipping_tax_minor: order.parts.shipping_tax,
         discount_code: order.discount_code.clone(),
         shipping_address: serde_json::to_string(&order.shipping_address)
-            .map_err(|error| Error::Corrupt(error.to_string()))?,
+            .map_err(|error| Error::corrupt(error.to_string()))?,
         version: to_i64(order.version),
         correlation_id: order.correlation_id.clone(),
         traceparent: order.traceparent.clone(),

@@ -7,7 +7,7 @@ use sea_orm::{
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
     Statement, TryInsertResult,
 };
-use stoa_kit::clock::Micros;
+use stoa_runtime::clock::Micros;
 use stoa_schema::money::Currency;
 use stoa_schema::{Money, OrderId};
 
@@ -29,7 +29,7 @@ macro_rules! stored {
             pub fn parse(text: &str) -> Result<Self, Error> {
                 match text {
                     $($text => Ok(Self::$variant),)+
-                    other => Err(Error::Corrupt(format!("{} {other}", stringify!($name)))),
+                    other => Err(Error::corrupt(format!("{} {other}", stringify!($name)))),
                 }
             }
         }
@@ -168,7 +168,7 @@ pub async fn payment_fetch<C: ConnectionTrait>(
     let row = payment::Entity::find_by_id(order.as_str())
         .one(db)
         .await?
-        .ok_or_else(|| Error::Corrupt(format!("order {order} has no payment")))?;
+        .ok_or_else(|| Error::corrupt(format!("order {order} has no payment")))?;
     to_due(row)
 }
 
@@ -194,7 +194,7 @@ pub async fn payment_fetch_many<C: ConnectionTrait>(
 
 fn to_due(row: payment::Model) -> Result<DuePayment, Error> {
     let currency = Currency::parse(&row.currency)
-        .ok_or_else(|| Error::Corrupt(format!("currency {}", row.currency)))?;
+        .ok_or_else(|| Error::corrupt(format!("currency {}", row.currency)))?;
     Ok(DuePayment {
         task: PaymentTask::parse(&row.task)?,
         state: PaymentState::parse(&row.state)?,

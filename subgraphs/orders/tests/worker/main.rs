@@ -19,14 +19,6 @@ use async_trait::async_trait;
 use axum::http::HeaderMap;
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
-use stoa_kit::bus::NoBus;
-use stoa_kit::clock::{Clock, micros};
-use stoa_kit::database::{Database, PoolOptions};
-use stoa_kit::identity::{Caller, Role};
-use stoa_kit::outbox::Relay;
-use stoa_kit::page::PageRequest;
-use stoa_kit::peer::{LocalPeers, PeerError, PeerHandler, Peers};
-use stoa_kit::service::CallContext;
 use stoa_migrations::OrdersMigrator;
 use stoa_orders::App;
 use stoa_orders::app::{Progress, Step, Verb};
@@ -36,8 +28,16 @@ use stoa_orders::payment::{
 };
 use stoa_orders::store::OrderFilter;
 use stoa_orders::store::task::StockTask;
+use stoa_runtime::clock::{Clock, micros};
+use stoa_runtime::identity::{Caller, Role};
 use stoa_schema::events::OrderStatus;
 use stoa_schema::{Money, OrderId, ProductId, UserId};
+use stoa_service::bus::NoBus;
+use stoa_service::context::CallContext;
+use stoa_service::database::{Database, PoolOptions};
+use stoa_service::outbox::Relay;
+use stoa_service::page::PageRequest;
+use stoa_service::peer::{LocalPeers, PeerError, PeerHandler, Peers};
 
 use shop::{Fixture, Outcome};
 

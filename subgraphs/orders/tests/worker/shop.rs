@@ -111,7 +111,7 @@ impl PaymentProvider for Provider {
 
 pub fn admin() -> Caller {
     Caller::User {
-        id: UserId::new(),
+        id: UserId::new().into(),
         role: Role::Admin,
     }
 }
@@ -213,7 +213,7 @@ impl Fixture {
             clock.clone(),
         );
         let customer = Caller::User {
-            id: UserId::new(),
+            id: UserId::new().into(),
             role: Role::Customer,
         };
         Self {

@@ -7,7 +7,7 @@ mod types;
 
 use async_graphql::dataloader::DataLoader;
 use async_graphql::{Context, EmptySubscription, Schema};
-use stoa_kit::service::CallContext;
+use stoa_service::context::CallContext;
 
 use crate::app::App;
 use loader::Loader;

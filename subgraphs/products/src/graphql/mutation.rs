@@ -1,8 +1,8 @@
 //! Changing the catalogue: for administrators.
 
 use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject};
-use stoa_kit::graphql::{MoneyInput, fault};
 use stoa_schema::CategoryId;
+use stoa_service::graphql::{MoneyInput, to_graphql_error};
 
 use super::types::{CatalogueUserError, Category, Product};
 use super::{app, call};
@@ -86,7 +86,7 @@ fn product_payload(done: Result<domain::Product, Error>) -> Result<ProductPayloa
             product: None,
             user_errors: problems.into_iter().map(Into::into).collect(),
         }),
-        Err(error) => Err(fault(error)),
+        Err(error) => Err(to_graphql_error(error)),
     }
 }
 
@@ -100,7 +100,7 @@ fn category_payload(done: Result<domain::Category, Error>) -> Result<CategoryPay
             category: None,
             user_errors: problems.into_iter().map(Into::into).collect(),
         }),
-        Err(error) => Err(fault(error)),
+        Err(error) => Err(to_graphql_error(error)),
     }
 }
 

@@ -1,9 +1,9 @@
 //! Reading the catalogue.
 
 use async_graphql::{Context, ID, Object, Result};
-use stoa_kit::graphql::{Connection, fault};
-use stoa_kit::page::PageRequest;
 use stoa_schema::{CategoryId, ProductId};
+use stoa_service::graphql::{Connection, to_graphql_error};
+use stoa_service::page::PageRequest;
 
 use super::loader::{Fresh, Sku};
 use super::types::{Category, Product, ProductFilterInput, fetch, wanted};
@@ -62,7 +62,7 @@ impl Query {
 
     /// The categories at the top of the tree, by name.
     async fn categories(&self, ctx: &Context<'_>) -> Result<Vec<Category>> {
-        let all = app(ctx)?.category_list().await.map_err(fault)?;
+        let all = app(ctx)?.category_list().await.map_err(to_graphql_error)?;
         Ok(all
             .into_iter()
             .filter(|category| category.parent_id.is_none())
@@ -94,11 +94,14 @@ async fn product_by_id(ctx: &Context<'_>, id: &ID) -> Result<Option<Product>> {
         Freshness::Fresh => loader(ctx)?.load_one(Fresh(id)).await,
         Freshness::Cached => loader(ctx)?.load_one(id).await,
     };
-    Ok(found.map_err(fault)?.map(Product))
+    Ok(found.map_err(to_graphql_error)?.map(Product))
 }
 
 async fn product_by_sku(ctx: &Context<'_>, sku: String) -> Result<Option<Product>> {
-    let found = loader(ctx)?.load_one(Sku(sku)).await.map_err(fault)?;
+    let found = loader(ctx)?
+        .load_one(Sku(sku))
+        .await
+        .map_err(to_graphql_error)?;
     Ok(found.map(Product))
 }
 
@@ -106,6 +109,6 @@ async fn category_by_id(ctx: &Context<'_>, id: &ID) -> Result<Option<Category>> 
     let Some(id) = CategoryId::parse(id) else {
         return Ok(None);
     };
-    let found = loader(ctx)?.load_one(id).await.map_err(fault)?;
+    let found = loader(ctx)?.load_one(id).await.map_err(to_graphql_error)?;
     Ok(found.map(Category))
 }

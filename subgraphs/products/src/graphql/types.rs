@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_graphql::{Context, ID, InputObject, Lookahead, Object, Result, SimpleObject};
-use stoa_kit::graphql::{BigInt, Connection, DateTime, MoneyObject, fault};
-use stoa_kit::page::PageRequest;
+use stoa_service::graphql::{BigInt, Connection, DateTime, MoneyObject, to_graphql_error};
+use stoa_service::page::PageRequest;
 
 use super::loader::Fresh;
 use super::{Shared, app, call, loader};
@@ -61,7 +61,10 @@ impl Product {
         let Some(id) = &self.0.category_id else {
             return Ok(None);
         };
-        let found = loader(ctx)?.load_one(id.clone()).await.map_err(fault)?;
+        let found = loader(ctx)?
+            .load_one(id.clone())
+            .await
+            .map_err(to_graphql_error)?;
         Ok(found.map(Category))
     }
 
@@ -108,7 +111,7 @@ async fn units(ctx: &Context<'_>, product: &domain::Product) -> Result<i32> {
         None => loader(ctx)?
             .load_one(Fresh(product.id.clone()))
             .await
-            .map_err(fault)?
+            .map_err(to_graphql_error)?
             .and_then(|product| product.stock)
             .unwrap_or_default(),
     };
@@ -140,13 +143,16 @@ impl Category {
         let Some(id) = &self.0.parent_id else {
             return Ok(None);
         };
-        let found = loader(ctx)?.load_one(id.clone()).await.map_err(fault)?;
+        let found = loader(ctx)?
+            .load_one(id.clone())
+            .await
+            .map_err(to_graphql_error)?;
         Ok(found.map(Category))
     }
 
     /// The categories right below, by name.
     async fn children(&self, ctx: &Context<'_>) -> Result<Vec<Category>> {
-        let all = app(ctx)?.category_list().await.map_err(fault)?;
+        let all = app(ctx)?.category_list().await.map_err(to_graphql_error)?;
         Ok(all
             .into_iter()
             .filter(|category| category.parent_id.as_ref() == Some(&self.0.id))
@@ -194,12 +200,12 @@ pub async fn fetch(ctx: &Context<'_>, list: ProductList) -> Result<Connection<Pr
     let (slice, filter) = app
         .product_list(&call(ctx)?.caller, list, wanted(ctx))
         .await
-        .map_err(fault)?;
+        .map_err(to_graphql_error)?;
     let counter = app.clone();
     let filter = Arc::new(filter);
     let count = move || {
         let (app, filter) = (counter.clone(), filter.clone());
-        Box::pin(async move { app.product_count(&filter).await.map_err(fault) }) as _
+        Box::pin(async move { app.product_count(&filter).await.map_err(to_graphql_error) }) as _
     };
     Ok(Connection::new(
         slice,

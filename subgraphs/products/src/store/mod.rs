@@ -13,10 +13,10 @@ use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, DbBackend, DbErr, EntityTrait,
     IntoActiveModel, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
-use stoa_kit::clock::Micros;
-use stoa_kit::page::Page;
+use stoa_runtime::clock::Micros;
 use stoa_schema::money::Currency;
 use stoa_schema::{CategoryId, Money, ProductId};
+use stoa_service::page::Page;
 
 use crate::domain::{Category, Product};
 use crate::error::Error;
@@ -364,7 +364,7 @@ pub async fn category_has_products<C: ConnectionTrait>(
 
 fn to_product(row: product::Model) -> Result<Product, Error> {
     let currency = Currency::parse(&row.currency)
-        .ok_or_else(|| Error::Corrupt(format!("currency {}", row.currency)))?;
+        .ok_or_else(|| Error::corrupt(format!("currency {}", row.currency)))?;
     Ok(Product {
         id: ProductId::trusted(row.id),
         sku: row.sku,

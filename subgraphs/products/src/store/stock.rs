@@ -6,7 +6,7 @@ use sea_orm::{
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
     QuerySelect,
 };
-use stoa_kit::clock::Micros;
+use stoa_runtime::clock::Micros;
 use stoa_schema::peer::{ProductSnapshot, ReturnLine, ReturnStock, StockLine};
 use stoa_schema::{OrderId, ProductId};
 
@@ -34,7 +34,7 @@ impl ReservationState {
         [Self::Reserved, Self::Committed, Self::Released]
             .into_iter()
             .find(|state| state.as_str() == text)
-            .ok_or_else(|| Error::Corrupt(format!("reservation state {text}")))
+            .ok_or_else(|| Error::corrupt(format!("reservation state {text}")))
     }
 }
 
@@ -121,7 +121,7 @@ pub async fn reservation_fetch_in_txn<C: ConnectionTrait>(
     Ok(Some(Reservation {
         state: ReservationState::parse(&row.state)?,
         products: serde_json::from_str(&row.snapshot)
-            .map_err(|error| Error::Corrupt(error.to_string()))?,
+            .map_err(|error| Error::corrupt(error.to_string()))?,
         expires_at: row.expires_at,
     }))
 }
@@ -134,7 +134,7 @@ pub async fn reservation_insert_in_txn<C: ConnectionTrait>(
     now: Micros,
 ) -> Result<(), Error> {
     let snapshot = serde_json::to_string(&reservation.products)
-        .map_err(|error| Error::Corrupt(error.to_string()))?;
+        .map_err(|error| Error::corrupt(error.to_string()))?;
     reservation::Entity::insert(reservation::ActiveModel {
         order_id: Set(order.to_string()),
         state: Set(reservation.state.as_str().to_owned()),

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use async_graphql::dataloader::{DataLoader, Loader};
 use async_graphql::{Context, EmptySubscription, Schema};
-use stoa_kit::service::CallContext;
 use stoa_schema::UserId;
+use stoa_service::context::CallContext;
 
 use crate::app::App;
 use crate::domain::{Account, SavedAddress};

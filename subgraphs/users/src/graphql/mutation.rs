@@ -1,7 +1,7 @@
 //! Accounts and sessions.
 
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
-use stoa_kit::graphql::{AddressInput, fault};
+use stoa_service::graphql::{AddressInput, to_graphql_error};
 
 use super::types::{AccountUserError, SavedAddress, Session, User};
 use super::{SecureCookies, app, call};
@@ -74,7 +74,7 @@ fn address_payload(done: Result<domain::SavedAddress, Error>) -> Result<AddressP
             address: None,
             user_errors: problems.into_iter().map(Into::into).collect(),
         }),
-        Err(error) => Err(fault(error)),
+        Err(error) => Err(to_graphql_error(error)),
     }
 }
 
@@ -96,7 +96,7 @@ fn session_payload(
             session: None,
             user_errors: problems.into_iter().map(Into::into).collect(),
         }),
-        Err(error) => Err(fault(error)),
+        Err(error) => Err(to_graphql_error(error)),
     }
 }
 
@@ -110,7 +110,7 @@ fn user_payload(done: Result<Account, Error>) -> Result<UserPayload> {
             user: None,
             user_errors: problems.into_iter().map(Into::into).collect(),
         }),
-        Err(error) => Err(fault(error)),
+        Err(error) => Err(to_graphql_error(error)),
     }
 }
 
@@ -179,7 +179,10 @@ impl Mutation {
         refresh_token: Option<String>,
     ) -> Result<LogoutPayload> {
         if let Some(token) = given_token(ctx, refresh_token)? {
-            app(ctx)?.session_logout(&token).await.map_err(fault)?;
+            app(ctx)?
+                .session_logout(&token)
+                .await
+                .map_err(to_graphql_error)?;
         }
         set_cookie(ctx, "", 0);
         Ok(LogoutPayload {

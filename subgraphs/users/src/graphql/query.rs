@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use async_graphql::dataloader::DataLoader;
 use async_graphql::{Context, ID, Object, Result};
-use stoa_kit::graphql::{Connection, fault};
-use stoa_kit::identity::Caller;
-use stoa_kit::page::PageRequest;
+use stoa_runtime::identity::Caller;
 use stoa_schema::UserId;
+use stoa_service::context::CallerExt;
+use stoa_service::error::CommonError;
+use stoa_service::graphql::{Connection, to_graphql_error};
+use stoa_service::page::PageRequest;
 
 use super::types::User;
 use super::{Accounts, app, call};
-use crate::error::Error;
 
 pub struct Query;
 
@@ -28,7 +29,7 @@ impl Query {
     /// Anybody, for those who are signed in.
     async fn user(&self, ctx: &Context<'_>, id: ID) -> Result<Option<User>> {
         if call(ctx)?.caller == Caller::Anonymous {
-            return Err(fault(Error::Unauthenticated));
+            return Err(to_graphql_error(CommonError::Unauthenticated));
         }
         match UserId::parse(&id) {
             Some(id) => fetch(ctx, id).await,
@@ -47,11 +48,11 @@ impl Query {
         let slice = app
             .account_list(&call(ctx)?.caller, &PageRequest { first, after })
             .await
-            .map_err(fault)?;
+            .map_err(to_graphql_error)?;
         let counter = app.clone();
         let count = move || {
             let app = counter.clone();
-            Box::pin(async move { app.account_count().await.map_err(fault) }) as _
+            Box::pin(async move { app.account_count().await.map_err(to_graphql_error) }) as _
         };
         Ok(Some(Connection::new(
             slice,
@@ -72,6 +73,6 @@ impl Query {
 
 async fn fetch(ctx: &Context<'_>, id: UserId) -> Result<Option<User>> {
     let loader = ctx.data::<DataLoader<Accounts>>()?;
-    let found = loader.load_one(id).await.map_err(fault)?;
+    let found = loader.load_one(id).await.map_err(to_graphql_error)?;
     Ok(found.map(User::new))
 }

@@ -1,13 +1,14 @@
 //! Users and sessions as clients see them.
 
 use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
-use stoa_kit::graphql::{AddressObject, DateTime, fault};
-use stoa_kit::identity::Role;
+use stoa_runtime::identity::Role;
+use stoa_service::context::CallerExt;
+use stoa_service::error::CommonError;
+use stoa_service::graphql::{AddressObject, DateTime, to_graphql_error};
 
 use super::{AddressesOf, call, loader};
 use crate::app;
 use crate::domain::{self, Account, ProblemCode};
-use crate::error::Error;
 
 /// What a user may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
@@ -56,7 +57,7 @@ impl User {
         Some(if allowed {
             Ok(&self.account.email)
         } else {
-            Err(fault(Error::Forbidden))
+            Err(to_graphql_error(CommonError::NotOwner))
         })
     }
 
@@ -78,10 +79,10 @@ impl User {
     /// The user's address book: for themselves and administrators.
     async fn addresses(&self, ctx: &Context<'_>) -> Result<Option<Vec<SavedAddress>>> {
         if !self.is_self && !call(ctx)?.caller.may_see(&self.account.id) {
-            return Err(fault(Error::Forbidden));
+            return Err(to_graphql_error(CommonError::NotOwner));
         }
         let key = AddressesOf(self.account.id.clone());
-        let found = loader(ctx)?.load_one(key).await.map_err(fault)?;
+        let found = loader(ctx)?.load_one(key).await.map_err(to_graphql_error)?;
         let book = found.unwrap_or_default().into_iter();
         Ok(Some(book.map(Into::into).collect()))
     }

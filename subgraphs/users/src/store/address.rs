@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder};
-use stoa_kit::clock::Micros;
+use stoa_runtime::clock::Micros;
 use stoa_schema::UserId;
 
 use super::entity::saved_address::{ActiveModel, Column, Entity};
@@ -26,7 +26,7 @@ pub async fn address_fetch_many<C: ConnectionTrait>(
     let mut found: HashMap<UserId, Vec<SavedAddress>> = HashMap::new();
     for row in rows {
         let address = serde_json::from_str(&row.address)
-            .map_err(|error| Error::Corrupt(error.to_string()))?;
+            .map_err(|error| Error::corrupt(error.to_string()))?;
         let account = UserId::trusted(row.account_id);
         found.entry(account).or_default().push(SavedAddress {
             id: row.id,
@@ -96,5 +96,5 @@ pub async fn address_delete_in_txn<C: ConnectionTrait>(
 }
 
 fn text(saved: &SavedAddress) -> Result<String, Error> {
-    serde_json::to_string(&saved.address).map_err(|error| Error::Corrupt(error.to_string()))
+    serde_json::to_string(&saved.address).map_err(|error| Error::corrupt(error.to_string()))
 }

@@ -13,10 +13,10 @@ use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel,
     PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
 };
-use stoa_kit::clock::Micros;
-use stoa_kit::identity::Role;
-use stoa_kit::page::Page;
+use stoa_runtime::clock::Micros;
+use stoa_runtime::identity::Role;
 use stoa_schema::UserId;
+use stoa_service::page::Page;
 
 use crate::domain::Account;
 use crate::error::Error;
@@ -232,7 +232,7 @@ pub async fn refresh_token_delete_expired_in_txn<C: ConnectionTrait>(
 
 fn to_account(row: account::Model) -> Result<Account, Error> {
     Ok(Account {
-        role: Role::parse(&row.role).ok_or_else(|| Error::Corrupt(format!("role {}", row.role)))?,
+        role: Role::parse(&row.role).ok_or_else(|| Error::corrupt(format!("role {}", row.role)))?,
         id: UserId::trusted(row.id),
         email: row.email,
         password_hash: row.password_hash,

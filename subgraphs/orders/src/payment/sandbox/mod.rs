@@ -11,10 +11,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::http::HeaderMap;
 use sea_orm::{ConnectionTrait, DbErr, Statement, Value};
-use stoa_kit::chaos;
-use stoa_kit::clock::{Clock, micros};
-use stoa_kit::database::Database;
+use stoa_runtime::clock::{Clock, micros};
 use stoa_schema::Money;
+use stoa_service::database::Database;
+use stoa_service::fault_injection;
 use tokio::sync::Notify;
 
 use super::{
@@ -284,7 +284,7 @@ fn declined() -> Authorised {
 /// What the sandbox answers, unless its database or chance keeps it from that.
 async fn answered<T>(work: impl Future<Output = Result<T, DbErr>>) -> Result<T, NoAnswer> {
     let work = async { work.await.map_err(|error| NoAnswer(error.to_string())) };
-    chaos::call(work, || NoAnswer(chaos::REASON.to_owned())).await
+    fault_injection::call(work, || NoAnswer(fault_injection::REASON.to_owned())).await
 }
 
 #[async_trait]

@@ -7,8 +7,8 @@ use futures_util::stream::{self, StreamExt};
 use reqwest::redirect::Policy;
 use sea_orm::{ConnectionTrait, DbErr, Statement};
 use serde::{Deserialize, Serialize};
-use stoa_kit::backoff::doubling;
-use stoa_kit::clock::{Micros, micros};
+use stoa_runtime::backoff::doubling;
+use stoa_runtime::clock::{Micros, micros};
 use stoa_schema::OrderId;
 
 use super::{Payment, Sandbox, WEBHOOK_THRICE, reference};

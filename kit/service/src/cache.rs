@@ -15,7 +15,7 @@ use redis::AsyncCommands;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::redis::Redis;
+use stoa_runtime::redis::Redis;
 
 /// The most bytes that are kept in memory.
 const CAPACITY: u64 = 64 * 1024 * 1024;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::backoff::Backoff;
 use crate::bus::{Bus, BusError, Consumer, DeadLetter, Delivery, Message, replay_filter};
+use stoa_runtime::backoff::Backoff;
 
 /// How often a message may fail before it is laid aside.
 pub const MAX_FAILURES: u32 = 5;

@@ -135,21 +135,3 @@ pub fn stored(
         .map(|value| value.trim().to_owned())
         .map_err(|error| failed("read", error))
 }
-
-/// A keyed hash under a secret: to sign what comes back later.
-#[cfg(feature = "service")]
-pub fn mac(secret: &str) -> hmac::Hmac<sha2::Sha256> {
-    use hmac::Mac;
-    // HMAC takes a key of any length.
-    hmac::Hmac::new_from_slice(secret.as_bytes()).unwrap_or_else(|_| {
-        hmac::Hmac::new(&hmac::digest::Key::<hmac::Hmac<sha2::Sha256>>::default())
-    })
-}
-
-/// A secret of its own for one purpose, made of another.
-#[cfg(feature = "service")]
-pub fn derived(secret: &str, purpose: &str) -> String {
-    use hmac::Mac;
-    let tag = mac(secret).chain_update(purpose).finalize().into_bytes();
-    tag.iter().map(|byte| format!("{byte:02x}")).collect()
-}

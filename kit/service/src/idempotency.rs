@@ -11,9 +11,9 @@ use sea_orm::{ConnectionTrait, DbErr, Statement};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::clock::{Clock, Micros, micros};
 use crate::database::Database;
-use crate::trim::{self, BATCH};
+use crate::purge::{self, BATCH};
+use stoa_runtime::clock::{Clock, Micros, micros};
 
 /// How long an attempt may run before another may take it over.
 pub const LEASE: Duration = Duration::from_secs(30);
@@ -233,7 +233,7 @@ fn expired_before(now: Micros) -> Micros {
 /// Deletes keys that have expired, now and then, until the process ends.
 pub async fn trim_for_ever(database: Database, clock: Clock) {
     let (database, clock) = (&database, &clock);
-    trim::for_ever("idempotency keys", || trim(database, clock.now())).await;
+    purge::run("idempotency keys", || trim(database, clock.now())).await;
 }
 
 /// Deletes a batch of keys that have expired; answers how many.

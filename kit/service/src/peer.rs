@@ -11,10 +11,10 @@ use serde_json::Value;
 use stoa_schema::peer::PeerRequest;
 use tracing::Instrument;
 
-use crate::chaos;
-use crate::identity::{Caller, IDENTITY_HEADER, IdentityKey};
-use crate::service::CallContext;
-use crate::telemetry::{CORRELATION_HEADER, inject_trace};
+use crate::context::CallContext;
+use crate::fault_injection;
+use stoa_runtime::identity::{Caller, IDENTITY_HEADER, IdentityKey};
+use stoa_runtime::telemetry::{CORRELATION_HEADER, inject_trace};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_AFTER: Duration = Duration::from_millis(50);
@@ -43,6 +43,21 @@ pub trait PeerHandler: Send + Sync {
         method: &str,
         message: Value,
     ) -> Result<Value, PeerError>;
+}
+
+/// For a service that no other asks anything.
+pub struct NoPeerMethods;
+
+#[async_trait]
+impl PeerHandler for NoPeerMethods {
+    async fn call(
+        &self,
+        _context: &CallContext,
+        method: &str,
+        _message: Value,
+    ) -> Result<Value, PeerError> {
+        Err(PeerError::UnknownMethod(method.to_owned()))
+    }
 }
 
 /// Answers one request type with a function, inside a [`PeerHandler`].
@@ -150,9 +165,9 @@ impl Peers {
         };
         let away = || PeerError::Unreachable {
             service: R::SERVICE.to_owned(),
-            cause: chaos::REASON.to_owned(),
+            cause: fault_injection::REASON.to_owned(),
         };
-        let answer = chaos::call(call.instrument(span), away).await?;
+        let answer = fault_injection::call(call.instrument(span), away).await?;
         serde_json::from_value(answer).map_err(bad)
     }
 

@@ -5,7 +5,6 @@
 use http::{HeaderMap, HeaderValue};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
-use stoa_schema::UserId;
 
 use crate::clock::{Clock, Micros};
 
@@ -46,7 +45,8 @@ impl Role {
 pub enum Caller {
     Anonymous,
     User {
-        id: UserId,
+        /// The user's id, as the token's subject has it.
+        id: String,
         role: Role,
     },
     /// Another service, or this one's own background work.
@@ -56,7 +56,8 @@ pub enum Caller {
 }
 
 impl Caller {
-    pub fn user_id(&self) -> Option<&UserId> {
+    /// The signed-in user's id.
+    pub fn subject(&self) -> Option<&str> {
         match self {
             Self::User { id, .. } => Some(id),
             _ => None,
@@ -75,11 +76,6 @@ impl Caller {
 
     pub fn is_service(&self) -> bool {
         matches!(self, Self::Service { .. })
-    }
-
-    /// Whether the caller may see what belongs to `owner`.
-    pub fn may_see(&self, owner: &UserId) -> bool {
-        self.is_admin() || self.user_id() == Some(owner)
     }
 }
 
@@ -168,7 +164,7 @@ mod tests {
         let clock = Clock::manual(1_700_000_000_000_000);
         let key = IdentityKey::new("a secret of more than thirty-two bytes", clock.clone());
         let caller = Caller::User {
-            id: UserId::new(),
+            id: uuid::Uuid::now_v7().to_string(),
             role: Role::Customer,
         };
         let mut headers = HeaderMap::new();

@@ -10,7 +10,7 @@ const EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// Deletes batches for as long as they are full, then rests for an hour.
 /// `batch` answers how many rows it deleted.
-pub async fn for_ever<E, F>(what: &'static str, batch: impl Fn() -> F)
+pub async fn run<E, F>(what: &'static str, batch: impl Fn() -> F)
 where
     E: Display,
     F: Future<Output = Result<u64, E>>,

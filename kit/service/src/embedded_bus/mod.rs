@@ -16,9 +16,9 @@ use crate::bus::{
     Bus, BusError, Consumer, DeadLetter, MAX_DEAD_LETTERS, Message, Publish, Published, RETENTION,
     StreamInfo,
 };
-use crate::clock::{Clock, micros};
 use crate::database::Database;
 use consumer::EmbeddedConsumer;
+use stoa_runtime::clock::{Clock, micros};
 
 const POLL: Duration = Duration::from_millis(100);
 const BATCH: u64 = 256;

@@ -4,15 +4,15 @@
 
 /// Ends the process here if `STOA_FAULT` names this place; `name:3` means the
 /// third time that it is passed.
-pub fn point(name: &str) {
+pub fn crash_if_chosen(name: &str) {
     #[cfg(debug_assertions)]
-    points::pass(name);
+    crash_points::pass(name);
     #[cfg(not(debug_assertions))]
     let _ = name;
 }
 
 #[cfg(debug_assertions)]
-mod points {
+mod crash_points {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -39,7 +39,7 @@ mod points {
 }
 
 /// Waits here for as long as a test holds this place for this subject.
-pub async fn pause(name: &str, subject: &str) {
+pub async fn wait_while_held(name: &str, subject: &str) {
     #[cfg(debug_assertions)]
     gates::pass(name, subject).await;
     #[cfg(not(debug_assertions))]

@@ -7,7 +7,7 @@ use sea_orm::ConnectionTrait;
 
 use super::{POLL, Tail, sequence, signed, sql, unavailable};
 use crate::bus::{ACKNOWLEDGE_WITHIN, BusError, Consumer, Delivery, Message};
-use crate::clock::micros;
+use stoa_runtime::clock::micros;
 
 /// One of the processes that share a consumer. Whoever hands out a message
 /// holds the consumer until it is acknowledged, or falls silent.

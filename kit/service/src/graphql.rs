@@ -2,46 +2,24 @@
 //! a client.
 
 use std::borrow::Cow;
-use std::fmt::Display;
 use std::sync::Arc;
 
 use async_graphql::{
-    ComplexObject, InputObject, InputType, InputValueError, InputValueResult, OutputType, Scalar,
-    ScalarType, SimpleObject, TypeName, Value,
+    ComplexObject, Context, InputObject, InputType, InputValueError, InputValueResult, OutputType,
+    Scalar, ScalarType, SimpleObject, TypeName, Value,
 };
 use futures_util::future::BoxFuture;
 use stoa_schema::address::Address;
 use stoa_schema::money::{Currency, Money};
 
-use crate::clock::{self, Micros};
-use crate::page::{self, PageError, Slice};
+use crate::context::CallContext;
+use crate::error::{BAD_USER_INPUT, Coded, UNAVAILABLE};
+use crate::page::{self, Slice};
+use stoa_runtime::clock::{self, Micros};
 
-/// A domain error's place in the catalogue of codes.
-pub trait Coded: Display {
-    /// The value of `extensions.code`.
-    fn code(&self) -> &'static str;
-
-    /// A fault of ours: logged here, and told to the client only as that.
-    fn is_internal(&self) -> bool {
-        self.code() == INTERNAL
-    }
-}
-
-/// A data loader's error is shared by all who waited for the batch.
-impl<E: Coded> Coded for Arc<E> {
-    fn code(&self) -> &'static str {
-        self.as_ref().code()
-    }
-}
-
-pub const INTERNAL: &str = "INTERNAL";
-pub const BAD_USER_INPUT: &str = "BAD_USER_INPUT";
-pub const UNAUTHENTICATED: &str = "UNAUTHENTICATED";
-pub const FORBIDDEN: &str = "FORBIDDEN";
-pub const UNAVAILABLE: &str = "UNAVAILABLE";
-
-/// A domain error as GraphQL answers it.
-pub fn fault<E: Coded + std::fmt::Debug>(error: E) -> async_graphql::Error {
+/// A domain error as a GraphQL error, with its code. Internal errors are logged
+/// here and described to the client no further.
+pub fn to_graphql_error<E: Coded + std::fmt::Debug>(error: E) -> async_graphql::Error {
     let code = error.code();
     let message = if error.is_internal() {
         tracing::error!(%error, "internal error");
@@ -56,6 +34,14 @@ pub fn fault<E: Coded + std::fmt::Debug>(error: E) -> async_graphql::Error {
     coded(code, message)
 }
 
+/// What is known of the call that a resolver answers.
+///
+/// # Errors
+/// If the request was executed without a [`CallContext`].
+pub fn call_context<'a>(ctx: &Context<'a>) -> async_graphql::Result<&'a CallContext> {
+    ctx.data::<CallContext>()
+}
+
 /// An error with a code of the catalogue.
 pub fn coded(code: &str, message: impl Into<String>) -> async_graphql::Error {
     let mut error = async_graphql::Error::new(message);
@@ -64,12 +50,6 @@ pub fn coded(code: &str, message: impl Into<String>) -> async_graphql::Error {
         .get_or_insert_with(Default::default)
         .set("code", code);
     error
-}
-
-impl Coded for PageError {
-    fn code(&self) -> &'static str {
-        BAD_USER_INPUT
-    }
 }
 
 /// A value that a scalar does not take.

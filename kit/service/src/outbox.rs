@@ -12,11 +12,11 @@ use stoa_schema::events::{Event, Payload};
 use tokio::sync::Notify;
 use tracing::Instrument;
 
-use crate::backoff::Backoff;
 use crate::bus::{Bus, BusError, Publish};
-use crate::clock::{self, Clock, Micros};
 use crate::database::Database;
-use crate::telemetry;
+use stoa_runtime::backoff::Backoff;
+use stoa_runtime::clock::{self, Clock, Micros};
+use stoa_runtime::telemetry;
 
 const BATCH: i64 = 100;
 /// How long a row may wait if the wake-up for it was lost.
@@ -47,7 +47,7 @@ pub async fn outbox_append_in_txn<C: ConnectionTrait, T: Payload>(
         time: clock::to_rfc3339(now),
         aggregateversion: version,
         correlationid: correlation_id.map(str::to_owned),
-        traceparent: crate::telemetry::traceparent(),
+        traceparent: stoa_runtime::telemetry::traceparent(),
         data: payload,
     };
     let json = serde_json::to_string(&event).map_err(|error| DbErr::Custom(error.to_string()))?;

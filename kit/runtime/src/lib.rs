@@ -1,0 +1,28 @@
+//! What every process needs, router and service alike. Knows nothing of the
+//! shop and of GraphQL.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`settings`] | environment variables, read with errors that say what to do; development and production |
+//! | [`secret`] | secrets from the environment or a file; made on first run in development |
+//! | [`startup`] | the listener, open while the process still waits for a dependency |
+//! | [`listen`] | the accept loop, with its bounds |
+//! | [`shutdown`] | ending within a bound |
+//! | [`health`] | readiness: what a process depends on |
+//! | [`identity`] | the caller: a short-lived signed header from the router or a peer |
+//! | [`telemetry`] | structured logs, correlation ids, traces |
+//! | [`redis`] | Redis, for values that may be lost |
+//! | [`backoff`] | pauses that grow between attempts |
+//! | [`clock`] | time as an input |
+
+pub mod backoff;
+pub mod clock;
+pub mod health;
+pub mod identity;
+pub mod listen;
+pub mod redis;
+pub mod secret;
+pub mod settings;
+pub mod shutdown;
+pub mod startup;
+pub mod telemetry;

@@ -1,0 +1,54 @@
+//! What is wrong with a client's input: answered as `userErrors`, for the
+//! client to correct.
+
+use serde::{Deserialize, Serialize};
+
+use crate::idempotency::Claim;
+
+/// One thing that is wrong; `C` is the service's enum of codes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem<C> {
+    /// The path of the argument, such as `["input", "lines"]`.
+    pub field: Vec<String>,
+    pub code: C,
+    /// For people.
+    pub message: String,
+}
+
+impl<C> Problem<C> {
+    pub fn new(field: &[&str], code: C, message: impl Into<String>) -> Self {
+        Self {
+            field: field.iter().map(|&part| part.to_owned()).collect(),
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+/// The codes that a service with idempotency keys has.
+pub trait IdempotencyCodes: Sized {
+    const INVALID: Self;
+    const IN_PROGRESS: Self;
+    const REUSED: Self;
+}
+
+impl<C: IdempotencyCodes> Problem<C> {
+    /// The client's key is empty, too long, or holds control characters.
+    pub fn invalid_key() -> Self {
+        let message = "must have between 1 and 128 characters";
+        Self::new(&["idempotencyKey"], C::INVALID, message)
+    }
+
+    /// The key's claim was not acquired.
+    pub fn key_conflict(claim: &Claim) -> Self {
+        let (code, message) = if *claim == Claim::InProgress {
+            (
+                C::IN_PROGRESS,
+                "a request with this key is still running; repeat it in a moment",
+            )
+        } else {
+            (C::REUSED, "was used for another request; take a fresh key")
+        };
+        Self::new(&["idempotencyKey"], code, message)
+    }
+}

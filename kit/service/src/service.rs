@@ -1,0 +1,161 @@
+//! A subgraph as a value: in one process it is called directly, in a process of
+//! its own [`crate::server`] puts it on HTTP.
+
+use std::sync::Arc;
+
+use async_graphql::parser::types::{ExecutableDocument, OperationType, Selection};
+use async_graphql::{ObjectType, Request, Response, Schema, ServerError, SubscriptionType};
+use async_trait::async_trait;
+use axum::Router;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{BoxStream, StreamExt};
+use serde_json::json;
+use stoa_runtime::health::Check;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::bus::Bus;
+use crate::database::Database;
+use crate::peer::PeerHandler;
+
+/// A GraphQL schema, whatever its types.
+#[async_trait]
+pub trait GraphqlService: Send + Sync {
+    async fn execute(&self, request: Request) -> Response;
+    fn subscribe(&self, request: Request) -> BoxStream<'static, Response>;
+    fn sdl(&self) -> &str;
+}
+
+struct SchemaService<Q, M, S> {
+    schema: Schema<Q, M, S>,
+    sdl: String,
+}
+
+#[async_trait]
+impl<Q, M, S> GraphqlService for SchemaService<Q, M, S>
+where
+    Q: ObjectType + 'static,
+    M: ObjectType + 'static,
+    S: SubscriptionType + 'static,
+{
+    async fn execute(&self, mut request: Request) -> Response {
+        if let Ok(document) = request.parsed_query()
+            && asks_for_sdl(document)
+        {
+            return Response::new(
+                async_graphql::Value::from_json(json!({ "_service": { "sdl": self.sdl } }))
+                    .unwrap_or_default(),
+            );
+        }
+        let mutates = request.parsed_query().is_ok_and(|document| {
+            let mut operations = document.operations.iter();
+            operations.any(|(_, operation)| operation.node.ty == OperationType::Mutation)
+        });
+        if !mutates {
+            return self.schema.execute(request).await;
+        }
+        // A client that goes away ends a query, but leaves no change half told:
+        // what follows a commit is done all the same.
+        let schema = self.schema.clone();
+        let work = async move { schema.execute(request).await };
+        tokio::spawn(work.in_current_span())
+            .await
+            .unwrap_or_else(|error| {
+                tracing::error!(%error, "a mutation ended in the middle");
+                Response::from_errors(vec![ServerError::new("the operation failed", None)])
+            })
+    }
+
+    fn subscribe(&self, request: Request) -> BoxStream<'static, Response> {
+        self.schema.execute_stream(request).boxed()
+    }
+
+    fn sdl(&self) -> &str {
+        &self.sdl
+    }
+}
+
+/// Whether an operation is `{ _service { sdl } }`, which we answer ourselves
+/// with the rewritten text.
+fn asks_for_sdl(document: &ExecutableDocument) -> bool {
+    document.operations.iter().all(|(_, operation)| {
+        let items = &operation.node.selection_set.node.items;
+        !items.is_empty()
+            && items.iter().all(|item| {
+                matches!(&item.node, Selection::Field(field)
+                    if field.node.name.node == "_service" && field.node.alias.is_none())
+            })
+    })
+}
+
+/// Routes beside GraphQL.
+pub type Routes = Router;
+
+/// Work that a service does beside answering requests.
+pub type Task = BoxFuture<'static, ()>;
+
+/// A built subgraph.
+pub struct Service {
+    pub name: &'static str,
+    pub graphql: Arc<dyn GraphqlService>,
+    pub peer: Arc<dyn PeerHandler>,
+    pub database: Database,
+    /// Routes beside GraphQL, such as images and keys.
+    pub routes: Router,
+    pub tasks: Vec<Task>,
+    /// What the service depends on.
+    pub checks: Vec<Check>,
+}
+
+impl Service {
+    /// A service's readiness: its database, and what else it names.
+    pub fn database_check(database: &Database) -> Check {
+        let database = database.clone();
+        Check::needed("database", move || {
+            let database = database.clone();
+            async move { database.is_ready().await }
+        })
+    }
+
+    /// Whether the event bus answers.
+    pub fn bus_check(bus: &Arc<dyn Bus>) -> Check {
+        let bus = bus.clone();
+        Check::needed("bus", move || {
+            let bus = bus.clone();
+            async move { bus.info().await.is_ok() }
+        })
+    }
+
+    /// Takes a schema together with its rewritten SDL.
+    pub fn graphql<Q, M, S>(schema: Schema<Q, M, S>) -> Arc<dyn GraphqlService>
+    where
+        Q: ObjectType + 'static,
+        M: ObjectType + 'static,
+        S: SubscriptionType + 'static,
+    {
+        let sdl = crate::sdl::sdl(&schema);
+        Arc::new(SchemaService { schema, sdl })
+    }
+}
+
+/// Runs tasks until `stop` is cancelled. One that ends before that has failed:
+/// the process stops too, rather than go on without it. Answers whether all
+/// went well.
+pub fn spawn_tasks(tasks: Vec<Task>, stop: &CancellationToken) -> tokio::task::JoinHandle<bool> {
+    let mut running = tokio::task::JoinSet::new();
+    for task in tasks {
+        running.spawn(stop.clone().run_until_cancelled_owned(task));
+    }
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        let mut all_well = true;
+        while let Some(ended) = running.join_next().await {
+            if !stop.is_cancelled() || ended.is_err() {
+                tracing::error!(?ended, "a background task has ended; stopping");
+                all_well = false;
+                stop.cancel();
+            }
+        }
+        all_well
+    })
+}
