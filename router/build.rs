@@ -1,5 +1,5 @@
 //! Builds the page of `web-playground/` into the binary. Without Node the
-//! binary is built all the same, and says at `/` what is missing.
+//! binary is still built; `/` then shows a page that says what is missing.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,8 +38,8 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// Watches a file that is never there: Cargo then runs us at every build, so
-/// that Node is noticed once it is installed.
+/// Watches a file that never exists: Cargo then runs this script at every build,
+/// so that it notices when Node gets installed.
 fn try_again_next_time(out: &Path) {
     println!("cargo::rerun-if-changed={}", out.join("never").display());
 }

@@ -8,13 +8,13 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use stoa_runtime::identity::Role;
 use stoa_runtime::settings::data_dir;
-use stoa_runtime::startup::Front;
+use stoa_runtime::startup::StartupListener;
 use stoa_runtime::telemetry::Telemetry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::services::ServiceName;
-use crate::settings::Shared;
+use crate::settings::Settings;
 use crate::{Error, doctor, events, roles, schema, services, up};
 
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,10 +22,10 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 const AFTER_HELP: &str = "\
 Examples:
   stoa                                    the whole shop on http://127.0.0.1:3000
-  stoa up --ephemeral                     the same, forgotten when it stops
+  stoa up --ephemeral                     the same, with data that is deleted when it stops
   stoa router --supergraph graph.graphql  the router alone, over any federation graph
   stoa subgraph orders                    one service alone, on port 3003
-  stoa doctor                             whether stock, money and orders add up
+  stoa doctor                             check that stock, payments and orders are consistent
   stoa schema compose --subgraph a=a.graphql@http://127.0.0.1:4001 --out graph.graphql
 
 Settings come from the environment:
@@ -51,7 +51,7 @@ Settings come from the environment:
   STOA_STRIPE_SECRET_KEY, STOA_STRIPE_WEBHOOK_SECRET
                            or files: STOA_STRIPE_SECRET_KEY_FILE, STOA_STRIPE_WEBHOOK_SECRET_FILE
   STOA_RATES_FILE          JSON table of tax and shipping (default: neither)
-  STOA_TRUSTED_PROXIES     networks whose X-Forwarded-For is believed, such as 10.0.0.0/8
+  STOA_TRUSTED_PROXIES     networks whose X-Forwarded-For is trusted, such as 10.0.0.0/8
   STOA_{PRODUCTS,ORDERS}_URL   where `stoa subgraph` finds its peers
   OTEL_EXPORTER_OTLP_ENDPOINT  where traces go (off by default); other OTEL_* as usual";
 
@@ -81,21 +81,21 @@ enum Command {
         #[command(subcommand)]
         command: SchemaCommand,
     },
-    /// Bring every database up to date, and stop
+    /// Migrate every database, and exit
     Migrate,
-    /// Look after accounts
+    /// Manage accounts
     Users {
         #[command(subcommand)]
         command: UsersCommand,
     },
-    /// Check that stock, money and orders add up; fails if they do not
+    /// Check that stock, payments and orders are consistent; fails if they are not
     Doctor(DoctorArgs),
-    /// Look after events that could not be handled
+    /// Manage events that could not be handled
     Events {
         #[command(subcommand)]
         command: EventsCommand,
     },
-    /// Ask a running process whether it is ready; fails if it is not
+    /// Check that a running process is ready; fails if it is not
     Health {
         /// Such as http://127.0.0.1:3000/health/ready
         url: String,
@@ -104,7 +104,7 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum UsersCommand {
-    /// Make an account; its password is read from standard input
+    /// Create an account; its password is read from standard input
     Add {
         #[arg(long)]
         email: String,
@@ -127,12 +127,12 @@ enum AccountRole {
 enum EventsCommand {
     /// List the dead letters: events that a consumer could not handle
     Dead,
-    /// Give dead letters to their consumers again
+    /// Replay dead letters to their consumers
     Replay {
-        /// Which one
+        /// The id of the dead letter to replay
         #[arg(required_unless_present = "all")]
         id: Option<u64>,
-        /// All of them
+        /// Replay all of them
         #[arg(long, conflicts_with = "id")]
         all: bool,
     },
@@ -153,7 +153,7 @@ struct UpArgs {
     /// Databases and development secrets [default: $STOA_DATA_DIR or ./data]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Keep nothing: a fresh shop that is deleted when it stops
+    /// Start with empty databases that are deleted on exit
     #[arg(long, conflicts_with = "data_dir")]
     ephemeral: bool,
 }
@@ -183,7 +183,7 @@ struct SubgraphArgs {
 
 #[derive(Debug, Subcommand)]
 enum SchemaCommand {
-    /// Compose subgraphs into a supergraph, or say everything that is wrong
+    /// Compose subgraphs into a supergraph, or report every error
     Compose {
         /// A subgraph: its name, its SDL file and, after @, its URL
         #[arg(long = "subgraph", value_name = "NAME=FILE[@URL]", required = true)]
@@ -195,7 +195,7 @@ enum SchemaCommand {
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
-    /// Print how a query would be answered, without asking anybody
+    /// Print a query's plan, without executing it
     Plan {
         /// Supergraph SDL
         #[arg(long, value_name = "FILE")]
@@ -209,7 +209,7 @@ enum SchemaCommand {
         /// The variables, as a JSON object: @skip and @include read them
         #[arg(long, value_name = "JSON")]
         variables: Option<String>,
-        /// Override labels that are on
+        /// A label of a progressive @override that is on
         #[arg(long = "label", value_name = "LABEL")]
         labels: Vec<String>,
     },
@@ -253,7 +253,7 @@ async fn run_command(command: Command) -> Result<(), Error> {
     match command {
         Command::Up(args) => Box::pin(run_up(args)).await,
         Command::Router(args) => {
-            let shared = Shared::from_env(data_dir())?;
+            let shared = Settings::from_env(data_dir())?;
             let sdl = std::fs::read_to_string(&args.supergraph).map_err(|error| {
                 Error::failed(format!("cannot read {}", args.supergraph.display()), error)
             })?;
@@ -261,7 +261,7 @@ async fn run_command(command: Command) -> Result<(), Error> {
             roles::router(&shared, &sdl, &args.subgraph_urls, listener, stop_signal()).await
         }
         Command::Subgraph(args) => {
-            let shared = Shared::from_env(data_dir())?;
+            let shared = Settings::from_env(data_dir())?;
             let address = args
                 .listen
                 .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], args.name.default_port())));
@@ -292,20 +292,20 @@ async fn run_command(command: Command) -> Result<(), Error> {
                 Ok(())
             }
         },
-        Command::Migrate => services::migrate(&Shared::from_env(data_dir())?).await,
+        Command::Migrate => services::migrate(&Settings::from_env(data_dir())?).await,
         Command::Users { command } => users(command).await,
         Command::Doctor(args) => {
-            let shared = Shared::from_env(args.data_dir.unwrap_or_else(data_dir))?;
+            let shared = Settings::from_env(args.data_dir.unwrap_or_else(data_dir))?;
             if doctor::run(&shared).await? {
                 return Ok(());
             }
             Err(Error::failed(
-                "the shop does not add up",
+                "stock, payments and orders are not consistent",
                 "the lines above say what and where; nothing was changed",
             ))
         }
         Command::Events { command } => {
-            let shared = Shared::from_env(data_dir())?;
+            let shared = Settings::from_env(data_dir())?;
             match command {
                 EventsCommand::Dead => events::dead(&shared).await,
                 EventsCommand::Replay { id, .. } => events::replay(&shared, id).await,
@@ -322,12 +322,12 @@ async fn run_up(args: UpArgs) -> Result<(), Error> {
         Some(ephemeral) => ephemeral.path().to_owned(),
         None => args.data_dir.unwrap_or_else(data_dir),
     };
-    let shared = Shared::from_env(folder)?;
+    let shared = Settings::from_env(folder)?;
     let listener = bind(args.listen).await?;
     let address = listener
         .local_addr()
         .map_err(|error| Error::failed("cannot listen", error))?;
-    let front = Front::default();
+    let front = StartupListener::default();
     let (opened, stop) = (front.clone(), stop_signal());
     let ending = stop.clone();
     let running = async {
@@ -336,13 +336,13 @@ async fn run_up(args: UpArgs) -> Result<(), Error> {
             return Ok(Vec::new());
         };
         let shop = shop?;
-        shop.greet(address);
+        shop.print_welcome(address);
         shop.run(&opened, ending).await
     };
     roles::serve(&front, listener, stop, Box::pin(running)).await
 }
 
-/// The first administrator of a shop has nobody to make them one.
+/// Creates an account: no administrator exists yet who could create the first one.
 async fn users(command: UsersCommand) -> Result<(), Error> {
     let UsersCommand::Add {
         email,
@@ -358,8 +358,8 @@ async fn users(command: UsersCommand) -> Result<(), Error> {
     std::io::stdin()
         .read_line(&mut password)
         .map_err(|error| failed(&error))?;
-    let shared = Shared::from_env(data_dir())?;
-    let (service, app) = services::users(&shared, &Front::default()).await?;
+    let shared = Settings::from_env(data_dir())?;
+    let (service, app) = services::users(&shared, &StartupListener::default()).await?;
     let registration = stoa_users::app::Registration {
         email,
         password: password.trim_end_matches(['\r', '\n']).to_owned(),
@@ -375,7 +375,7 @@ async fn users(command: UsersCommand) -> Result<(), Error> {
     match made {
         Ok(account) => {
             println!(
-                "{} is there, as {}",
+                "created {} as {}",
                 account.email,
                 role.as_str().to_lowercase()
             );
@@ -389,7 +389,7 @@ async fn users(command: UsersCommand) -> Result<(), Error> {
     }
 }
 
-/// For containers, which have no other HTTP client.
+/// A readiness check for containers, which have no other HTTP client.
 async fn health(url: &str) -> Result<(), Error> {
     let not_ready =
         |cause: &dyn std::fmt::Display| Error::failed(format!("{url} is not ready"), cause);
@@ -424,7 +424,7 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
 /// Cancelled by Ctrl-C or SIGTERM.
 fn stop_signal() -> CancellationToken {
     let stop = CancellationToken::new();
-    let told = stop.clone();
+    let token = stop.clone();
     tokio::spawn(async move {
         #[cfg(unix)]
         {
@@ -443,8 +443,8 @@ fn stop_signal() -> CancellationToken {
         }
         #[cfg(not(unix))]
         let _ = tokio::signal::ctrl_c().await;
-        tracing::info!("stopping: requests under way are finished");
-        told.cancel();
+        tracing::info!("stopping: finishing the requests in progress");
+        token.cancel();
     });
     stop
 }

@@ -1,41 +1,41 @@
-//! `stoa doctor`: whether what must hold of stock, money and orders does hold,
-//! over the databases themselves. Tests and operators use the same.
+//! `stoa doctor`: checks the invariants of stock, payments and orders in the
+//! databases themselves. Tests and operators use the same checks.
 
 use std::collections::HashSet;
 use std::io::Write;
 
-use stoa_orders::audit::{self as orders, Held};
+use stoa_orders::audit::{self as orders, ExpectedStock};
 use stoa_products::audit::{self as products, Reservation};
 use stoa_service::audit::Violation;
 use stoa_service::database::{Database, DbErr};
 
 use crate::Error;
 use crate::services::{self, ServiceName};
-use crate::settings::Shared;
+use crate::settings::Settings;
 
 const PAGE: u64 = 1_000;
 const STOCK_AGREES: &str = "an order's stock is where its state says";
 
-/// What was found.
+/// The result of an examination.
 #[derive(Debug, Default)]
 pub struct Report {
     pub violations: Vec<Violation>,
-    /// Sagas and reservations that somebody still has to end.
+    /// Sagas and reservations that have not ended yet.
     pub unfinished: u64,
     pub orders: u64,
     pub products: u64,
 }
 
-/// Examines the shop and prints what it found, the summary last; whether all
-/// is well.
+/// Examines the databases and prints the violations, then a summary; returns whether
+/// there are none.
 ///
 /// # Errors
 /// If a database cannot be read.
-pub async fn run(shared: &Shared) -> Result<bool, Error> {
+pub async fn run(shared: &Settings) -> Result<bool, Error> {
     let products = services::existing_database(shared, ServiceName::Products).await?;
     let orders = services::existing_database(shared, ServiceName::Orders).await?;
     let report = examine(&products, &orders).await.map_err(|error| {
-        let what = "cannot examine the shop; `stoa migrate` brings its databases up to date";
+        let what = "cannot examine the databases; `stoa migrate` brings them up to date";
         Error::failed(what, error)
     })?;
     let mut out = std::io::stdout().lock();
@@ -58,8 +58,8 @@ pub async fn run(shared: &Shared) -> Result<bool, Error> {
     Ok(report.violations.is_empty())
 }
 
-/// Examines the two databases. What changes while it reads may show as
-/// unfinished, or as a violation that is gone the next time.
+/// Examines the two databases. Concurrent changes may show as unfinished, or as a
+/// violation that is gone the next time.
 ///
 /// # Errors
 /// If a database cannot be read.
@@ -101,7 +101,7 @@ pub async fn examine(products: &Database, orders: &Database) -> Result<Report, D
         let known = orders::known(orders, &ids).await?;
         let known: HashSet<String> = known.into_iter().collect();
         for (id, state) in page.iter().filter(|(id, _)| !known.contains(id)) {
-            // An attempt that did not come to an order: its time runs out.
+            // A checkout that never became an order: its reservation will expire.
             if state == "RESERVED" {
                 report.unfinished += 1;
                 continue;
@@ -116,8 +116,8 @@ pub async fn examine(products: &Database, orders: &Database) -> Result<Report, D
     Ok(report)
 }
 
-/// How an order's reservation differs from what its state asks for.
-fn disagreement(order: &Held, reservation: Option<&Reservation>) -> Option<String> {
+/// How an order's reservation differs from what its status requires.
+fn disagreement(order: &ExpectedStock, reservation: Option<&Reservation>) -> Option<String> {
     if order.under_way {
         return None;
     }
@@ -132,7 +132,7 @@ fn disagreement(order: &Held, reservation: Option<&Reservation>) -> Option<Strin
     }
     let holds = reservation.filter(|found| found.state == "COMMITTED")?;
     if holds.lines != order.lines {
-        return Some("the units are not those of its lines".to_owned());
+        return Some("the units differ from the order's lines".to_owned());
     }
-    (holds.restocked != order.restocked).then(|| "other units came back than it says".to_owned())
+    (holds.restocked != order.restocked).then(|| "the restocked units do not match".to_owned())
 }

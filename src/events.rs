@@ -1,20 +1,20 @@
 //! Dead letters: events that a consumer could not handle.
 
-use stoa_runtime::startup::Front;
+use stoa_runtime::startup::StartupListener;
 use stoa_service::bus::{self, Bus, DeadLetter};
 
 use crate::Error;
 use crate::services;
-use crate::settings::Shared;
+use crate::settings::Settings;
 
-/// The most that one call lists or replays.
+/// The maximum number that one call lists or replays.
 const LIMIT: u64 = 1_000;
 
-/// Prints what was laid aside, the oldest first.
+/// Prints the dead letters, the oldest first.
 ///
 /// # Errors
 /// If the bus cannot be read.
-pub async fn dead(shared: &Shared) -> Result<(), Error> {
+pub async fn dead(shared: &Settings) -> Result<(), Error> {
     let (_, letters) = letters(shared).await?;
     if letters.is_empty() {
         println!("no dead letters");
@@ -30,15 +30,15 @@ pub async fn dead(shared: &Shared) -> Result<(), Error> {
             letter.consumer, letter.sequence, letter.subject, letter.error
         );
     }
-    println!("\nGive one to its consumer again: stoa events replay ID (or --all)");
+    println!("\nReplay one to its consumer: stoa events replay ID (or --all)");
     Ok(())
 }
 
-/// Gives dead letters to their consumers again: one, or all.
+/// Replays dead letters to their consumers: one, or all.
 ///
 /// # Errors
 /// If there is no such letter, or the bus fails.
-pub async fn replay(shared: &Shared, id: Option<u64>) -> Result<(), Error> {
+pub async fn replay(shared: &Settings, id: Option<u64>) -> Result<(), Error> {
     let (bus, letters) = letters(shared).await?;
     let chosen: Vec<_> = letters
         .iter()
@@ -61,8 +61,10 @@ pub async fn replay(shared: &Shared, id: Option<u64>) -> Result<(), Error> {
 
 type Letters = Vec<(u64, DeadLetter)>;
 
-async fn letters(shared: &Shared) -> Result<(std::sync::Arc<dyn Bus>, Letters), Error> {
-    let bus = services::bus(shared, &Front::default()).await?.bus;
+async fn letters(shared: &Settings) -> Result<(std::sync::Arc<dyn Bus>, Letters), Error> {
+    let bus = services::bus(shared, &StartupListener::default())
+        .await?
+        .bus;
     let letters = bus
         .dead_letters(LIMIT)
         .await

@@ -4,13 +4,13 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`cli`] | the command line |
-//! | [`settings`] | secrets, URLs and rules from the environment |
+//! | [`settings`] | secrets, URLs and limits from the environment |
 //! | [`services`] | builds the four services on their databases |
 //! | [`up`] | everything in one process |
 //! | [`roles`] | the router alone, one subgraph alone |
 //! | [`local`] | the transport that calls subgraphs in this process |
 //! | [`seed`] | demo data |
-//! | [`doctor`] | whether stock, money and orders add up |
+//! | [`doctor`] | consistency checks of stock, payments and orders |
 //! | [`events`] | dead letters |
 //! | [`schema`] | SDL: printing and composing |
 
@@ -37,7 +37,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Says what was being done when something failed.
+    /// An error with what was being done and why it failed.
     pub fn failed(what: impl Into<String>, cause: impl std::fmt::Display) -> Self {
         Self::Failed {
             what: what.into(),

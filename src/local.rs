@@ -17,9 +17,9 @@ use stoa_service::context::CallContext;
 use stoa_service::service::GraphqlService;
 use tracing::Instrument;
 
-const DOCUMENTS: u64 = 2_000;
-/// Longer documents, in bytes, are parsed each time.
-const CACHED_TEXT: usize = 16 * 1024;
+const MAX_CACHED_DOCUMENTS: u64 = 2_000;
+/// Longer documents, in bytes, are not cached.
+const MAX_CACHED_DOCUMENT_BYTES: usize = 16 * 1024;
 
 /// A service, the request for it, and its correlation id.
 type Prepared = (Arc<dyn GraphqlService>, Request, Arc<str>);
@@ -36,7 +36,7 @@ impl LocalTransport {
         Self {
             services,
             key,
-            documents: moka::sync::Cache::new(DOCUMENTS),
+            documents: moka::sync::Cache::new(MAX_CACHED_DOCUMENTS),
         }
     }
 
@@ -62,7 +62,7 @@ impl LocalTransport {
                 let parsed = async_graphql::parser::parse_query(&*request.text)
                     .map_err(|error| invalid(error.to_string()))?;
                 let parsed = Arc::new(parsed);
-                if request.text.len() <= CACHED_TEXT {
+                if request.text.len() <= MAX_CACHED_DOCUMENT_BYTES {
                     self.documents.insert(key, parsed.clone());
                 }
                 parsed

@@ -10,7 +10,7 @@ use stoa_federation::Supergraph;
 use stoa_router::{Server, Verifier};
 use stoa_runtime::health::{Check, watch};
 use stoa_runtime::settings::read;
-use stoa_runtime::startup::Front;
+use stoa_runtime::startup::StartupListener;
 use stoa_service::database::Database;
 use stoa_service::peer::Peers;
 use stoa_service::service::{Service, spawn_tasks};
@@ -19,21 +19,21 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::services::{OpenBus, ServiceName};
-use crate::settings::Shared;
+use crate::settings::Settings;
 use crate::{Error, seed, services};
 
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Runs the router over the subgraphs that a supergraph names.
 ///
-/// With `STOA_JWKS_URL` it verifies access tokens, signs identities and keeps
-/// the shop's rules; without, it forwards `Authorization` as it is and limits
-/// no rates.
+/// With `STOA_JWKS_URL` it verifies access tokens, signs identities and uses
+/// the shop's configuration; without, it forwards `Authorization` unchanged and has
+/// no rate limits.
 ///
 /// # Errors
 /// If the supergraph cannot be loaded, a setting is wrong, or the listener fails.
 pub async fn router(
-    shared: &Shared,
+    shared: &Settings,
     supergraph: &str,
     subgraph_urls: &[String],
     listener: TcpListener,
@@ -41,7 +41,7 @@ pub async fn router(
 ) -> Result<(), Error> {
     let mut graph = Supergraph::parse(supergraph)?;
     for named in subgraph_urls {
-        redirect(&mut graph, named)?;
+        override_subgraph_url(&mut graph, named)?;
     }
     let graph = Arc::new(graph);
     let client = |error: reqwest::Error| Error::failed("cannot make an HTTP client", error);
@@ -69,14 +69,14 @@ pub async fn router(
         checks,
         routes: axum::Router::new(),
     };
-    let front = Front::default();
+    let front = StartupListener::default();
     front.open(stoa_router::app(server, stop.clone()));
     tracing::info!(address = ?listener.local_addr().ok(), "router is ready");
     serve(&front, listener, stop, async { Ok(Vec::new()) }).await
 }
 
-/// Takes `NAME=URL`.
-fn redirect(graph: &mut Supergraph, named: &str) -> Result<(), Error> {
+/// Replaces a subgraph's URL, given as `NAME=URL`.
+fn override_subgraph_url(graph: &mut Supergraph, named: &str) -> Result<(), Error> {
     let refuse = |problem: String| Error::failed(format!("--subgraph-url {named}"), problem);
     let (name, url) = named
         .split_once('=')
@@ -93,7 +93,7 @@ fn redirect(graph: &mut Supergraph, named: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// A subgraph is ready when it answers the smallest of queries.
+/// A subgraph is ready when it answers a minimal query.
 fn subgraph_checks(graph: &Supergraph) -> Result<Vec<Check>, reqwest::Error> {
     let client = reqwest::Client::builder().timeout(CHECK_TIMEOUT).build()?;
     Ok(graph
@@ -101,7 +101,7 @@ fn subgraph_checks(graph: &Supergraph) -> Result<Vec<Check>, reqwest::Error> {
         .iter()
         .map(|subgraph| {
             let (client, url) = (client.clone(), subgraph.url.clone());
-            Check::needed(&subgraph.name, move || {
+            Check::required(&subgraph.name, move || {
                 let request = client
                     .post(&url)
                     .json(&serde_json::json!({ "query": "{ __typename }" }));
@@ -119,7 +119,7 @@ fn subgraph_checks(graph: &Supergraph) -> Result<Vec<Check>, reqwest::Error> {
 /// # Errors
 /// If it cannot be built, or the listener fails.
 pub async fn subgraph(
-    shared: &Shared,
+    shared: &Settings,
     name: ServiceName,
     listener: TcpListener,
     stop: CancellationToken,
@@ -127,7 +127,7 @@ pub async fn subgraph(
     let address = listener
         .local_addr()
         .map_err(|error| Error::failed("cannot listen", error))?;
-    let front = Front::default();
+    let front = StartupListener::default();
     let (opened, ending) = (front.clone(), stop.clone());
     let running = async move {
         let building = build(shared, &opened, name, address);
@@ -151,7 +151,7 @@ pub async fn subgraph(
     serve(&front, listener, stop, Box::pin(running)).await
 }
 
-/// Fails if a background task did: then a supervisor starts us again.
+/// Fails if a background task did, so that a supervisor restarts the process.
 pub(crate) async fn all_well(tasks: JoinHandle<bool>) -> Result<(), Error> {
     match tasks.await {
         Ok(true) => Ok(()),
@@ -162,10 +162,10 @@ pub(crate) async fn all_well(tasks: JoinHandle<bool>) -> Result<(), Error> {
     }
 }
 
-/// Listens at once, and does the rest beside that; whichever fails ends both.
-/// The databases that are left over are closed when the last request is done.
+/// Listens at once and runs `running` concurrently; if either fails, both end. The
+/// databases that `running` returns are closed when the last request is done.
 pub(crate) async fn serve(
-    front: &Front,
+    front: &StartupListener,
     listener: TcpListener,
     stop: CancellationToken,
     running: impl Future<Output = Result<Vec<Database>, Error>>,
@@ -191,8 +191,8 @@ pub(crate) async fn serve(
 }
 
 async fn build(
-    shared: &Shared,
-    front: &Front,
+    shared: &Settings,
+    front: &StartupListener,
     name: ServiceName,
     address: SocketAddr,
 ) -> Result<Service, Error> {
@@ -223,7 +223,7 @@ async fn build(
     }
 }
 
-/// A service answers without its peers, but for what they must do.
+/// Optional: a service can serve most requests without its peers.
 fn peer_checks(name: ServiceName) -> Result<Vec<Check>, Error> {
     let peer = match name {
         ServiceName::Orders => ServiceName::Products,
@@ -244,7 +244,7 @@ fn peer_checks(name: ServiceName) -> Result<Vec<Check>, Error> {
     })])
 }
 
-fn peers(shared: &Shared, name: ServiceName) -> Result<Peers, Error> {
+fn peers(shared: &Settings, name: ServiceName) -> Result<Peers, Error> {
     let urls = ServiceName::ALL
         .into_iter()
         .map(|peer| (peer.as_str().to_owned(), peer_url(peer)))
@@ -259,12 +259,12 @@ fn peer_url(peer: ServiceName) -> String {
     read(&name).unwrap_or_else(|| format!("http://127.0.0.1:{}", peer.default_port()))
 }
 
-/// Where clients find pictures: `STOA_PRODUCTS_PUBLIC_URL`, else right here.
+/// The base URL of images: `STOA_PRODUCTS_PUBLIC_URL`, else this process.
 fn image_base(address: SocketAddr) -> String {
     read("STOA_PRODUCTS_PUBLIC_URL").unwrap_or_else(|| format!("http://{address}"))
 }
 
-/// Where this process reaches itself.
+/// The URL at which this process reaches itself.
 pub(crate) fn own_url(mut address: SocketAddr) -> String {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),

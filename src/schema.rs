@@ -11,11 +11,11 @@ use stoa_federation::{
     Composition, CompositionErrors, Level, Subgraph, Supergraph, apollo_compiler,
 };
 use stoa_runtime::settings::Environment;
-use stoa_runtime::startup::Front;
+use stoa_runtime::startup::StartupListener;
 use stoa_service::peer::{LocalPeers, Peers};
 
 use crate::services::ServiceName;
-use crate::settings::Shared;
+use crate::settings::Settings;
 use crate::up::Ephemeral;
 use crate::{Error, services};
 
@@ -41,10 +41,10 @@ pub async fn print(name: Option<ServiceName>) -> Result<String, Error> {
 /// # Errors
 /// If a service cannot be built.
 pub async fn service_sdls() -> Result<Vec<(ServiceName, String)>, Error> {
-    // The schemas are made with the services, which want a database.
+    // The schemas are built with the services, which need a database.
     let folder = Ephemeral::create()?;
-    let shared = Shared::embedded(Environment::Development, folder.path().to_owned());
-    let front = Front::default();
+    let shared = Settings::embedded(Environment::Development, folder.path().to_owned());
+    let front = StartupListener::default();
     let bus = services::bus(&shared, &front).await?.bus;
     let peers = Peers::local("schema", LocalPeers::default());
     let (users, _) = services::users(&shared, &front).await?;

@@ -4,12 +4,12 @@ use std::io::Write;
 
 use stoa_products::app::{Freshness, ProductList};
 use stoa_runtime::identity::Caller;
-use stoa_service::error::Coded;
+use stoa_service::error::CodedError;
 use stoa_service::page::PageRequest;
 
 use crate::Error;
 
-/// Fills what is empty, and says so: it takes a few seconds.
+/// Fills empty databases and prints its progress: it takes a few seconds.
 ///
 /// # Errors
 /// If a service refuses.
@@ -18,7 +18,7 @@ pub async fn seed(
     products: &stoa_products::App,
     orders: &stoa_orders::App,
 ) -> Result<(), Error> {
-    let failed = |error: &dyn Coded| Error::failed("cannot make the demo data", error);
+    let failed = |error: &dyn CodedError| Error::failed("cannot make the demo data", error);
     let people = stoa_users::seed::seed(users)
         .await
         .map_err(|error| failed(&error))?;
@@ -62,8 +62,8 @@ pub async fn seed(
     Ok(())
 }
 
-/// Demo accounts have a password that everybody knows: they are for a shop that
-/// only its own machine can reach.
+/// Demo accounts have a public password: they are only for a shop that is not
+/// reachable from other machines.
 ///
 /// # Errors
 /// If one of them exists and still has it.

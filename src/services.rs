@@ -6,16 +6,16 @@ use stoa_migrations::{
     BusMigrator, MigratorTrait, NotificationsMigrator, OrdersMigrator, ProductsMigrator,
     UsersMigrator,
 };
-use stoa_runtime::startup::Front;
+use stoa_runtime::startup::StartupListener;
 use stoa_service::bus::{Bus, BusError};
-use stoa_service::database::{Database, may_come};
+use stoa_service::database::{Database, may_become_available};
 use stoa_service::embedded_bus::EmbeddedBus;
 use stoa_service::nats_bus::NatsBus;
 use stoa_service::peer::Peers;
 use stoa_service::service::{Service, Task};
 
 use crate::Error;
-use crate::settings::{BusUrl, Shared};
+use crate::settings::{BusUrl, Settings};
 
 /// The services, by the names that the supergraph gives them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
@@ -53,14 +53,14 @@ impl ServiceName {
     }
 }
 
-/// Opens a service's database and brings it up to date, waiting for one that
-/// is not there yet.
+/// Opens a service's database and brings it up to date, waiting until it is
+/// available.
 ///
 /// # Errors
 /// If it cannot be opened, and waiting would not help.
 pub async fn database(
-    shared: &Shared,
-    front: &Front,
+    shared: &Settings,
+    front: &StartupListener,
     service: ServiceName,
 ) -> Result<Database, Error> {
     let (url, name) = (shared.database_url(service), service.as_str());
@@ -74,11 +74,11 @@ pub async fn database(
     }
 }
 
-/// A service's database as it is: not made, not migrated.
+/// Opens a service's database as it is, without creating or migrating it.
 ///
 /// # Errors
-/// If it is not there.
-pub async fn existing_database(shared: &Shared, service: ServiceName) -> Result<Database, Error> {
+/// If it does not exist, or cannot be opened.
+pub async fn existing_database(shared: &Settings, service: ServiceName) -> Result<Database, Error> {
     let url = shared.database_url(service);
     let what = format!("cannot open the database of {}", service.as_str());
     let file = url.strip_prefix("sqlite://");
@@ -92,8 +92,8 @@ pub async fn existing_database(shared: &Shared, service: ServiceName) -> Result<
 }
 
 async fn open<M: MigratorTrait>(
-    shared: &Shared,
-    front: &Front,
+    shared: &Settings,
+    front: &StartupListener,
     url: &str,
     name: &str,
 ) -> Result<Database, Error> {
@@ -107,7 +107,7 @@ async fn open<M: MigratorTrait>(
     }
     let what = format!("the database of {name}");
     front
-        .until_there(&what, may_come, async || {
+        .wait_until_available(&what, may_become_available, async || {
             let database = Database::connect(url, &shared.pool).await?;
             database.migrate::<M>().await?;
             Ok(database)
@@ -116,17 +116,17 @@ async fn open<M: MigratorTrait>(
         .map_err(|error| Error::failed(format!("cannot open {what}"), error))
 }
 
-/// The event bus, and what must run for as long as it is used.
+/// The event bus, and the task that must run for as long as it is used.
 pub struct OpenBus {
     pub bus: Arc<dyn Bus>,
     pub task: Option<Task>,
 }
 
-/// Opens the event bus, waiting for one that is not there yet.
+/// Opens the event bus, waiting until it is available.
 ///
 /// # Errors
 /// If it cannot be opened, and waiting would not help.
-pub async fn bus(shared: &Shared, front: &Front) -> Result<OpenBus, Error> {
+pub async fn bus(shared: &Settings, front: &StartupListener) -> Result<OpenBus, Error> {
     let failed = |error: &dyn std::fmt::Display| Error::failed("cannot open the event bus", error);
     match &shared.bus {
         BusUrl::Embedded => {
@@ -144,7 +144,7 @@ pub async fn bus(shared: &Shared, front: &Front) -> Result<OpenBus, Error> {
         BusUrl::Nats { url, options } => {
             let away = |error: &BusError| matches!(error, BusError::Unavailable(_));
             let bus = front
-                .until_there("the event bus (NATS)", away, async || {
+                .wait_until_available("the event bus (NATS)", away, async || {
                     NatsBus::connect(url, options).await
                 })
                 .await
@@ -157,7 +157,10 @@ pub async fn bus(shared: &Shared, front: &Front) -> Result<OpenBus, Error> {
     }
 }
 
-pub async fn users(shared: &Shared, front: &Front) -> Result<(Service, stoa_users::App), Error> {
+pub async fn users(
+    shared: &Settings,
+    front: &StartupListener,
+) -> Result<(Service, stoa_users::App), Error> {
     let config = stoa_users::Config {
         database: database(shared, front, ServiceName::Users).await?,
         clock: shared.clock.clone(),
@@ -169,10 +172,10 @@ pub async fn users(shared: &Shared, front: &Front) -> Result<(Service, stoa_user
         .map_err(|error| Error::failed("cannot start users", error))
 }
 
-/// `image_base` stands before the path of a picture.
+/// `image_base` is the prefix of image URLs.
 pub async fn products(
-    shared: &Shared,
-    front: &Front,
+    shared: &Settings,
+    front: &StartupListener,
     image_base: String,
 ) -> Result<(Service, stoa_products::App), Error> {
     let config = stoa_products::Config {
@@ -188,8 +191,8 @@ pub async fn products(
 
 /// `own_url` is where this process listens.
 pub async fn orders(
-    shared: &Shared,
-    front: &Front,
+    shared: &Settings,
+    front: &StartupListener,
     bus: Arc<dyn Bus>,
     peers: Peers,
     own_url: String,
@@ -208,15 +211,15 @@ pub async fn orders(
 }
 
 pub async fn notifications(
-    shared: &Shared,
-    front: &Front,
+    shared: &Settings,
+    front: &StartupListener,
     bus: Arc<dyn Bus>,
     peers: Peers,
 ) -> Result<(Service, stoa_notifications::App), Error> {
-    // The live feed begins at the end of the stream.
+    // The live feed begins at the end of the stream, so the bus must be available.
     let away = |error: &BusError| matches!(error, BusError::Unavailable(_));
     front
-        .until_there("the event bus", away, async || bus.info().await)
+        .wait_until_available("the event bus", away, async || bus.info().await)
         .await
         .map_err(|error| Error::failed("cannot read the event bus", error))?;
     let config = stoa_notifications::Config {
@@ -231,12 +234,12 @@ pub async fn notifications(
         .map_err(|error| Error::failed("cannot start notifications", error))
 }
 
-/// Brings every database up to date, and makes the bus if it is not there.
+/// Brings every database up to date, and creates the bus if it is missing.
 ///
 /// # Errors
 /// At the first that fails; those before it are done.
-pub async fn migrate(shared: &Shared) -> Result<(), Error> {
-    let front = Front::default();
+pub async fn migrate(shared: &Settings) -> Result<(), Error> {
+    let front = StartupListener::default();
     for service in ServiceName::ALL {
         let database = database(shared, &front, service).await?;
         println!("{}: up to date", service.as_str());

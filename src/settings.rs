@@ -26,18 +26,18 @@ use crate::services::ServiceName;
 
 /// The cookie of the users service; it goes there and nowhere else.
 const REFRESH_COOKIE: &str = "stoa_refresh";
-/// Mutations that guess at secrets.
+/// Mutations that could be used to guess secrets: their rate limit is tighter.
 const GUARDED_FIELDS: [&str; 3] = ["login", "register", "refreshSession"];
 
 /// Settings that the roles share.
 #[derive(Clone)]
-pub struct Shared {
+pub struct Settings {
     pub environment: Environment,
     pub data_dir: PathBuf,
     pub clock: Clock,
     pub bus: BusUrl,
-    /// Where cached values and rate counts are shared; without it they stay in
-    /// the process.
+    /// Shares cached values and rate-limit counts between processes; without it they
+    /// stay in the process.
     pub redis: Option<Redis>,
     pub pool: PoolOptions,
 }
@@ -89,7 +89,7 @@ fn redis() -> Result<Option<Redis>, SettingError> {
     Redis::open(NAME, &url, ca_file.as_deref()).map(Some)
 }
 
-/// Lets a share of the calls between services and to the sandbox fail, from
+/// Makes a share of the calls between services and to the sandbox fail, from
 /// `STOA_FAULT_RATE`.
 fn fault_rate(environment: Environment) -> Result<(), SettingError> {
     const NAME: &str = "STOA_FAULT_RATE";
@@ -97,7 +97,7 @@ fn fault_rate(environment: Environment) -> Result<(), SettingError> {
     if rate > 0.0 && !environment.is_development() {
         return Err(SettingError::new(
             NAME,
-            "is for development: in production nothing fails on purpose",
+            "is for development only: it makes calls fail on purpose",
         ));
     }
     fault_injection::set_rate(rate);
@@ -126,7 +126,7 @@ where
             SettingError::new(
                 name,
                 format!(
-                    "\"{text}\" is no number from {} to {}",
+                    "\"{text}\" is not a number from {} to {}",
                     range.start(),
                     range.end()
                 ),
@@ -134,7 +134,7 @@ where
         })
 }
 
-impl Shared {
+impl Settings {
     /// # Errors
     /// If a setting has a wrong value.
     pub fn from_env(data_dir: PathBuf) -> Result<Self, Error> {
@@ -165,19 +165,19 @@ impl Shared {
     /// The key that signs identities between our own processes.
     ///
     /// # Errors
-    /// If the secret is missing in production, or unfit.
+    /// If the secret is missing in production, or invalid.
     pub fn identity_key(&self) -> Result<IdentityKey, Error> {
         let secret = self.secret("STOA_INTERNAL_SECRET")?;
         Ok(IdentityKey::new(&secret, self.clock.clone()))
     }
 
     /// # Errors
-    /// If the secret is missing in production, or unfit.
+    /// If the secret is missing in production, or invalid.
     pub fn secret(&self, name: &str) -> Result<String, Error> {
         Ok(secret::load(name, self.environment, &self.data_dir)?)
     }
 
-    /// Who takes the money, from `STOA_PAYMENTS`: `sandbox` or `stripe`. In
+    /// The payment provider, from `STOA_PAYMENTS`: `sandbox` or `stripe`. In
     /// production one of them must be chosen.
     ///
     /// # Errors
@@ -216,7 +216,7 @@ impl Shared {
     /// is neither.
     ///
     /// # Errors
-    /// If the file cannot be read, or is no such table.
+    /// If the file cannot be read, or is not such a table.
     pub fn rates(&self) -> Result<TableRates, Error> {
         const NAME: &str = "STOA_RATES_FILE";
         let Some(path) = read(NAME) else {
@@ -230,7 +230,7 @@ impl Shared {
     /// The key that signs access tokens.
     ///
     /// # Errors
-    /// If it is missing in production, or no Ed25519 key.
+    /// If it is missing in production, or not an Ed25519 key.
     pub fn signing_key(&self) -> Result<stoa_users::token::SigningKey, Error> {
         const NAME: &str = "STOA_SIGNING_KEY";
         let bad =
@@ -251,7 +251,7 @@ impl Shared {
         stoa_users::token::SigningKey::from_pem(&pem).map_err(bad)
     }
 
-    /// The cache is missed, but not needed.
+    /// The cache is optional: without it the process runs degraded.
     pub fn cache_check(&self) -> Option<Check> {
         let redis = self.redis.clone()?;
         Some(Check::optional("cache", move || {
@@ -277,7 +277,7 @@ impl Shared {
         sqlite_url(&self.data_dir, "bus")
     }
 
-    /// The rules of the shop's router.
+    /// The configuration of the shop's router.
     ///
     /// # Errors
     /// If rate limits are switched off in production.
@@ -317,10 +317,10 @@ impl Shared {
         })
     }
 
-    /// The rules of a router over anyone's graph.
+    /// The configuration of a router over any graph.
     ///
     /// # Errors
-    /// If the limit of batches is no number.
+    /// If `STOA_BATCH_LIMIT` is not a number.
     pub fn open_router_config(&self) -> Result<Config, SettingError> {
         const BATCH: &str = "STOA_BATCH_LIMIT";
         let batch = match read(BATCH) {
@@ -334,16 +334,16 @@ impl Shared {
                 batch,
                 ..Limits::default()
             },
-            cors_origins: listed("STOA_CORS_ORIGINS").collect(),
+            cors_origins: comma_separated("STOA_CORS_ORIGINS").collect(),
             expose_plans: self.environment.is_development(),
-            override_labels: listed("STOA_OVERRIDE_LABELS").collect(),
+            override_labels: comma_separated("STOA_OVERRIDE_LABELS").collect(),
             ..Config::default()
         })
     }
 }
 
-/// What a variable lists, separated by commas.
-fn listed(name: &str) -> impl Iterator<Item = String> {
+/// The items that a variable lists, separated by commas.
+fn comma_separated(name: &str) -> impl Iterator<Item = String> {
     let text = read(name).unwrap_or_default();
     let items: Vec<String> = text
         .split(',')
@@ -357,12 +357,12 @@ fn listed(name: &str) -> impl Iterator<Item = String> {
 /// From `STOA_TRUSTED_PROXIES`: addresses and networks, separated by commas.
 fn trusted_proxies() -> Result<Vec<IpNet>, SettingError> {
     const NAME: &str = "STOA_TRUSTED_PROXIES";
-    listed(NAME)
+    comma_separated(NAME)
         .map(|text| {
             text.parse::<IpNet>()
                 .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
                 .map_err(|_| {
-                    SettingError::new(NAME, format!("\"{text}\" is no address and no network"))
+                    SettingError::new(NAME, format!("\"{text}\" is no IP address or network"))
                 })
         })
         .collect()

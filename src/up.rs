@@ -9,7 +9,7 @@ use axum::Router;
 use stoa_federation::{Subgraph, Supergraph};
 use stoa_router::{Server, Verifier};
 use stoa_runtime::health::{Check, watch};
-use stoa_runtime::startup::Front;
+use stoa_runtime::startup::StartupListener;
 use stoa_service::bus::Bus;
 use stoa_service::database::Database;
 use stoa_service::peer::{LocalPeers, Peers};
@@ -19,10 +19,10 @@ use tokio_util::sync::CancellationToken;
 use crate::local::LocalTransport;
 use crate::roles::{all_well, own_url};
 use crate::services::OpenBus;
-use crate::settings::Shared;
+use crate::settings::Settings;
 use crate::{Error, seed, services};
 
-/// A built shop.
+/// The built services, and the router over them.
 pub struct Shop {
     server: Server,
     services: Vec<Service>,
@@ -36,7 +36,11 @@ impl Shop {
     ///
     /// # Errors
     /// What could not be opened or built.
-    pub async fn build(shared: &Shared, front: &Front, address: SocketAddr) -> Result<Self, Error> {
+    pub async fn build(
+        shared: &Settings,
+        front: &StartupListener,
+        address: SocketAddr,
+    ) -> Result<Self, Error> {
         let OpenBus { bus, task } = services::bus(shared, front).await?;
         let local = LocalPeers::default();
         let peers = |name: &str| Peers::local(name, local.clone());
@@ -53,19 +57,21 @@ impl Shop {
         let (notifications, _) =
             services::notifications(shared, front, bus.clone(), peers("notifications")).await?;
         let mut services = vec![users, products, orders, notifications];
+        // Only now does every service exist that the others call.
         local.connect(
             services
                 .iter()
                 .map(|service| (service.name, service.peer.clone()))
                 .collect(),
         );
+        // Demo accounts have a public password: no other machine may reach them.
         let seeded = shared.environment.is_development() && address.ip().is_loopback();
         if seeded {
             seed::seed(&users_app, &products_app, &orders_app).await?;
         } else {
             seed::refuse_demo_accounts(&users_app).await?;
         }
-        let graph = Arc::new(graph_of(&services)?);
+        let graph = Arc::new(compose_services(&services)?);
         let key = shared.identity_key()?;
         let transport = LocalTransport::new(
             services
@@ -74,6 +80,7 @@ impl Shop {
                 .collect::<HashMap<_, _>>(),
             key.clone(),
         );
+        // The router verifies tokens with our own key, without fetching it over HTTP.
         let jwks = serde_json::from_value(shared.signing_key()?.jwks())
             .map_err(|error| Error::failed("cannot read our own keys", error))?;
         let mut tasks: Vec<Task> = task.into_iter().collect();
@@ -104,8 +111,8 @@ impl Shop {
         })
     }
 
-    /// Says where to click and how to sign in.
-    pub fn greet(&self, address: SocketAddr) {
+    /// Prints the URLs and how to sign in.
+    pub fn print_welcome(&self, address: SocketAddr) {
         println!("\n  Stoa is open.\n");
         println!("  Playground  http://{address}/");
         println!("  GraphQL     http://{address}/graphql   (HTTP, WebSocket, server-sent events)");
@@ -125,12 +132,16 @@ impl Shop {
         println!("\n  Stop with Ctrl-C.\n");
     }
 
-    /// Answers from now on, and runs until `stop` is cancelled; leaves the
-    /// databases open for the requests that are still under way.
+    /// Serves requests until `stop` is cancelled; leaves the databases open for the
+    /// requests that are still in progress.
     ///
     /// # Errors
     /// If a background task fails.
-    pub async fn run(self, front: &Front, stop: CancellationToken) -> Result<Vec<Database>, Error> {
+    pub async fn run(
+        self,
+        front: &StartupListener,
+        stop: CancellationToken,
+    ) -> Result<Vec<Database>, Error> {
         front.open(stoa_router::app(self.server, stop.clone()));
         all_well(spawn_tasks(self.tasks, &stop)).await?;
         Ok(self
@@ -142,7 +153,7 @@ impl Shop {
 }
 
 /// Composes the graph of the services that run here.
-fn graph_of(services: &[Service]) -> Result<Supergraph, Error> {
+fn compose_services(services: &[Service]) -> Result<Supergraph, Error> {
     let subgraphs = services
         .iter()
         .map(|service| Subgraph::parse(service.name, "local:", service.graphql.sdl()))

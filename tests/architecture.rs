@@ -1,5 +1,5 @@
-//! The dependency rules of ARCHITECTURE.md, read off `cargo metadata`: an edge
-//! that the table does not allow fails.
+//! Checks the dependency rules of ARCHITECTURE.md against `cargo metadata`: a
+//! dependency that the table does not allow fails.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// What each crate of ours may depend on, of ours.
+/// The workspace crates that each workspace crate may depend on.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("stoa-schema", &[]),
     ("stoa-migrations", &[]),
@@ -55,11 +55,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "stoa-router",
         &["stoa-engine", "stoa-federation", "stoa-runtime"],
     ),
-    // Beside the tests of the shop, which they know nothing of.
+    // Independent of the shop's tests.
     ("stoa-federation-tests", &["stoa-engine", "stoa-federation"]),
     ("xtask", &[]),
 ];
-/// What `router/federation` must not even know of: it is pure and synchronous.
+/// Crates that `router/federation` must not depend on: it is pure and synchronous.
 const IMPURE: &[&str] = &[
     "tokio",
     "axum",
@@ -160,7 +160,7 @@ fn the_router_knows_no_shop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                // A planner's fixtures may sell products.
+                // Test fixtures may use the shop's words.
                 if path.file_name().unwrap() != "tests" {
                     folders.push(path);
                 }

@@ -1,5 +1,5 @@
-//! The contracts of cache, rate limits and database: each test runs on the
-//! embedded and on the real backend. The bus has a file of its own.
+//! Contract tests of cache, rate limits and database: each runs on the embedded and on
+//! the real backend. The bus is tested in `bus.rs`.
 
 #![allow(
     clippy::unwrap_used,
@@ -26,13 +26,13 @@ use stoa_service::database::{Database, PoolOptions, is_unavailable};
 use stoa_service::nats_bus::{NatsBus, NatsOptions};
 use stoa_tests::{Servers, servers};
 
-/// A folder, and the servers in it if the backend is real.
-struct Place {
+/// A temporary folder, with servers in it if the backend is real.
+struct TestBackend {
     folder: PathBuf,
     servers: Option<Servers>,
 }
 
-impl Place {
+impl TestBackend {
     fn embedded() -> Option<Self> {
         let folder = std::env::temp_dir().join(format!("stoa-backends-{}", uuid::Uuid::now_v7()));
         std::fs::create_dir_all(&folder).unwrap();
@@ -56,7 +56,7 @@ impl Place {
         Some(Redis::open("STOA_CACHE_URL", url, None).unwrap())
     }
 
-    /// As one more process would have it.
+    /// A separate handle, as another process would have it.
     fn cache(&self) -> Cache {
         self.redis().map_or_else(Cache::memory, Cache::Redis)
     }
@@ -77,7 +77,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for TestBackend {
     fn drop(&mut self) {
         self.servers = None;
         let _ = std::fs::remove_dir_all(&self.folder);
@@ -89,13 +89,13 @@ macro_rules! contract {
         mod embedded {
             $($(#[tokio::test(flavor = "multi_thread")]
             async fn $name() {
-                if let Some(place) = super::Place::embedded() { super::$name(place).await }
+                if let Some(place) = super::TestBackend::embedded() { super::$name(place).await }
             })+)+
         }
         mod real {
             $($(#[tokio::test(flavor = "multi_thread")]
             async fn $name() {
-                if let Some(place) = super::Place::real(&[$which]) { super::$name(place).await }
+                if let Some(place) = super::TestBackend::real(&[$which]) { super::$name(place).await }
             })+)+
         }
     };
@@ -107,7 +107,7 @@ contract! {
     "postgres": sixty_four_take_what_ten_can_have, a_transaction_is_all_or_nothing;
 }
 
-/// Reads through a region, counting how often that had to load.
+/// Reads through a cache region, counting the loads.
 async fn read(region: &Region, key: &str, loads: &AtomicU32) -> u32 {
     region
         .fetch(key, async || {
@@ -117,18 +117,18 @@ async fn read(region: &Region, key: &str, loads: &AtomicU32) -> u32 {
         .unwrap()
 }
 
-async fn a_value_is_loaded_once_and_expires(place: Place) {
+async fn a_value_is_loaded_once_and_expires(place: TestBackend) {
     let loads = AtomicU32::new(0);
     let region = place.cache().region("test", Duration::from_secs(1));
     assert_eq!(read(&region, "a", &loads).await, 1);
     assert_eq!(read(&region, "a", &loads).await, 1);
     assert_eq!(read(&region, "b", &loads).await, 2);
     if place.servers.is_some() {
-        // Another replica finds it.
+        // Another replica finds the cached value.
         let other = place.cache().region("test", Duration::from_secs(1));
         assert_eq!(read(&other, "a", &loads).await, 1);
     }
-    // Of many, only what is missing is loaded.
+    // Of many keys, only the missing ones are loaded.
     let keys = ["a", "b", "c"].map(str::to_owned);
     let found = region
         .fetch_many(&keys, async |missing: &[String]| {
@@ -142,14 +142,14 @@ async fn a_value_is_loaded_once_and_expires(place: Place) {
     assert_eq!(read(&region, "a", &loads).await, 3);
 }
 
-async fn a_change_hides_what_was_read_before_it(place: Place) {
+async fn a_change_hides_what_was_read_before_it(place: TestBackend) {
     let loads = AtomicU32::new(0);
     let cache = place.cache();
     let region = cache.region("test", Duration::from_secs(60));
     assert_eq!(read(&region, "a", &loads).await, 1);
     region.invalidate().await;
     assert_eq!(read(&region, "a", &loads).await, 2);
-    // The forced interleaving: somebody changes it while we read the old one.
+    // Forced interleaving: the value changes while the old one is being loaded.
     let writer = region.clone();
     let old: u32 = region
         .fetch("b", async || {
@@ -164,7 +164,7 @@ async fn a_change_hides_what_was_read_before_it(place: Place) {
         3,
         "the old one is not kept"
     );
-    // Another kind of value is not touched.
+    // Other regions are not affected.
     let other = cache.region("other", Duration::from_secs(60));
     assert_eq!(read(&other, "a", &loads).await, 4);
     region.invalidate().await;
@@ -173,7 +173,7 @@ async fn a_change_hides_what_was_read_before_it(place: Place) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_redis_there_is_no_cache_and_no_error() {
-    let Some(place) = Place::real(&["redis"]) else {
+    let Some(place) = TestBackend::real(&["redis"]) else {
         return;
     };
     let servers = place.servers.as_ref().unwrap();
@@ -191,7 +191,7 @@ async fn without_redis_there_is_no_cache_and_no_error() {
         "nobody waits for it"
     );
     servers.restart("redis");
-    // It is used again without anybody's doing.
+    // It is used again without intervention.
     let mut tries = 0;
     loop {
         let (one, two) = (
@@ -205,8 +205,8 @@ async fn without_redis_there_is_no_cache_and_no_error() {
         assert!(tries < 100, "redis is never used again");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // A change that Redis does not hear of is told it later: what it kept is
-    // not believed until then.
+    // An invalidation that does not reach Redis is sent again later; until then its
+    // cached values are not used.
     let redis = place.redis().unwrap();
     let paused = redis
         .run(async |mut connection| {
@@ -241,8 +241,8 @@ fn limiter(redis: Option<Redis>) -> Limiter {
     })
 }
 
-async fn an_allowance_is_a_burst_that_refills(place: Place) {
-    // Two replicas where they can share, one where they cannot.
+async fn an_allowance_is_a_burst_that_refills(place: TestBackend) {
+    // Two replicas if they can share the limit, one if they cannot.
     let one = limiter(place.redis());
     let two = place.servers.as_ref().map(|_| limiter(place.redis()));
     let limiters = [Some(&one), two.as_ref()];
@@ -269,7 +269,7 @@ async fn an_allowance_is_a_burst_that_refills(place: Place) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_redis_limits_are_each_processes_own() {
-    let Some(place) = Place::real(&["redis"]) else {
+    let Some(place) = TestBackend::real(&["redis"]) else {
         return;
     };
     let one = limiter(place.redis());
@@ -286,7 +286,7 @@ async fn without_redis_limits_are_each_processes_own() {
     );
 }
 
-async fn sixty_four_take_what_ten_can_have(place: Place) {
+async fn sixty_four_take_what_ten_can_have(place: TestBackend) {
     let database = place.database().await;
     for round in 0..5 {
         let name = format!("units-{round}");
@@ -326,7 +326,7 @@ async fn sixty_four_take_what_ten_can_have(place: Place) {
     }
 }
 
-async fn a_transaction_is_all_or_nothing(place: Place) {
+async fn a_transaction_is_all_or_nothing(place: TestBackend) {
     let database = place.database().await;
     let count = async |name: &str| -> i64 {
         let reader = database.read();
@@ -342,7 +342,7 @@ async fn a_transaction_is_all_or_nothing(place: Place) {
         row.try_get("", "found").unwrap()
     };
     let insert = |name: &str| format!("INSERT INTO counter (name, value) VALUES ('{name}', 1)");
-    // One that is dropped in the middle, as a request is that nobody waits for.
+    // A transaction that is dropped midway, as when the client disconnects.
     let txn = database.begin().await.unwrap();
     txn.execute_unprepared(&insert("dropped")).await.unwrap();
     assert_eq!(
@@ -356,7 +356,7 @@ async fn a_transaction_is_all_or_nothing(place: Place) {
     txn.execute_unprepared(&insert("kept")).await.unwrap();
     txn.commit().await.unwrap();
     assert_eq!(count("kept").await, 1);
-    // A broken rule is the request's fault, not the database's absence.
+    // A constraint violation is the request's fault, not an unavailable database.
     let txn = database.begin().await.unwrap();
     let twice = txn.execute_unprepared(&insert("kept")).await.unwrap_err();
     assert!(!is_unavailable(&twice), "{twice}");
@@ -368,7 +368,7 @@ async fn a_transaction_is_all_or_nothing(place: Place) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_returns_is_picked_up_again() {
-    let Some(place) = Place::real(&["postgres"]) else {
+    let Some(place) = TestBackend::real(&["postgres"]) else {
         return;
     };
     let database = place.database().await;
@@ -384,14 +384,14 @@ async fn a_database_that_returns_is_picked_up_again() {
     assert!(database.is_ready().await);
 }
 
-/// A server that comes back without its data: everybody learns that the stream
-/// is another one, and the new one works.
+/// A server that restarts without its data: all users of the stream learn that it was
+/// replaced, and the new one works.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_is_lost_is_made_anew() {
-    if !servers::secure_available() {
+    if !servers::tls_available() {
         return;
     }
-    let place = Place::real(&["nats"]).unwrap();
+    let place = TestBackend::real(&["nats"]).unwrap();
     let servers = place.servers.as_ref().unwrap();
     let bus = NatsBus::connect(servers.nats(), &NatsOptions::default())
         .await
@@ -427,10 +427,10 @@ async fn a_stream_that_is_lost_is_made_anew() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_speaks_tls_and_wants_a_password() {
-    if !servers::secure_available() {
+    if !servers::tls_available() {
         return;
     }
-    let place = Place::embedded().unwrap();
+    let place = TestBackend::embedded().unwrap();
     let servers = Servers::start_secure(&place.folder.join("servers"));
     let ca = servers.ca_file().unwrap().to_owned();
 

@@ -1,4 +1,4 @@
-//! The bus contract: every test runs on the embedded bus and on NATS.
+//! Contract tests of the bus: each runs on the embedded bus and on NATS.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -52,7 +52,7 @@ impl Fixture {
         EmbeddedBus::open(database, clock).await.unwrap()
     }
 
-    /// As one more process would.
+    /// Opens the bus as another process would.
     async fn open(&self) -> Arc<dyn Bus> {
         match &self.servers {
             Some(servers) => Arc::new(
@@ -122,7 +122,7 @@ async fn publishing_is_idempotent_and_ordered_by_subject(fixture: Fixture) {
     assert!(!first.duplicate);
     let again = bus.publish(message("a.1", "m1", 0)).await.unwrap();
     assert_eq!((again.sequence, again.duplicate), (first.sequence, true));
-    // Two relays race for the next place: one of them learns that it is taken.
+    // Two relays race for the next sequence: one of them gets a conflict.
     let second = bus
         .publish(message("a.1", "m2", first.sequence))
         .await
@@ -136,10 +136,14 @@ async fn publishing_is_idempotent_and_ordered_by_subject(fixture: Fixture) {
     };
     let last = bus.publish(unconditional).await.unwrap();
     assert_eq!(
-        bus.last_of("stoa.a.1").await.unwrap().unwrap().sequence,
+        bus.last_message("stoa.a.1")
+            .await
+            .unwrap()
+            .unwrap()
+            .sequence,
         second.sequence
     );
-    assert!(bus.last_of("stoa.a.3").await.unwrap().is_none());
+    assert!(bus.last_message("stoa.a.3").await.unwrap().is_none());
     let info = bus.info().await.unwrap();
     assert_eq!((info.first, info.last), (first.sequence, last.sequence));
     assert_eq!(fixture.open().await.info().await.unwrap(), info);
@@ -197,7 +201,7 @@ async fn a_consumer_goes_on_where_it_acknowledged(fixture: Fixture) {
         }
     }
     drop(consumer);
-    // Another process, after a crash: what was not acknowledged comes again.
+    // Another process, after a crash: unacknowledged messages are redelivered.
     let bus = fixture.open().await;
     let mut consumer = bus.consumer("c", "stoa.a.*").await.unwrap();
     for index in 2..5 {
@@ -263,8 +267,8 @@ async fn a_slow_message_stays_with_its_process(fixture: Fixture) {
                     let handled = handled.clone();
                     async move {
                         handled.fetch_add(1, Ordering::SeqCst);
-                        // Longer than the bus would wait for a silent one.
-                        tokio::time::sleep(bus::ACKNOWLEDGE_WITHIN + Duration::from_secs(2)).await;
+                        // Longer than the acknowledgement deadline.
+                        tokio::time::sleep(bus::ACK_DEADLINE + Duration::from_secs(2)).await;
                         Ok(())
                     }
                 })
@@ -272,7 +276,7 @@ async fn a_slow_message_stays_with_its_process(fixture: Fixture) {
             })
         })
         .collect();
-    tokio::time::sleep(bus::ACKNOWLEDGE_WITHIN + Duration::from_secs(4)).await;
+    tokio::time::sleep(bus::ACK_DEADLINE + Duration::from_secs(4)).await;
     for task in tasks {
         task.abort();
     }
@@ -310,7 +314,7 @@ async fn followers_of_two_processes_see_everything_once_and_in_order(fixture: Fi
     for publisher in publishers {
         publisher.await.unwrap();
     }
-    // One that comes later starts past what it knows.
+    // A follower that starts after a sequence gets only later messages.
     let after = one.info().await.unwrap().last;
     let mut late = two.follow("stoa.>", after).await.unwrap();
     let new = one.publish(message("a.new", "new", 0)).await.unwrap();
@@ -346,7 +350,7 @@ async fn a_poison_message_is_laid_aside_and_replayed(fixture: Fixture) {
             .await;
         })
     };
-    // The others do not wait for ever.
+    // The other messages are not blocked by it.
     eventually("the last is handled", || handled.lock().unwrap().len() == 2).await;
     assert_eq!(tries.load(Ordering::SeqCst), MAX_FAILURES);
     let dead = bus.dead_letters(10).await.unwrap();
@@ -357,11 +361,11 @@ async fn a_poison_message_is_laid_aside_and_replayed(fixture: Fixture) {
     assert_eq!(letter.subject, "stoa.a.1");
     assert_eq!(letter.payload, "payload of m1");
     assert!(letter.error.contains("taste"));
-    // Laid aside once, however often this is said.
-    bus.bury(letter).await.unwrap();
+    // Storing the same dead letter again does not duplicate it.
+    bus.dead_letter(letter).await.unwrap();
     assert_eq!(bus.dead_letters(10).await.unwrap().len(), 1);
 
-    // Replayed too early it dies again, under its own name.
+    // Replayed before the fix it is dead-lettered again, under its original subject.
     bus::replay(&*bus, *id, letter).await.unwrap();
     eventually("it is tried again", || {
         tries.load(Ordering::SeqCst) == 2 * MAX_FAILURES
@@ -393,7 +397,7 @@ async fn what_is_away_is_waited_for(fixture: Fixture) {
             consume(bus, "patient", "stoa.a.*", |_| {
                 let (tries, done) = (tries.clone(), done.clone());
                 async move {
-                    // Far more often than a failure may happen.
+                    // More attempts than `MAX_FAILURES` allows for failures.
                     if tries.fetch_add(1, Ordering::SeqCst) < MAX_FAILURES + 2 {
                         return Err(Failure::Unavailable("the database is away".into()));
                     }
@@ -420,8 +424,8 @@ async fn dead_letters_are_kept_once(fixture: Fixture) {
         payload: "payload of m1".into(),
         error: "it does not taste".into(),
     };
-    bus.bury(&letter).await.unwrap();
-    fixture.open().await.bury(&letter).await.unwrap();
+    bus.dead_letter(&letter).await.unwrap();
+    fixture.open().await.dead_letter(&letter).await.unwrap();
     let dead = bus.dead_letters(10).await.unwrap();
     assert_eq!(dead.len(), 1);
     assert_eq!(dead[0].1, letter);
@@ -429,8 +433,8 @@ async fn dead_letters_are_kept_once(fixture: Fixture) {
     assert!(bus.dead_letters(10).await.unwrap().is_empty());
 }
 
-/// Where a process dies of a message the next one gets it, but not for ever.
-/// On the embedded bus alone: there the silence need not be waited for.
+/// A message that crashes its process is redelivered to the next one, a limited number
+/// of times. Only on the embedded bus, where a manual clock skips the deadline.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_ends_processes_is_laid_aside() {
     let fixture = Fixture::embedded().unwrap();
@@ -442,7 +446,7 @@ async fn a_message_that_ends_processes_is_laid_aside() {
         let mut consumer = bus.consumer("brittle", "stoa.a.*").await.unwrap();
         assert_eq!(consumer.next().await.unwrap().attempt, attempt);
         drop(consumer);
-        clock.advance(bus::ACKNOWLEDGE_WITHIN + Duration::from_secs(1));
+        clock.advance(bus::ACK_DEADLINE + Duration::from_secs(1));
     }
     let handled = Arc::new(std::sync::Mutex::new(Vec::new()));
     let task = {
@@ -466,7 +470,7 @@ async fn a_message_that_ends_processes_is_laid_aside() {
     task.abort();
 }
 
-/// What is older than the retention goes; positions stay.
+/// Messages older than the retention are deleted; sequence numbers continue.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_embedded_bus_forgets_what_is_old() {
     let fixture = Fixture::embedded().unwrap();
@@ -491,9 +495,9 @@ async fn the_embedded_bus_forgets_what_is_old() {
     assert_eq!(next.sequence, 3);
 }
 
-async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     for _ in 0..1_500 {
-        if is_so() {
+        if condition() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -1,5 +1,5 @@
-//! Migrations from empty and from each earlier version, on both databases: the
-//! same tables come of it, and what was stored before is still there.
+//! Migrations from an empty database and from each earlier version, on SQLite and
+//! PostgreSQL: the resulting tables are the same, and earlier rows are kept.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,10 +17,10 @@ use stoa_migrations::{
 use stoa_service::database::{Database, PoolOptions};
 use stoa_tests::{Servers, servers};
 
-/// What an earlier version may have stored: statements, and a question with
-/// its answer that must be the same ever after.
+/// Rows that an earlier version may have stored, and a query whose result must be the
+/// same after every later migration.
 struct Sample {
-    /// By the version that stores it.
+    /// The statements for a schema version.
     statements: fn(usize) -> &'static [&'static str],
     question: &'static str,
     answer: &'static str,
@@ -46,7 +46,7 @@ const PRODUCTS: Sample = Sample {
 };
 const ORDERS: Sample = Sample {
     statements: |version| match version {
-        // Before these had a table of their own.
+        // Before stock tasks had their own table.
         5 | 6 => &[
             "INSERT INTO orders (id, number, customer_id, status, currency, total_minor, shipping_address, version, stock_task, correlation_id, created_at, updated_at) VALUES ('o', 'S-1', 'c', 'CANCELLED', 'EUR', 100, '{}', 1, 'RELEASE', 'x', 1, 1)",
             "INSERT INTO refund VALUES ('r', 'o', 50, 0, 'DONE', 'RETURN', 'ADMIN', NULL, 1), ('s', 'o', 50, 0, 'DONE', 'NONE', 'ADMIN', NULL, 1)",
@@ -68,8 +68,8 @@ const NOTIFICATIONS: Sample = Sample {
             "INSERT INTO known_order (order_id, customer_id, version) VALUES ('o1', 'c', 3), ('o2', 'c', 1)",
         ]
     },
-    // From the version on that keeps an inbox, each version handled before
-    // counts as handled.
+    // The version that adds the inbox marks all event versions that were handled before
+    // as handled.
     question: "SELECT order_id AS answer FROM known_order WHERE version = 3",
     answer: "o1",
 };
@@ -84,12 +84,12 @@ const BUS: Sample = Sample {
     answer: "hello",
 };
 
-enum Place {
+enum TestDatabases {
     Sqlite(PathBuf),
     Postgres(Box<Servers>),
 }
 
-impl Place {
+impl TestDatabases {
     fn sqlite() -> Self {
         let folder = std::env::temp_dir().join(format!("stoa-migrate-{}", uuid::Uuid::now_v7()));
         std::fs::create_dir_all(&folder).unwrap();
@@ -116,7 +116,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for TestDatabases {
     fn drop(&mut self) {
         if let Self::Sqlite(folder) = self {
             let _ = std::fs::remove_dir_all(folder);
@@ -138,7 +138,7 @@ async fn rows(database: &Database, statement: &str) -> Vec<JsonValue> {
         .unwrap()
 }
 
-/// Every column and every index, as the database tells them.
+/// Every column and index, from the database's catalogue.
 async fn shape(database: &Database) -> Vec<JsonValue> {
     if database.read().get_database_backend() == DbBackend::Postgres {
         let mut shape = rows(database, "SELECT table_name, column_name, data_type, is_nullable, column_default, collation_name FROM information_schema.columns WHERE table_schema = 'public' ORDER BY table_name, column_name").await;
@@ -156,7 +156,7 @@ async fn shape(database: &Database) -> Vec<JsonValue> {
     shape
 }
 
-async fn from_every_version<M: MigratorTrait>(place: &Place, name: &str, sample: &Sample) {
+async fn from_every_version<M: MigratorTrait>(place: &TestDatabases, name: &str, sample: &Sample) {
     let versions = M::migrations().len();
     let empty = place.database(&format!("{name}_empty")).await;
     empty.migrate::<M>().await.unwrap();
@@ -192,7 +192,7 @@ async fn from_every_version<M: MigratorTrait>(place: &Place, name: &str, sample:
     empty.close().await;
 }
 
-async fn services_from_every_version(place: &Place) {
+async fn services_from_every_version(place: &TestDatabases) {
     from_every_version::<UsersMigrator>(place, "users", &USERS).await;
     from_every_version::<ProductsMigrator>(place, "products", &PRODUCTS).await;
     from_every_version::<OrdersMigrator>(place, "orders", &ORDERS).await;
@@ -201,31 +201,31 @@ async fn services_from_every_version(place: &Place) {
 
 #[tokio::test]
 async fn sqlite_from_every_version() {
-    let place = Place::sqlite();
+    let place = TestDatabases::sqlite();
     services_from_every_version(&place).await;
     from_every_version::<BusMigrator>(&place, "bus", &BUS).await;
 }
 
 #[tokio::test]
 async fn postgresql_from_every_version() {
-    if let Some(place) = Place::postgres() {
+    if let Some(place) = TestDatabases::postgres() {
         services_from_every_version(&place).await;
     }
 }
 
-/// Replicas that start together take turns.
+/// Replicas that start together migrate one after another.
 #[tokio::test(flavor = "multi_thread")]
 async fn eight_replicas_migrate_at_once() {
-    let mut places = vec![Place::sqlite()];
-    places.extend(Place::postgres());
+    let mut places = vec![TestDatabases::sqlite()];
+    places.extend(TestDatabases::postgres());
     for place in places {
         let first = place.database("orders_at_once").await;
         first.close().await;
         let url = match &place {
-            Place::Sqlite(folder) => {
+            TestDatabases::Sqlite(folder) => {
                 format!("sqlite://{}", folder.join("orders_at_once").display())
             }
-            Place::Postgres(servers) => servers.database("orders_at_once"),
+            TestDatabases::Postgres(servers) => servers.database("orders_at_once"),
         };
         let replicas = (0..8).map(|_| {
             let url = url.clone();

@@ -1,6 +1,6 @@
-//! Two relays and two consumers race for an hour of injected time, and end and
-//! begin again at random: events come in order per order, none is lost, and
-//! none counts twice. On both sets of backends.
+//! Two relays and two consumers race for an hour of manual clock time, and are stopped
+//! and restarted at random: the events of each order arrive in sequence, none is lost,
+//! and none is handled twice. On both sets of backends.
 
 #![allow(
     clippy::unwrap_used,
@@ -29,12 +29,12 @@ use tokio::task::JoinHandle;
 const ORDERS: usize = 20;
 const SECONDS: u64 = 3_600;
 
-struct Set {
+struct Backends {
     folder: PathBuf,
     servers: Option<Servers>,
 }
 
-impl Set {
+impl Backends {
     fn new(is_real: bool) -> Self {
         let folder = std::env::temp_dir().join(format!("stoa-race-{}", uuid::Uuid::now_v7()));
         std::fs::create_dir_all(&folder).unwrap();
@@ -76,18 +76,18 @@ impl Set {
     }
 }
 
-impl Drop for Set {
+impl Drop for Backends {
     fn drop(&mut self) {
         self.servers = None;
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
-/// What the consumers have handled: the versions of each order, as they came.
+/// What the consumers have handled: the versions of each order, in handling order.
 type Handled = Arc<Mutex<HashMap<String, Vec<u64>>>>;
 
-/// One version once, as a consumer's inbox row in its transaction does; one in
-/// fifty comes at a bad moment.
+/// Handles each version once, as a consumer's inbox does; one message in fifty meets a
+/// temporary failure.
 fn handle(handled: &Handled, payload: &str, chance: u64) -> Result<(), Failure> {
     let event: Event<OrderStatusChanged> =
         serde_json::from_str(payload).map_err(|error| Failure::Poison(error.to_string()))?;
@@ -103,7 +103,7 @@ fn handle(handled: &Handled, payload: &str, chance: u64) -> Result<(), Failure> 
 }
 
 fn consumer(bus: Arc<dyn Bus>, handled: Handled, seed: u64) -> JoinHandle<()> {
-    let dice = Arc::new(Mutex::new(Dice(seed)));
+    let dice = Arc::new(Mutex::new(SeededRng(seed)));
     tokio::spawn(async move {
         consume(bus, "race", ORDER_SUBJECTS, |message| {
             let chance = dice.lock().unwrap().roll();
@@ -114,10 +114,10 @@ fn consumer(bus: Arc<dyn Bus>, handled: Handled, seed: u64) -> JoinHandle<()> {
     })
 }
 
-/// A small generator (SplitMix64), so that a run can be repeated.
-struct Dice(u64);
+/// A small seeded generator (SplitMix64), so that a run can be repeated.
+struct SeededRng(u64);
 
-impl Dice {
+impl SeededRng {
     fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -127,15 +127,16 @@ impl Dice {
     }
 }
 
-async fn race(set: Set) {
+async fn race(set: Backends) {
     let seed = std::env::var("STOA_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok());
     let seed: u64 = seed.unwrap_or_else(|| u64::from(std::process::id()));
     println!("STOA_SEED={seed}");
-    let mut dice = Dice(seed);
+    let mut dice = SeededRng(seed);
     let clock = Clock::manual(1_800_000_000_000_000);
     let handled = Handled::default();
+    // Each replica has its own database pool and bus connection, as processes would.
     let mut relays = Vec::new();
     let mut consumers = Vec::new();
     for replica in 0..2 {
@@ -166,14 +167,14 @@ async fn race(set: Set) {
                 .unwrap();
         }
         txn.commit().await.unwrap();
-        // One hears of it at once, the other in its own time, or both.
+        // Each relay is woken at random; one that is not woken polls.
         for (relay, _) in &relays {
             if !dice.roll().is_multiple_of(3) {
                 relay.wake();
             }
         }
         if dice.roll().is_multiple_of(100) {
-            // A relay dies at any line and another takes its place.
+            // A relay is aborted at any await point, and a new one replaces it.
             let which = usize::try_from(dice.roll() % 2).unwrap();
             relays[which].1.abort();
             let relay = Relay::new(set.database().await, set.bus(&clock).await, clock.clone());
@@ -198,7 +199,7 @@ async fn race(set: Set) {
             "{} of {total} events came, seed {seed}",
             count()
         );
-        // A consumer that died holds its message for a while.
+        // The message of an aborted consumer is redelivered only after its deadline.
         clock.advance(Duration::from_millis(50));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -208,7 +209,7 @@ async fn race(set: Set) {
         let expected: Vec<u64> = (1..=version).collect();
         assert_eq!(seen, expected, "in order and complete, seed {seed}");
     }
-    // Nothing stands on the bus twice, however often a relay has died.
+    // No event is on the bus twice, however often a relay was aborted.
     let bus = set.bus(&clock).await;
     let mut after = 0;
     let mut stored = 0;
@@ -231,12 +232,12 @@ async fn race(set: Set) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_relays_and_two_consumers_on_the_embedded_set() {
-    race(Set::new(false)).await;
+    race(Backends::new(false)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_relays_and_two_consumers_on_the_real_set() {
     if servers::available() {
-        race(Set::new(true)).await;
+        race(Backends::new(true)).await;
     }
 }

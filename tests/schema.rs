@@ -1,6 +1,6 @@
-//! The committed SDL is what the code serves, and the shop's graph plans as
-//! its goldens say. `cargo xtask schema` writes the SDL anew;
-//! `INSTA_UPDATE=always cargo test -p stoa-tests --test schema` the plans.
+//! The committed SDL equals what the code serves, and query plans equal their
+//! snapshots. `cargo xtask schema` regenerates the SDL;
+//! `INSTA_UPDATE=always cargo test -p stoa-tests --test schema` the snapshots.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -55,7 +55,7 @@ impl MigrationTrait for Start {
     }
 }
 
-/// Ages, shared consumers and dead letters.
+/// Message ages, shared consumers and dead letters.
 pub struct Delivery;
 
 impl MigrationName for Delivery {
@@ -70,7 +70,7 @@ impl MigrationTrait for Delivery {
         let db = manager.get_connection();
         for statement in [
             "ALTER TABLE bus_message ADD COLUMN created_at bigint NOT NULL DEFAULT 0",
-            // Nobody knows how old they are: they are kept as if they were new.
+            // The age of existing messages is unknown: they are kept as if they were new.
             "UPDATE bus_message SET created_at = CAST(strftime('%s', 'now') AS INTEGER) * 1000000",
             "CREATE INDEX bus_message_by_age ON bus_message (created_at)",
             "ALTER TABLE bus_consumer ADD COLUMN attempts bigint NOT NULL DEFAULT 0",

@@ -3,7 +3,7 @@ use sea_orm_migration::schema::{big_integer, big_integer_null, string_len, strin
 
 use crate::table::{self, ID};
 
-/// Each user's inbox, and what has been seen of each order.
+/// Each user's inbox, and the version last handled of each order.
 pub struct Start;
 
 impl MigrationName for Start {
@@ -41,7 +41,7 @@ impl MigrationTrait for Start {
             )
             .await?;
         // The version last handled of each order: an event at or below it is a
-        // repetition.
+        // duplicate.
         manager
             .create_table(
                 Table::create()
@@ -56,8 +56,8 @@ impl MigrationTrait for Start {
     }
 }
 
-/// Which events have been handled, each for itself: one that was laid aside
-/// can be handled late, after newer ones of its order.
+/// Which events have been handled, one row each: a replayed dead letter is handled
+/// late, after newer events of its order.
 pub struct Inbox;
 
 impl MigrationName for Inbox {
@@ -90,8 +90,8 @@ impl MigrationTrait for Inbox {
                     .to_owned(),
             )
             .await?;
-        // Until now every version up to the one noted was handled. Their event
-        // ids are not known; the versions recognise them.
+        // Until now every version up to the stored one was handled. Their event
+        // ids are unknown; duplicates are recognised by their versions.
         manager
             .get_connection()
             .execute_unprepared(

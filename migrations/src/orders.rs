@@ -26,9 +26,9 @@ impl MigrationTrait for Start {
                     .col(string_len("currency", 3))
                     .col(big_integer("total_minor").check(Expr::col("total_minor").gte(0)))
                     .col(text("shipping_address"))
-                    // Rises by one with each change of state.
+                    // Incremented with each change of status.
                     .col(big_integer("version"))
-                    // What the products service still has to be told.
+                    // The request that the products service must still receive.
                     .col(string_len("stock_task", 16))
                     .col(string_len("correlation_id", 64))
                     .col(big_integer("created_at"))
@@ -109,7 +109,7 @@ impl MigrationTrait for Start {
                     .col(string_len("currency", 3))
                     .col(big_integer("amount_minor").check(Expr::col("amount_minor").gte(0)))
                     .col(string_len("state", 16))
-                    // What the provider still has to be told or asked.
+                    // The next step to take with the payment provider.
                     .col(string_len("task", 16))
                     .col(big_integer_null("due_at"))
                     .col(big_integer("attempts"))
@@ -152,7 +152,7 @@ impl MigrationTrait for Start {
     }
 }
 
-/// The trace that an order began in, so that what follows belongs to it.
+/// The trace that an order was placed in, so that later work belongs to it.
 pub struct Trace;
 
 impl MigrationName for Trace {
@@ -175,8 +175,8 @@ impl MigrationTrait for Trace {
     }
 }
 
-/// What a payment's saga needs to know: the provider's name for it, each
-/// movement of money, and why it waits. Also the sandbox's own books.
+/// What a payment's saga needs: the provider's reference, each movement of money,
+/// and the last error. Also the sandbox's own records.
 pub struct Saga;
 
 impl MigrationName for Saga {
@@ -224,8 +224,8 @@ impl MigrationTrait for Saga {
     }
 }
 
-/// What providers told us, each event once; and what the sandbox still has to
-/// tell.
+/// Webhook events of payment providers, each stored once; and the sandbox's pending
+/// webhooks.
 pub struct Webhooks;
 
 impl MigrationName for Webhooks {
@@ -267,7 +267,7 @@ impl MigrationTrait for Webhooks {
     }
 }
 
-/// Parts of a total; what was shipped and refunded, line by line.
+/// The parts of a total; shipments and refunds, line by line.
 pub struct Fulfilment;
 
 impl MigrationName for Fulfilment {
@@ -408,8 +408,8 @@ impl MigrationTrait for Checkout {
     }
 }
 
-/// What the products service still has to be told, with how often that came to
-/// nothing and why.
+/// Requests that the products service must still receive, with the number of attempts
+/// and the last error.
 pub struct StockTasks;
 
 impl MigrationName for StockTasks {
@@ -448,7 +448,7 @@ impl MigrationTrait for StockTasks {
     }
 }
 
-/// Old events are found at once, to be deleted.
+/// An index that finds old payment events, to delete them.
 pub struct EventAge;
 
 impl MigrationName for EventAge {

@@ -171,10 +171,10 @@ impl MigrationTrait for SameSearch {
             "DROP INDEX product_search",
             "ALTER TABLE product DROP COLUMN search",
             "ALTER TABLE product ALTER COLUMN name TYPE varchar(200) COLLATE \"C\"",
-            // Left to itself the parser takes COF-001 for a word and a number
-            // below zero, and an address or a path for one word. Marks on
-            // Latin letters do not count, as for SQLite. No class of letters is named: what one
-            // holds depends on the collation.
+            // By default the parser reads COF-001 as a word and a negative number,
+            // and an address or a path as one word. Marks on Latin letters are
+            // ignored, as in SQLite. No character class is used: what one contains
+            // depends on the collation.
             r"ALTER TABLE product ADD COLUMN search tsvector GENERATED ALWAYS AS (to_tsvector('simple', regexp_replace(normalize(regexp_replace(normalize(name || ' ' || description || ' ' || sku, NFD), '([A-Za-z])[\u0300-\u036F]+', '\1', 'g'), NFC), '[\u0001-\u002F\u003A-\u0040\u005B-\u0060\u007B-\u007F]+', ' ', 'g'))) STORED",
             "CREATE INDEX product_search ON product USING gin (search)",
         ] {
@@ -187,7 +187,7 @@ impl MigrationTrait for SameSearch {
     }
 }
 
-/// Units that come back line by line.
+/// Returned units, line by line.
 pub struct Returns;
 
 impl MigrationName for Returns {
@@ -202,7 +202,7 @@ impl MigrationTrait for Returns {
         table::run(
             manager,
             &[
-                // Of the quantity, what was called off before it was shipped.
+                // The part of the quantity that was cancelled before it was shipped.
                 "ALTER TABLE reservation_line ADD COLUMN returned bigint NOT NULL DEFAULT 0 CHECK (returned >= 0 AND returned <= quantity)",
                 "CREATE TABLE stock_return (
                     return_id varchar(128) NOT NULL,
@@ -219,7 +219,7 @@ impl MigrationTrait for Returns {
     }
 }
 
-/// What came back of an order, found at once.
+/// An index that finds what was returned of an order.
 pub struct ReturnsByOrder;
 
 impl MigrationName for ReturnsByOrder {

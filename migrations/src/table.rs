@@ -5,7 +5,7 @@ use sea_orm_migration::schema::{big_integer, big_integer_null, string_len, text}
 
 pub(crate) const ID: u32 = 36;
 
-/// Events that wait for their relay, in the order of their commit.
+/// Events that are waiting to be published.
 pub(crate) async fn outbox(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     manager
         .create_table(
@@ -45,7 +45,7 @@ pub(crate) async fn outbox(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         .await
 }
 
-/// Answers of mutations that must happen once, by caller and key.
+/// Results of mutations that must happen once, by caller and key.
 pub(crate) async fn idempotency(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     manager
         .create_table(
@@ -55,10 +55,10 @@ pub(crate) async fn idempotency(manager: &SchemaManager<'_>) -> Result<(), DbErr
                 .col(string_len("key", 128))
                 .col(string_len("operation", 64))
                 .col(string_len("body_hash", 64))
-                // What the mutation was about, fixed before its first effect.
+                // What the mutation creates or changes, fixed before its first effect.
                 .col(string_len("subject_id", ID))
                 .col(text("answer").null())
-                // Until when the attempt that has no answer yet may be running.
+                // Until when an attempt without a result may be running.
                 .col(big_integer("lease_until"))
                 .col(big_integer("created_at"))
                 .primary_key(Index::create().col("caller").col("key"))

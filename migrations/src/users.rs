@@ -58,7 +58,7 @@ impl MigrationTrait for Start {
             )
             .await?;
         // Every token ever issued is kept until it expires: a second use of one
-        // tells of a theft.
+        // indicates theft.
         manager
             .create_table(
                 Table::create()

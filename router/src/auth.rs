@@ -14,10 +14,10 @@ use stoa_runtime::identity::{Caller, Role};
 use tokio::sync::{Mutex, RwLock};
 use tokio::time::Instant;
 
-/// How far two machines' clocks may be apart.
+/// The largest clock difference between two machines that is tolerated.
 const LEEWAY_SECONDS: i64 = 5;
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-/// An unknown key makes us look for new ones, at most this often.
+/// A token with an unknown key makes us fetch the keys again, at most this often.
 const REFETCH_AFTER: Duration = Duration::from_secs(10);
 /// Asymmetric only: a public key must never serve as a shared secret.
 const ALGORITHMS: &[Algorithm] = &[
@@ -29,13 +29,13 @@ const ALGORITHMS: &[Algorithm] = &[
     Algorithm::RS512,
 ];
 
-/// Who sends a request.
+/// The caller of a request, as its access token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
     pub caller: Caller,
-    /// When the token ends; nothing that it opened outlives that.
+    /// When the token expires; subscriptions opened with it end then.
     pub expires_at: Option<Micros>,
-    /// What the token grants; nothing without one.
+    /// What the token grants; `None` without a token.
     pub grants: Option<Arc<Grants>>,
 }
 
@@ -86,25 +86,25 @@ struct Claims {
 #[derive(Clone)]
 pub struct Verifier {
     keys: Arc<RwLock<JwkSet>>,
-    /// When keys were last asked for, and whether they came.
-    tried: Arc<Mutex<Option<(Instant, bool)>>>,
+    /// When the keys were last fetched, and whether that succeeded.
+    last_fetch: Arc<Mutex<Option<(Instant, bool)>>>,
     source: Option<(reqwest::Client, Arc<str>)>,
     clock: Clock,
 }
 
 impl Verifier {
-    /// With keys that are known in advance.
+    /// A verifier with fixed keys.
     pub fn fixed(set: JwkSet, clock: Clock) -> Self {
         Self {
             keys: Arc::new(RwLock::new(set)),
-            tried: Arc::default(),
+            last_fetch: Arc::default(),
             source: None,
             clock,
         }
     }
 
-    /// With keys that are fetched when first needed, and again when a token
-    /// names one that is not known.
+    /// A verifier that fetches its keys when they are first needed, and again
+    /// when a token names an unknown key.
     ///
     /// # Errors
     /// If the HTTP client cannot be built.
@@ -115,16 +115,16 @@ impl Verifier {
             .build()?;
         Ok(Self {
             keys: Arc::new(RwLock::new(JwkSet { keys: Vec::new() })),
-            tried: Arc::default(),
+            last_fetch: Arc::default(),
             source: Some((client, url.into())),
             clock,
         })
     }
 
-    /// Who sends a request with these headers; nobody without a token.
+    /// The caller of a request with these headers; anonymous without a token.
     ///
     /// # Errors
-    /// If there is a token and it is not good.
+    /// If there is a token and it is not valid.
     pub async fn principal(&self, headers: &HeaderMap) -> Result<Principal, AuthError> {
         match headers.get(header::AUTHORIZATION) {
             None => Ok(Principal::ANONYMOUS),
@@ -138,7 +138,7 @@ impl Verifier {
     /// Reads the value of an `Authorization` header.
     ///
     /// # Errors
-    /// If it is not a bearer token, or not a good one.
+    /// If it is not a bearer token, or not a valid one.
     pub async fn bearer(&self, value: &str) -> Result<Principal, AuthError> {
         let token = value
             .split_once(' ')
@@ -185,18 +185,22 @@ impl Verifier {
         find(&*self.keys.read().await, id)?.ok_or(AuthError::Invalid)
     }
 
-    /// Fetches the keys, unless somebody just did.
+    /// Fetches the keys, unless another request did so just now.
     async fn refetch(&self) -> Result<(), AuthError> {
         let Some((client, url)) = &self.source else {
             return Ok(());
         };
-        // One at a time: who waited finds what the one before found. The wait
-        // is bounded by the fetch's own time-out.
-        let mut tried = self.tried.lock().await;
-        if let Some((at, came)) = *tried
+        // One fetch at a time: a request that waited for the lock uses the result of
+        // the fetch before it. The wait is bounded by the fetch's time-out.
+        let mut last_fetch = self.last_fetch.lock().await;
+        if let Some((at, succeeded)) = *last_fetch
             && at.elapsed() < REFETCH_AFTER
         {
-            return if came { Ok(()) } else { Err(AuthError::NoKeys) };
+            return if succeeded {
+                Ok(())
+            } else {
+                Err(AuthError::NoKeys)
+            };
         }
         let fetched = async {
             client
@@ -208,8 +212,9 @@ impl Verifier {
                 .await
         };
         let fetched = fetched.await;
-        // After the wait: a client that goes away meanwhile has tried nothing.
-        *tried = Some((Instant::now(), fetched.is_ok()));
+        // Recorded after the fetch: if the client disconnects meanwhile, nothing is
+        // recorded, and the next request fetches.
+        *last_fetch = Some((Instant::now(), fetched.is_ok()));
         match fetched {
             Ok(set) => {
                 *self.keys.write().await = set;

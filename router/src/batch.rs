@@ -1,5 +1,5 @@
-//! Several requests in one body, where that is switched on: each is answered
-//! at its place in a list.
+//! Batching: several requests in one body, where that is enabled. The response
+//! is a list in the same order.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use stoa_engine::{GraphQLError, Response};
 use stoa_federation::apollo_compiler;
-use stoa_runtime::telemetry::{CORRELATION_HEADER, continue_trace, correlation_id, name_span};
+use stoa_runtime::telemetry::{CORRELATION_HEADER, continue_trace, correlation_id, rename_span};
 use tracing::Instrument;
 
-use crate::Shared;
+use crate::AppState;
 use crate::http::{Admitted, Media, Refusal, admit, log, refused as refuse, request_from_json};
 
 pub(crate) fn refused() -> Refusal {
@@ -26,15 +26,16 @@ pub(crate) fn refused() -> Refusal {
     )
 }
 
-/// Answers a list of requests. Queries run side by side; where there is a
-/// mutation all run in their order.
+/// Executes a list of requests. Queries run concurrently; if any request is a
+/// mutation, all run in order.
 pub(crate) async fn respond(
-    shared: Arc<Shared>,
+    state: Arc<AppState>,
     address: IpAddr,
     headers: HeaderMap,
     requests: Vec<Value>,
 ) -> HttpResponse {
-    let limit = shared.config.limits.batch;
+    let limit = state.config.limits.batch;
+    // A list is never sent as an event stream, so that falls back to JSON.
     let media = match Media::negotiate(&headers) {
         Some(Media::Events) | None => Media::Json,
         Some(media) => media,
@@ -54,20 +55,20 @@ pub(crate) async fn respond(
     );
     continue_trace(&span, &headers);
     async {
-        name_span(format!("batch of {}", requests.len()));
+        rename_span(format!("batch of {}", requests.len()));
         let mut admitted = Vec::with_capacity(requests.len());
         for (index, request) in requests.into_iter().enumerate() {
-            // The first was counted with the body.
+            // The first request was counted when the body arrived.
             let counted = match index {
                 0 => Ok(()),
-                _ => shared.limiter.request(address).await,
+                _ => state.limiter.request(address).await,
             };
             let parsed = match counted {
                 Ok(()) => request_from_json(request),
                 Err(limited) => Err(limited.into()),
             };
             let one = admit(
-                &shared,
+                &state,
                 address,
                 headers.clone(),
                 correlation.clone(),
@@ -80,10 +81,10 @@ pub(crate) async fn respond(
             .iter()
             .flatten()
             .any(|(prepared, _, _)| prepared.kind() == OperationType::Mutation);
-        // One request's time is all that the list has together.
-        let until = tokio::time::Instant::now() + shared.config.limits.timeout;
+        // The whole list shares the time limit of one request.
+        let until = tokio::time::Instant::now() + state.config.limits.timeout;
         let bounded = async |one| {
-            tokio::time::timeout_at(until, answer(&shared, one))
+            tokio::time::timeout_at(until, answer(&state, one))
                 .await
                 .unwrap_or_else(|_| {
                     Response::request_error(GraphQLError::new(
@@ -101,13 +102,13 @@ pub(crate) async fn respond(
         } else {
             join_all(admitted.iter().map(bounded)).await
         };
-        write(&shared, &answers, &correlation)
+        write(&state, &answers, &correlation)
     }
     .instrument(span)
     .await
 }
 
-async fn answer(shared: &Shared, admitted: &Result<Admitted, Refusal>) -> Response {
+async fn answer(state: &AppState, admitted: &Result<Admitted, Refusal>) -> Response {
     let (prepared, request, client) = match admitted {
         Ok(admitted) => admitted,
         Err(refusal) => {
@@ -120,16 +121,16 @@ async fn answer(shared: &Shared, admitted: &Result<Admitted, Refusal>) -> Respon
     if prepared.kind() == OperationType::Subscription {
         return Response::request_error(GraphQLError::new(
             "SUBSCRIPTION_TRANSPORT",
-            "a subscription is no part of a list",
+            "a subscription cannot be part of a list",
         ));
     }
     let started = Instant::now();
-    let answer = shared.pipeline.execute(prepared, request, client).await;
+    let answer = state.pipeline.execute(prepared, request, client).await;
     log(prepared, &answer, started);
     answer
 }
 
-fn write(shared: &Shared, answers: &[Response], correlation: &str) -> HttpResponse {
+fn write(state: &AppState, answers: &[Response], correlation: &str) -> HttpResponse {
     let mut body = vec![b'['];
     for (index, answer) in answers.iter().enumerate() {
         if index > 0 {
@@ -146,7 +147,7 @@ fn write(shared: &Shared, answers: &[Response], correlation: &str) -> HttpRespon
         headers.insert(CORRELATION_HEADER, id);
     }
     for (subgraph, from) in answers.iter().flat_map(|answer| &answer.headers) {
-        shared.config.headers.to_client(subgraph, from, headers);
+        state.config.headers.to_client(subgraph, from, headers);
     }
     response
 }

@@ -1,5 +1,5 @@
-//! Limits and rules. The defaults are those of the shop's own clients with
-//! room to spare.
+//! Limits and rules. The defaults leave room above what the shop's own clients
+//! need.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,23 +18,23 @@ pub struct Config {
     pub headers: HeaderRules,
     /// Refuses `__schema` and `__type`.
     pub hide_schema: bool,
-    /// Answers a request's plan to `extensions: { "plan": true }`.
+    /// Returns a request's plan if it has `extensions: { "plan": true }`.
     pub expose_plans: bool,
-    /// The labels of progressive overrides that are on. Those of the form
-    /// `percent(N)` are drawn for each operation.
+    /// The labels of progressive overrides that are on. Labels of the form
+    /// `percent(N)` are decided at random for each operation.
     pub override_labels: BTreeSet<String>,
-    /// Origins other than the router's own that pages may call from.
+    /// Origins, other than the router's own, whose pages may call the router.
     pub cors_origins: Vec<String>,
 }
 
-/// What one request may cost.
+/// The limits of one request.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Bytes of a request's body, or of one WebSocket message.
     pub body: usize,
-    /// Tokens of a document.
+    /// Tokens in a document.
     pub tokens: usize,
-    /// How deep fields may nest.
+    /// The deepest nesting of fields.
     pub depth: usize,
     /// Fields after fragments are expanded.
     pub fields: usize,
@@ -46,9 +46,9 @@ pub struct Limits {
     pub batch: usize,
     /// How long a query or mutation may take.
     pub timeout: Duration,
-    /// Subscriptions of one WebSocket connection.
+    /// Concurrent operations on one WebSocket connection.
     pub operations_per_socket: usize,
-    /// Subscriptions of the whole process.
+    /// Concurrent subscriptions in the whole process.
     pub subscriptions: usize,
 }
 
@@ -76,11 +76,11 @@ pub struct RateLimits {
     pub requests: u32,
     /// The tighter limit for the fields below.
     pub guarded_requests: u32,
-    /// Mutation fields that guess at secrets.
+    /// Root fields that an attacker could use to guess secrets.
     pub guarded_fields: Vec<String>,
-    /// Where all replicas count together.
+    /// The Redis in which all replicas count together.
     pub shared: Option<Redis>,
-    /// Proxies whose `X-Forwarded-For` is believed.
+    /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
 }
 

@@ -1,16 +1,17 @@
-//! What GraphQL's edition of September 2025 allows in a document and the parser
-//! does not know: descriptions of operations, fragments and variables.
+//! Descriptions of operations, fragments and variables: the September 2025
+//! edition of GraphQL allows them, the parser does not support them yet.
 
 use std::borrow::Cow;
 
-/// The document with such descriptions blanked, so that every position stays.
+/// The document with such descriptions replaced by spaces, so that the positions
+/// in errors stay right.
 pub(crate) fn without_descriptions(text: &str) -> Cow<'_, str> {
     if !text.contains('"') {
         return Cow::Borrowed(text);
     }
     let bytes = text.as_bytes();
     let mut blanked: Vec<(usize, usize)> = Vec::new();
-    // The last string that may turn out to be a description.
+    // The last string, which is a description if the next token can have one.
     let mut open: Option<(usize, usize)> = None;
     let mut braces = 0_usize;
     let mut before = b' ';
@@ -26,6 +27,7 @@ pub(crate) fn without_descriptions(text: &str) -> Cow<'_, str> {
             }
             b'"' => {
                 let end = end_of_string(bytes, at);
+                // Inside braces, or after `=` or `:`, a string is a value.
                 open = (braces == 0 && !matches!(before, b'=' | b':')).then_some((at, end));
                 before = byte;
                 at = end;
@@ -50,6 +52,7 @@ pub(crate) fn without_descriptions(text: &str) -> Cow<'_, str> {
                 }
                 before = byte;
                 at = name_end.max(at + 1);
+                // One step may end inside a character of several bytes.
                 while !text.is_char_boundary(at) {
                     at += 1;
                 }
@@ -61,6 +64,7 @@ pub(crate) fn without_descriptions(text: &str) -> Cow<'_, str> {
     }
     let mut out = String::with_capacity(text.len());
     let mut from = 0;
+    // Line breaks stay, so that line numbers do.
     for (start, end) in blanked {
         out.push_str(&text[from..start]);
         out.extend(
@@ -74,7 +78,8 @@ pub(crate) fn without_descriptions(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Where the string that starts at `at` ends; the end if it never does.
+/// The end of the string that starts at `at`; the end of the text if it is not
+/// terminated.
 fn end_of_string(bytes: &[u8], at: usize) -> usize {
     let block = bytes[at..].starts_with(b"\"\"\"");
     let (mut at, quotes): (usize, &[u8]) = match block {

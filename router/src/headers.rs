@@ -1,9 +1,9 @@
-//! Which headers pass between clients and subgraphs. What no rule names does
-//! not pass.
+//! Which headers are forwarded between clients and subgraphs. A header that no
+//! rule names is not forwarded.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
-/// The rules; empty ones let nothing through.
+/// The rules; without any, nothing is forwarded.
 #[derive(Debug, Clone, Default)]
 pub struct HeaderRules {
     /// Request headers, each to one subgraph or to all.
@@ -15,7 +15,7 @@ pub struct HeaderRules {
 }
 
 impl HeaderRules {
-    /// What of a client's headers goes to a subgraph.
+    /// Copies the client's headers that a subgraph may receive to `out`.
     pub fn to_subgraph(&self, client: &HeaderMap, subgraph: &str, out: &mut HeaderMap) {
         for (name, only) in &self.request {
             if only.as_deref().is_none_or(|only| only == subgraph) {
@@ -50,7 +50,7 @@ impl HeaderRules {
         }
     }
 
-    /// What of a subgraph's headers goes to the client.
+    /// Copies the subgraph's headers that the client may receive to `out`.
     pub fn to_client(&self, subgraph: &str, from: &HeaderMap, out: &mut HeaderMap) {
         for (name, only) in &self.response {
             if only == subgraph {

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use stoa_runtime::health::readiness;
 
-use crate::Shared;
+use crate::AppState;
 
 const BUCKETS: &[f64] = &[
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -18,17 +18,17 @@ pub(crate) async fn live() -> &'static str {
     "ok"
 }
 
-/// Ready when everything that is needed is; each dependency is named either way.
-pub(crate) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
-    readiness(&shared.checks).await
+/// Ready when every dependency is; the response names each of them.
+pub(crate) async fn ready(State(state): State<Arc<AppState>>) -> Response {
+    readiness(&state.checks).await
 }
 
-/// The process's metrics, shared by all routers in it.
+/// The metrics of the process: one recorder for all routers in it.
 #[derive(Clone)]
 pub struct Metrics(Option<PrometheusHandle>);
 
 impl Metrics {
-    /// Starts recording, the first time.
+    /// Installs the recorder; later calls return the same one.
     pub fn install() -> Self {
         static HANDLE: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
         let handle = HANDLE.get_or_init(|| {
@@ -47,8 +47,8 @@ impl Metrics {
     }
 }
 
-pub(crate) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
-    match &shared.metrics.0 {
+pub(crate) async fn metrics(State(state): State<Arc<AppState>>) -> Response {
+    match &state.metrics.0 {
         Some(handle) => (
             [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
             handle.render(),

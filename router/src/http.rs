@@ -16,31 +16,31 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use stoa_engine::{GraphQLError, Response};
 use stoa_federation::apollo_compiler;
-use stoa_runtime::telemetry::{CORRELATION_HEADER, continue_trace, correlation_id, name_span};
+use stoa_runtime::telemetry::{CORRELATION_HEADER, continue_trace, correlation_id, rename_span};
 use tracing::Instrument;
 
-use crate::Shared;
+use crate::AppState;
 use crate::auth::{AuthError, Principal};
 use crate::pipeline::{Client, GraphqlRequest, Prepared};
-use crate::rate_limit::Limited;
+use crate::rate_limit::RateLimited;
 use crate::{batch, sse, ws};
 
 /// How long a request's body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What a client wants the answer to be.
+/// The media type of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Media {
     /// `application/graphql-response+json`
     Graphql,
-    /// `application/json`, for clients of before 2025.
+    /// `application/json`, for clients from before 2025.
     Json,
     /// `text/event-stream`
     Events,
 }
 
 impl Media {
-    /// The client's favourite among ours; `None` if it takes none of them.
+    /// The media type that the client prefers; `None` if it accepts none of ours.
     pub(crate) fn negotiate(headers: &HeaderMap) -> Option<Self> {
         let mut best: Option<(f32, Self)> = None;
         let mut any = false;
@@ -87,12 +87,12 @@ impl Media {
     }
 }
 
-/// A request that was refused before there was an operation, or with it.
+/// The response to a request that is rejected before it is executed.
 pub(crate) struct Refusal {
     pub status: StatusCode,
     pub errors: Vec<GraphQLError>,
-    /// Whether the request was at least a well-formed GraphQL request: then
-    /// `application/json` answers 200.
+    /// Whether the request was a well-formed GraphQL request: then the status is
+    /// 200 for clients that accept `application/json`.
     pub well_formed: bool,
     pub retry_after: Option<u64>,
 }
@@ -118,8 +118,8 @@ impl From<AuthError> for Refusal {
     }
 }
 
-impl From<Limited> for Refusal {
-    fn from(limited: Limited) -> Self {
+impl From<RateLimited> for Refusal {
+    fn from(limited: RateLimited) -> Self {
         let seconds = limited.0.as_secs() + 1;
         Self {
             retry_after: Some(seconds),
@@ -144,7 +144,7 @@ struct Parameters {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct TextParameters {
+struct QueryParameters {
     query: Option<String>,
     operation_name: Option<String>,
     variables: Option<String>,
@@ -170,7 +170,7 @@ impl Parameters {
     }
 }
 
-/// Reads a JSON request, of HTTP or of a WebSocket message.
+/// Reads a request from JSON: an HTTP body or a WebSocket message's payload.
 pub(crate) fn request_from_json(value: Value) -> Result<GraphqlRequest, Refusal> {
     if value.is_array() {
         return Err(batch::refused());
@@ -187,28 +187,28 @@ pub(crate) fn request_from_json(value: Value) -> Result<GraphqlRequest, Refusal>
 }
 
 pub(crate) async fn post(
-    State(shared): State<Arc<Shared>>,
+    State(state): State<Arc<AppState>>,
     ConnectInfo(address): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> HttpResponse {
     let (parts, body) = request.into_parts();
-    // Counted before anything is read.
-    let address = shared.limiter.client(address.ip(), &parts.headers);
-    let parsed = match shared.limiter.request(address).await {
-        Ok(()) => read_post(&shared, &parts.headers, body).await,
+    // Counted before the body is read.
+    let address = state.limiter.client(address.ip(), &parts.headers);
+    let parsed = match state.limiter.request(address).await {
+        Ok(()) => read_post(&state, &parts.headers, body).await,
         Err(limited) => Err(limited.into()),
     };
     let parsed = match parsed {
-        Ok(Value::Array(requests)) if shared.config.limits.batch > 0 => {
-            return batch::respond(shared, address, parts.headers, requests).await;
+        Ok(Value::Array(requests)) if state.config.limits.batch > 0 => {
+            return batch::respond(state, address, parts.headers, requests).await;
         }
         Ok(value) => request_from_json(value),
         Err(refusal) => Err(refusal),
     };
-    handle(shared, address, parts.headers, parsed, false).await
+    handle(state, address, parts.headers, parsed, false).await
 }
 
-async fn read_post(shared: &Shared, headers: &HeaderMap, body: Body) -> Result<Value, Refusal> {
+async fn read_post(state: &AppState, headers: &HeaderMap, body: Body) -> Result<Value, Refusal> {
     let content_type = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
@@ -226,7 +226,7 @@ async fn read_post(shared: &Shared, headers: &HeaderMap, body: Body) -> Result<V
             "send the request as application/json in UTF-8",
         ));
     }
-    let limit = shared.config.limits.body;
+    let limit = state.config.limits.body;
     let bytes = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, limit))
         .await
         .map_err(|_| {
@@ -240,7 +240,7 @@ async fn read_post(shared: &Shared, headers: &HeaderMap, body: Body) -> Result<V
             Refusal::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "BODY_TOO_LARGE",
-                format!("the request's body has more than {limit} bytes, or broke off"),
+                format!("the request's body has more than {limit} bytes, or was cut off"),
             )
         })?;
     serde_json::from_slice(&bytes).map_err(|error| {
@@ -253,29 +253,29 @@ async fn read_post(shared: &Shared, headers: &HeaderMap, body: Body) -> Result<V
 }
 
 pub(crate) async fn get(
-    State(shared): State<Arc<Shared>>,
+    State(state): State<Arc<AppState>>,
     ConnectInfo(address): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> HttpResponse {
     let (mut parts, _) = request.into_parts();
-    let address = shared.limiter.client(address.ip(), &parts.headers);
+    let address = state.limiter.client(address.ip(), &parts.headers);
     if parts.headers.contains_key(header::UPGRADE) {
-        return match WebSocketUpgrade::from_request_parts(&mut parts, &shared).await {
-            Ok(upgrade) => ws::upgrade(shared, address, parts.headers, upgrade).await,
+        return match WebSocketUpgrade::from_request_parts(&mut parts, &state).await {
+            Ok(upgrade) => ws::upgrade(state, address, parts.headers, upgrade).await,
             Err(rejection) => rejection.into_response(),
         };
     }
-    let parsed = match shared.limiter.request(address).await {
+    let parsed = match state.limiter.request(address).await {
         Ok(()) => read_get(&parts.uri),
         Err(limited) => Err(limited.into()),
     };
-    handle(shared, address, parts.headers, parsed, true).await
+    handle(state, address, parts.headers, parsed, true).await
 }
 
 fn read_get(uri: &axum::http::Uri) -> Result<GraphqlRequest, Refusal> {
     let bad = |message: String| Refusal::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message);
     let Query(text) =
-        Query::<TextParameters>::try_from_uri(uri).map_err(|error| bad(error.body_text()))?;
+        Query::<QueryParameters>::try_from_uri(uri).map_err(|error| bad(error.body_text()))?;
     let object =
         |name: &str, text: Option<String>| -> Result<Option<Map<String, Value>>, Refusal> {
             match text.filter(|text| !text.is_empty()) {
@@ -294,7 +294,7 @@ fn read_get(uri: &axum::http::Uri) -> Result<GraphqlRequest, Refusal> {
 }
 
 async fn handle(
-    shared: Arc<Shared>,
+    state: Arc<AppState>,
     address: IpAddr,
     headers: HeaderMap,
     parsed: Result<GraphqlRequest, Refusal>,
@@ -313,24 +313,26 @@ async fn handle(
             let refusal = Refusal::new(
                 StatusCode::NOT_ACCEPTABLE,
                 "NOT_ACCEPTABLE",
-                "answers are application/graphql-response+json, application/json or text/event-stream",
+                "responses are application/graphql-response+json, application/json or text/event-stream",
             );
             return refused(refusal, Media::Json);
         };
-        let admitted = admit(&shared, address, headers, correlation.clone(), parsed, is_get).await;
+        let admitted = admit(&state, address, headers, correlation.clone(), parsed, is_get).await;
         let admitted = match admitted {
             Ok(admitted) => admitted,
+            // Sent as an event so that an `EventSource` can read it. A rate limit
+            // keeps its status and `Retry-After`.
             Err(refusal) if media == Media::Events && refusal.retry_after.is_none() => {
                 return sse::refused(refusal.errors);
             }
             Err(refusal) => return refused(refusal, media),
         };
         let (prepared, request, client) = &admitted;
-        // As OpenTelemetry's conventions for GraphQL name a server's span.
+        // The span name follows OpenTelemetry's conventions for GraphQL servers.
         let name = prepared.name().unwrap_or("anonymous");
-        name_span(format!("{} {name}", prepared.kind().name()));
+        rename_span(format!("{} {name}", prepared.kind().name()));
         if media == Media::Events {
-            return sse::respond(shared.clone(), admitted).await;
+            return sse::respond(state.clone(), admitted).await;
         }
         if prepared.kind() == OperationType::Subscription {
             let refusal = Refusal {
@@ -343,9 +345,9 @@ async fn handle(
             };
             return refused(refusal, media);
         }
-        let answer = shared.pipeline.execute(prepared, request, client).await;
+        let answer = state.pipeline.execute(prepared, request, client).await;
         log(prepared, &answer, started);
-        answered(&shared, &answer, media)
+        execution_response(&state, &answer, media)
     }
     .instrument(span)
     .await;
@@ -357,11 +359,11 @@ async fn handle(
     response
 }
 
-/// What passed every check before execution.
+/// A request that passed every check before execution.
 pub(crate) type Admitted = (Arc<Prepared>, GraphqlRequest, Client);
 
 pub(crate) async fn admit(
-    shared: &Shared,
+    state: &AppState,
     address: IpAddr,
     headers: HeaderMap,
     correlation_id: Arc<str>,
@@ -369,11 +371,11 @@ pub(crate) async fn admit(
     is_get: bool,
 ) -> Result<Admitted, Refusal> {
     let request = parsed?;
-    let principal = match &shared.verifier {
+    let principal = match &state.verifier {
         Some(verifier) => verifier.principal(&headers).await?,
         None => Principal::ANONYMOUS,
     };
-    let prepared = prepare(shared, &request)?;
+    let prepared = prepare(state, &request)?;
     if is_get && prepared.kind() == OperationType::Mutation {
         return Err(Refusal::new(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -381,7 +383,7 @@ pub(crate) async fn admit(
             "mutations are sent with POST",
         ));
     }
-    shared
+    state
         .limiter
         .operation(address, prepared.root_fields())
         .await?;
@@ -399,8 +401,11 @@ pub(crate) async fn admit(
     Ok((prepared, request, client))
 }
 
-pub(crate) fn prepare(shared: &Shared, request: &GraphqlRequest) -> Result<Arc<Prepared>, Refusal> {
-    shared.pipeline.prepare(request).map_err(|errors| Refusal {
+pub(crate) fn prepare(
+    state: &AppState,
+    request: &GraphqlRequest,
+) -> Result<Arc<Prepared>, Refusal> {
+    state.pipeline.prepare(request).map_err(|errors| Refusal {
         status: StatusCode::BAD_REQUEST,
         errors,
         well_formed: true,
@@ -430,9 +435,9 @@ pub(crate) fn refused(refusal: Refusal, media: Media) -> HttpResponse {
     response
 }
 
-fn answered(shared: &Shared, answer: &Response, media: Media) -> HttpResponse {
-    // Without `data` execution never began: that is the request's fault, but
-    // for a timeout.
+fn execution_response(state: &AppState, answer: &Response, media: Media) -> HttpResponse {
+    // Without `data`, execution never began: the request is to blame, except for
+    // a timeout.
     let status = match (&answer.data, media) {
         (Some(_), _) | (None, Media::Json) => StatusCode::OK,
         (None, _) => match answer.errors.first().and_then(GraphQLError::code) {
@@ -445,12 +450,12 @@ fn answered(shared: &Shared, answer: &Response, media: Media) -> HttpResponse {
     headers.insert(header::CONTENT_TYPE, media.content_type());
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     for (subgraph, from) in &answer.headers {
-        shared.config.headers.to_client(subgraph, from, headers);
+        state.config.headers.to_client(subgraph, from, headers);
     }
     response
 }
 
-/// One line for each operation; never its variables.
+/// Logs one line for each operation, never its variables.
 pub(crate) fn log(prepared: &Prepared, answer: &Response, started: Instant) {
     let elapsed = started.elapsed();
     let kind = prepared.kind().name();

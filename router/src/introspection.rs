@@ -1,7 +1,8 @@
-//! Answers `__schema` and `__type`.
+//! Executes `__schema` and `__type`.
 //!
-//! The library knows introspection as of October 2021. `isOneOf`, which
-//! September 2025 added to `__Type`, is asked of it as `name` and told from that.
+//! The library implements introspection as of October 2021. For `isOneOf`, which
+//! September 2025 added to `__Type`, it is asked for `name` instead; the type's
+//! name in the response is then replaced by the value of `isOneOf`.
 
 use apollo_compiler::ast::FieldDefinition;
 use apollo_compiler::collections::HashMap;
@@ -13,10 +14,10 @@ use apollo_compiler::{ExecutableDocument, Name, Node, Schema, introspection};
 use serde_json::{Map, Value};
 use stoa_federation::one_of::IS_ONE_OF;
 
-/// Runs the introspection fields of a valid operation; others are left out.
+/// Executes the introspection fields of a valid operation and skips all others.
 ///
 /// # Errors
-/// What the library says of the request.
+/// The library's error message.
 pub fn answer(
     schema: &Valid<Schema>,
     implementers: &HashMap<Name, Implementers>,
@@ -29,45 +30,46 @@ pub fn answer(
     };
     let mut rewritten: ExecutableDocument = (**document).clone();
     for fragment in rewritten.fragments.values_mut() {
-        as_name(&mut fragment.make_mut().selection_set, &name.node);
+        rewrite_to_name(&mut fragment.make_mut().selection_set, &name.node);
     }
     let mut renamed = operation.clone();
-    as_name(&mut renamed.selection_set, &name.node);
-    // It differs from a valid one by the name of a field of the same shape.
+    rewrite_to_name(&mut renamed.selection_set, &name.node);
+    // It differs from a valid document only in the name of a field, which
+    // has the same shape.
     let rewritten = Valid::assume_valid(rewritten);
     let answer =
         introspection::partial_execute(schema, implementers, &rewritten, &renamed, variables)
             .map_err(|error| error.message().to_string())?;
     let mut data = answer.data.as_ref().map(to_map).unwrap_or_default();
-    tell(schema, document, &operation.selection_set, &mut data);
+    insert_is_one_of(schema, document, &operation.selection_set, &mut data);
     Ok(data)
 }
 
-fn asks(field: &apollo_compiler::executable::Field, ty: &Name) -> bool {
+fn is_one_of_field(field: &apollo_compiler::executable::Field, ty: &Name) -> bool {
     field.name == IS_ONE_OF && ty == "__Type"
 }
 
-fn as_name(set: &mut SelectionSet, name: &Node<FieldDefinition>) {
+fn rewrite_to_name(set: &mut SelectionSet, name: &Node<FieldDefinition>) {
     let ty = set.ty.clone();
     for selection in &mut set.selections {
         match selection {
-            Selection::Field(field) if asks(field, &ty) => {
+            Selection::Field(field) if is_one_of_field(field, &ty) => {
                 let field = field.make_mut();
                 field.alias.get_or_insert_with(|| field.name.clone());
                 field.name = name.name.clone();
                 field.definition = name.clone();
             }
-            Selection::Field(field) => as_name(&mut field.make_mut().selection_set, name),
+            Selection::Field(field) => rewrite_to_name(&mut field.make_mut().selection_set, name),
             Selection::InlineFragment(inline) => {
-                as_name(&mut inline.make_mut().selection_set, name)
+                rewrite_to_name(&mut inline.make_mut().selection_set, name)
             }
             Selection::FragmentSpread(_) => {}
         }
     }
 }
 
-/// Puts the answer where the name of a type stands for the question.
-fn tell(
+/// Replaces the names that stand for `isOneOf` by its values.
+fn insert_is_one_of(
     schema: &Schema,
     document: &ExecutableDocument,
     set: &SelectionSet,
@@ -79,8 +81,8 @@ fn tell(
                 let Some(value) = data.get_mut(field.response_key().as_str()) else {
                     continue;
                 };
-                if !asks(field, &set.ty) {
-                    tell_below(schema, document, &field.selection_set, value);
+                if !is_one_of_field(field, &set.ty) {
+                    insert_is_one_of_nested(schema, document, &field.selection_set, value);
                 } else if let Value::String(ty) = value {
                     let input = schema.get_input_object(ty);
                     *value = match input {
@@ -90,28 +92,28 @@ fn tell(
                 }
             }
             Selection::InlineFragment(inline) => {
-                tell(schema, document, &inline.selection_set, data)
+                insert_is_one_of(schema, document, &inline.selection_set, data)
             }
             Selection::FragmentSpread(spread) => {
                 if let Some(fragment) = spread.fragment_def(document) {
-                    tell(schema, document, &fragment.selection_set, data);
+                    insert_is_one_of(schema, document, &fragment.selection_set, data);
                 }
             }
         }
     }
 }
 
-fn tell_below(
+fn insert_is_one_of_nested(
     schema: &Schema,
     document: &ExecutableDocument,
     set: &SelectionSet,
     value: &mut Value,
 ) {
     match value {
-        Value::Object(fields) => tell(schema, document, set, fields),
+        Value::Object(fields) => insert_is_one_of(schema, document, set, fields),
         Value::Array(items) => {
             for item in items {
-                tell_below(schema, document, set, item);
+                insert_is_one_of_nested(schema, document, set, item);
             }
         }
         _ => {}
@@ -153,7 +155,7 @@ mod tests {
         let operation = document.operations.get(None).unwrap();
         let given: JsonMap = [("n".into(), json!("By").into())].into_iter().collect();
         let variables = coerce_variable_values(graph.api(), operation, &given).unwrap();
-        let told = answer(
+        let result = answer(
             graph.api(),
             graph.implementers(),
             &document,
@@ -161,7 +163,7 @@ mod tests {
             &variables,
         );
         assert_eq!(
-            Value::Object(told.unwrap()),
+            Value::Object(result.unwrap()),
             json!({
                 "__type": { "name": true, "one": true, "kind": "INPUT_OBJECT", "fields": null },
                 "object": { "isOneOf": null },

@@ -1,22 +1,22 @@
-//! The router's server. It composes nothing and knows no shop: it is given a
-//! supergraph, a transport and rules, and serves them.
+//! The router's server. It does not compose and knows nothing of the shop: it
+//! serves the supergraph, transport and rules that it is given.
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | [`config`] | limits and rules, with their defaults |
-//! | [`pipeline`] | one operation from text to answer: parse, limit, plan, execute; caches |
+//! | [`pipeline`] | one operation from text to response: parse, limit, plan, execute; caches |
 //! | `introspection` | `__schema` and `__type` |
-//! | `document` | what newer documents hold and the parser does not know |
+//! | `document` | syntax of newer documents that the parser does not support |
 //! | [`limits`] | how deep and how large an operation may be |
 //! | [`auth`] | access tokens, verified against a JWK set |
-//! | [`headers`] | what passes to which subgraph, and back |
+//! | [`headers`] | which headers are forwarded to which subgraph, and back |
 //! | [`rate_limit`] | requests per client |
 //! | [`http`] | GraphQL over HTTP: POST, GET, content negotiation |
-//! | `batch` | several requests in one body, where that is switched on |
+//! | `batch` | several requests in one body, where that is enabled |
 //! | [`sse`] | server-sent events |
 //! | [`ws`] | `graphql-transport-ws` |
 //! | [`health`] | liveness, readiness, metrics |
-//! | [`playground`] | the page |
+//! | [`playground`] | the GraphQL playground page |
 
 pub mod auth;
 mod batch;
@@ -55,11 +55,11 @@ pub use config::{Config, Limits, RateLimits};
 pub use headers::HeaderRules;
 use pipeline::Pipeline;
 
-/// Everything that a router serves.
+/// What a router needs to serve.
 pub struct Server {
     pub graph: Arc<Supergraph>,
     pub transport: Arc<dyn Transport>,
-    /// Verifies access tokens; without it `Authorization` is forwarded as it is.
+    /// Verifies access tokens; without it `Authorization` is forwarded unchanged.
     pub verifier: Option<Verifier>,
     /// Signs the identity that subgraphs trust.
     pub identity: Option<IdentityKey>,
@@ -67,12 +67,12 @@ pub struct Server {
     pub clock: Clock,
     /// What readiness depends on, by name.
     pub checks: Vec<Check>,
-    /// Routes beside GraphQL, such as a service's pictures.
+    /// Additional HTTP routes, such as a service's pictures.
     pub routes: Router,
 }
 
-/// What handlers share.
-struct Shared {
+/// The state that all handlers use.
+struct AppState {
     pipeline: Pipeline,
     verifier: Option<Verifier>,
     config: Config,
@@ -82,11 +82,10 @@ struct Shared {
     stop: CancellationToken,
 }
 
-/// Everything that the server answers. When `stop` is cancelled streams are
-/// ended.
+/// The server's routes. When `stop` is cancelled, open streams end.
 pub fn app(server: Server, stop: CancellationToken) -> Router {
     let extra = server.routes.clone();
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(AppState {
         limiter: rate_limit::Limiter::new(&server.config),
         pipeline: Pipeline::new(
             server.graph,
@@ -102,7 +101,7 @@ pub fn app(server: Server, stop: CancellationToken) -> Router {
         stop: stop.clone(),
     });
     tokio::spawn(stop.run_until_cancelled_owned(rate_limit::upkeep(shared.clone())));
-    // Events must leave at once, so a stream is never compressed.
+    // Events must be sent at once, so a stream is never compressed.
     let compress = DefaultPredicate::new().and(NotForContentType::const_new("text/event-stream"));
     let cors = cors(&shared.config.cors_origins);
     Router::new()
@@ -120,7 +119,7 @@ pub fn app(server: Server, stop: CancellationToken) -> Router {
         .layer(CatchPanicLayer::new())
 }
 
-/// Lets the named origins call with their users' cookies; by default none.
+/// Allows the named origins to call with their users' cookies; none by default.
 fn cors(origins: &[String]) -> CorsLayer {
     let origins: Vec<HeaderValue> = origins
         .iter()

@@ -1,5 +1,5 @@
-//! How deep and how large an operation may be. Fragments are measured once
-//! each, so measuring costs no more than reading the document.
+//! How deep and how large an operation may be. Each fragment is measured once,
+//! so measuring costs no more than reading the document.
 
 use std::collections::HashMap;
 
@@ -16,17 +16,18 @@ struct Size {
     depth: usize,
     fields: usize,
     aliases: usize,
-    /// Fields below `__schema` and `__type`, which the router answers itself.
+    /// Fields below `__schema` and `__type`, which the router resolves itself.
     introspection: usize,
 }
 
-/// Introspection multiplies: each field below is answered for each type.
+/// A separate limit, as introspection multiplies: it resolves each nested field
+/// for each type of the schema.
 const INTROSPECTION_FIELDS: usize = 500;
 
 /// Checks an operation of a valid document.
 ///
 /// # Errors
-/// `QUERY_TOO_DEEP` or `QUERY_TOO_LARGE`, naming the measure and its limit.
+/// `QUERY_TOO_DEEP` or `QUERY_TOO_LARGE`, with the measure and its limit.
 pub fn check(
     document: &ExecutableDocument,
     operation: &Operation,
@@ -74,7 +75,7 @@ fn measure<'d>(
         let size = match selection {
             Selection::Field(field) => {
                 let below = measure(document, &field.selection_set, known);
-                // The schema's own depth is bounded where introspection runs.
+                // The depth of introspection is checked in the pipeline.
                 let own = field.name.starts_with("__");
                 Size {
                     depth: if own { 0 } else { below.depth + 1 },

@@ -1,4 +1,4 @@
-//! One operation, from text to answer: parse and validate, limit, plan,
+//! One operation, from text to response: parse and validate, limit, plan,
 //! coerce variables, execute. Parsed documents and plans are cached by their
 //! full text.
 
@@ -33,32 +33,33 @@ use crate::config::Config;
 use crate::document::without_descriptions;
 use crate::limits;
 
-/// How many documents are kept, and how many plans of each: one for every
-/// combination of values that its conditions read.
-const DOCUMENTS: u64 = 1_000;
-/// Longer documents, in bytes, are parsed each time: nobody shall fill the
-/// memory with them.
-const CACHED_TEXT: usize = 16 * 1024;
-const PLANS_PER_DOCUMENT: usize = 64;
-const RECURSION: usize = 200;
+/// How many documents are cached.
+const MAX_CACHED_DOCUMENTS: u64 = 1_000;
+/// Documents longer than this, in bytes, are not cached, so that clients cannot
+/// fill the memory with them.
+const MAX_CACHED_BYTES: usize = 16 * 1024;
+/// How many plans are cached for each document: one for each combination of
+/// condition values, override labels and unmet access demands.
+const MAX_PLANS_PER_DOCUMENT: usize = 64;
+const MAX_RECURSION: usize = 200;
 
-/// A request as any transport brings it.
+/// A request, over any transport.
 #[derive(Debug, Clone, Default)]
 pub struct GraphqlRequest {
     pub query: String,
     pub operation_name: Option<String>,
     pub variables: Map<String, Value>,
-    /// Whether the client asks for the plan as well.
+    /// Whether the client also asks for the plan.
     pub explain: bool,
 }
 
-/// Who sends a request, and how it is called in logs.
+/// The sender of a request, and the correlation id that logs use for it.
 #[derive(Debug, Clone)]
 pub struct Client {
     pub principal: Principal,
     pub correlation_id: Arc<str>,
     pub headers: Arc<HeaderMap>,
-    /// The cursor of the last event that an event stream's client saw.
+    /// The `Last-Event-ID` header: the cursor of the last event that the client saw.
     pub last_event_id: Option<String>,
 }
 
@@ -113,12 +114,13 @@ impl Pipeline {
             transport,
             identity,
             config,
-            documents: moka::sync::Cache::new(DOCUMENTS),
+            documents: moka::sync::Cache::new(MAX_CACHED_DOCUMENTS),
             clock,
         }
     }
 
-    /// Parses, validates and limits, or finds that this was done before.
+    /// Parses a document, validates it and checks its limits, or returns it from the
+    /// cache.
     ///
     /// # Errors
     /// The request's errors, each with a code.
@@ -128,7 +130,7 @@ impl Pipeline {
             return Ok(known);
         }
         let prepared = Arc::new(self.parse(request)?);
-        if request.query.len() <= CACHED_TEXT {
+        if request.query.len() <= MAX_CACHED_BYTES {
             self.documents.insert(key, prepared.clone());
         }
         Ok(prepared)
@@ -138,7 +140,7 @@ impl Pipeline {
         let limits = &self.config.limits;
         let mut parser = Parser::new()
             .token_limit(limits.tokens)
-            .recursion_limit(RECURSION);
+            .recursion_limit(MAX_RECURSION);
         let text = without_descriptions(&request.query);
         let parsed = parser.parse_ast(&*text, "request");
         if parser.tokens_reached() > limits.tokens {
@@ -213,11 +215,11 @@ impl Pipeline {
         response
     }
 
-    /// Starts a subscription. It ends, with an error that says so, when the
-    /// client's token does.
+    /// Starts a subscription. When the client's token expires, it ends with
+    /// `TOKEN_EXPIRED`.
     ///
     /// # Errors
-    /// The request's error; no event was sent.
+    /// The request error; no event was sent.
     pub async fn subscribe(
         &self,
         prepared: &Prepared,
@@ -231,13 +233,13 @@ impl Pipeline {
             .map_err(|_| {
                 Response::request_error(GraphQLError::new(
                     "UNAVAILABLE",
-                    "this server has as many subscriptions as it can take",
+                    "this server has reached its limit of subscriptions",
                 ))
             })?;
         let execution = self
             .execution(prepared, request, client)
             .map_err(|error| Response::request_error(*error))?;
-        let active = Active::new(permit);
+        let active = ActiveSubscription::new(permit);
         let events = stoa_engine::subscribe(execution).await?;
         let left = client.principal.expires_at.map(|at| {
             let micros = u64::try_from(at - self.clock.now()).unwrap_or(0);
@@ -251,7 +253,8 @@ impl Pipeline {
         };
         let ending = futures_util::stream::once(expiry)
             .map(|()| Some(Response::request_error(token_expired())));
-        // Whichever is through first, the source or the token, ends both.
+        // Each stream ends with `None`, and the first `None` ends the whole: at the end
+        // of the source or when the token expires, whichever comes first.
         let over = || futures_util::stream::once(async { None });
         let events = events.map(Some).chain(over());
         let both = futures_util::stream::select(events, ending.chain(over()));
@@ -265,7 +268,7 @@ impl Pipeline {
         request: &GraphqlRequest,
         client: &Client,
     ) -> Result<Execution, Box<GraphQLError>> {
-        // A socket outlives the token that opened it.
+        // A WebSocket connection can outlive the token that it was opened with.
         if client
             .principal
             .expires_at
@@ -296,6 +299,7 @@ impl Pipeline {
             && let Some(variable) = &resume.variable
         {
             // An explicit `after` wins over the header.
+            // Otherwise the stream resumes after the event that the client saw last.
             let slot = variables.entry(variable.as_str()).or_insert(Value::Null);
             if slot.is_null() {
                 *slot = Value::from(id.as_str());
@@ -320,6 +324,7 @@ impl Pipeline {
         let nothing = Grants::default();
         let grants = client.principal.grants.as_deref().unwrap_or(&nothing);
         let all = self.graph.demands();
+        // All that a plan depends on beside the document: the key of its cache.
         let decisions = Decisions {
             conditions: prepared
                 .conditions
@@ -366,7 +371,7 @@ impl Pipeline {
         metrics::histogram!("stoa_plan_duration_seconds").record(started.elapsed());
         let made = Arc::new(made);
         let mut plans = plans();
-        if plans.len() >= PLANS_PER_DOCUMENT {
+        if plans.len() >= MAX_PLANS_PER_DOCUMENT {
             plans.clear();
         }
         plans.insert(decisions, made.clone());
@@ -379,7 +384,7 @@ impl Pipeline {
             .labels()
             .iter()
             .filter(|label| match percent(label) {
-                Some(share) => draw() < share,
+                Some(share) => random_percent() < share,
                 None => self.config.override_labels.contains(&***label),
             })
             .cloned()
@@ -394,7 +399,7 @@ impl Pipeline {
         if self.config.hide_schema {
             return Err(Box::new(GraphQLError::new(
                 "INTROSPECTION_DISABLED",
-                "this server does not answer introspection",
+                "introspection is disabled on this server",
             )));
         }
         let answer = crate::introspection::answer(
@@ -407,8 +412,8 @@ impl Pipeline {
         answer.map_err(|error| Box::new(GraphQLError::new("BAD_REQUEST", error)))
     }
 
-    /// Makes the headers for each subgraph whenever it is called: the signed
-    /// identity lives for a minute, a subscription for longer.
+    /// A function that makes the headers for each subgraph anew at each call: the
+    /// signed identity is valid for a minute, a subscription lasts longer.
     fn subgraph_headers(&self, client: &Client) -> Arc<dyn Fn() -> Arc<[HeaderMap]> + Send + Sync> {
         let graph = self.graph.clone();
         let identity = self.identity.clone();
@@ -419,7 +424,7 @@ impl Pipeline {
             if let Ok(id) = HeaderValue::from_str(&client.correlation_id) {
                 common.insert(CORRELATION_HEADER, id);
             }
-            // Without traces of our own the client's goes on as it is.
+            // Without traces of our own, the client's trace header is forwarded unchanged.
             if let Some(trace) = client.headers.get(TRACE_HEADER) {
                 common.insert(TRACE_HEADER, trace.clone());
             }
@@ -449,10 +454,10 @@ impl Pipeline {
     }
 }
 
-/// A number from 0 up to 100, drawn evenly.
-fn draw() -> f64 {
+/// A random number from 0 up to 100, uniformly distributed.
+fn random_percent() -> f64 {
     let bits = RandomState::new().build_hasher().finish() >> 11;
-    // 53 bits are a float's.
+    // A float has 53 bits of precision.
     #[allow(clippy::cast_precision_loss, reason = "53 bits fit")]
     let share = bits as f64 / (1_u64 << 53) as f64;
     share * 100.0
@@ -465,19 +470,19 @@ fn token_expired() -> GraphQLError {
     )
 }
 
-/// Counts a running subscription for as long as it lives.
-struct Active {
+/// Counts a running subscription in the metrics until it is dropped.
+struct ActiveSubscription {
     _permit: OwnedSemaphorePermit,
 }
 
-impl Active {
+impl ActiveSubscription {
     fn new(permit: OwnedSemaphorePermit) -> Self {
         metrics::gauge!("stoa_active_subscriptions").increment(1);
         Self { _permit: permit }
     }
 }
 
-impl Drop for Active {
+impl Drop for ActiveSubscription {
     fn drop(&mut self) {
         metrics::gauge!("stoa_active_subscriptions").decrement(1);
     }

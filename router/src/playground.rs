@@ -1,4 +1,4 @@
-//! The page, embedded when the router was built with Node at hand.
+//! The GraphQL playground page; embedded if Node was installed at build time.
 
 use axum::extract::Path;
 use axum::http::{StatusCode, header};
@@ -7,9 +7,9 @@ use include_dir::{Dir, include_dir};
 
 static PAGE: Dir<'_> = include_dir!("$OUT_DIR/playground");
 
-const MISSING: &str = "<!doctype html><meta charset=utf-8><title>Stoa</title><p>The playground is not part of this build: install Node.js 20 or later and run <code>cargo build --release</code> again; until then, <code>/graphql</code> answers as ever.";
+const MISSING: &str = "<!doctype html><meta charset=utf-8><title>Stoa</title><p>The playground is not part of this build: install Node.js 20 or later and run <code>cargo build --release</code> again; meanwhile <code>/graphql</code> works as usual.";
 
-/// Everything comes from here; the editor styles its parts inline.
+/// All resources are our own; the editor uses inline styles.
 const POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'";
 
 pub(crate) async fn page() -> Response {

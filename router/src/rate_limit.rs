@@ -1,7 +1,7 @@
 //! How many requests one client address may send: a burst of the whole
-//! allowance, which then refills evenly over the window (GCRA). The counts are
-//! shared by all replicas where Redis is configured; while it is away each
-//! process counts for itself.
+//! allowance, which then refills evenly over the window (GCRA). Where Redis is
+//! configured, all replicas count together; while it is unavailable, each process
+//! counts separately.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -14,14 +14,14 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use ipnet::IpNet;
 use stoa_runtime::redis::{Redis, Script};
 
-use crate::Shared;
+use crate::AppState;
 use crate::config::Config;
 
 const UPKEEP: Duration = Duration::from_secs(60);
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// Answers 0 and counts, or answers how many microseconds are to be waited. The
-/// key holds when the allowance will be whole again, by Redis' own clock.
+/// Counts the request and returns 0, or returns how many microseconds to wait.
+/// The key holds the time at which the allowance is full again, by Redis' clock.
 static COUNT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -48,12 +48,12 @@ pub struct Limiter {
     clock: DefaultClock,
 }
 
-/// So many requests in so long.
+/// A number of requests in a time window.
 struct Allowance {
     name: &'static str,
     each: Duration,
     window: Duration,
-    own: DefaultKeyedRateLimiter<IpAddr>,
+    local: DefaultKeyedRateLimiter<IpAddr>,
 }
 
 impl Allowance {
@@ -64,14 +64,14 @@ impl Allowance {
             name,
             each,
             window,
-            own: RateLimiter::keyed(Quota::with_period(each)?.allow_burst(burst)),
+            local: RateLimiter::keyed(Quota::with_period(each)?.allow_burst(burst)),
         })
     }
 }
 
 /// How long until the next request is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limited(pub Duration);
+pub struct RateLimited(pub Duration);
 
 impl Limiter {
     pub fn new(config: &Config) -> Self {
@@ -90,10 +90,9 @@ impl Limiter {
         }
     }
 
-    /// Whose request it is: the peer's, or, where that is a proxy that we
-    /// trust, the last one in `X-Forwarded-For` that is not.
-    /// Of an IPv6 address the network counts: whoever has one address has
-    /// 2^64 of them.
+    /// The client's address: the peer's, or, if the peer is a trusted proxy, the
+    /// last address in `X-Forwarded-For` that is not one. IPv6 addresses count by
+    /// their /64 network, since a client usually has all 2^64 addresses of it.
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         match self.sender(peer, headers).to_canonical() {
             IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(
@@ -138,7 +137,7 @@ impl Limiter {
     ///
     /// # Errors
     /// If the address has used up its allowance.
-    pub async fn request(&self, address: IpAddr) -> Result<(), Limited> {
+    pub async fn request(&self, address: IpAddr) -> Result<(), RateLimited> {
         self.check(self.all.as_ref(), address).await
     }
 
@@ -150,7 +149,7 @@ impl Limiter {
         &self,
         address: IpAddr,
         root_fields: impl IntoIterator<Item = &'f str>,
-    ) -> Result<(), Limited> {
+    ) -> Result<(), RateLimited> {
         let guarded = root_fields
             .into_iter()
             .filter(|field| self.guarded_fields.iter().any(|guarded| guarded == field))
@@ -161,7 +160,11 @@ impl Limiter {
         Ok(())
     }
 
-    async fn check(&self, allowance: Option<&Allowance>, address: IpAddr) -> Result<(), Limited> {
+    async fn check(
+        &self,
+        allowance: Option<&Allowance>,
+        address: IpAddr,
+    ) -> Result<(), RateLimited> {
         let Some(allowance) = allowance else {
             return Ok(());
         };
@@ -171,18 +174,18 @@ impl Limiter {
             return counted;
         }
         allowance
-            .own
+            .local
             .check_key(&address)
-            .map_err(|not_until| Limited(not_until.wait_time_from(self.clock.now())))
+            .map_err(|not_until| RateLimited(not_until.wait_time_from(self.clock.now())))
     }
 }
 
-/// Counts in Redis; `None` while it is away.
+/// Counts in Redis; `None` while it is unavailable.
 async fn count(
     redis: &Redis,
     allowance: &Allowance,
     address: IpAddr,
-) -> Option<Result<(), Limited>> {
+) -> Option<Result<(), RateLimited>> {
     let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     let key = format!("stoa:rate:{}:{address}", allowance.name);
     let wait: u64 = redis
@@ -197,19 +200,19 @@ async fn count(
         .await?;
     Some(match wait {
         0 => Ok(()),
-        wait => Err(Limited(Duration::from_micros(wait))),
+        wait => Err(RateLimited(Duration::from_micros(wait))),
     })
 }
 
-/// Forgets addresses that have their whole allowance again.
-pub(crate) async fn upkeep(shared: Arc<Shared>) {
+/// Regularly forgets addresses whose allowance is full again.
+pub(crate) async fn upkeep(shared: Arc<AppState>) {
     loop {
         tokio::time::sleep(UPKEEP).await;
         for allowance in [&shared.limiter.all, &shared.limiter.guarded]
             .into_iter()
             .flatten()
         {
-            allowance.own.retain_recent();
+            allowance.local.retain_recent();
         }
         shared.metrics.upkeep();
     }
@@ -237,7 +240,7 @@ mod tests {
         };
         assert_eq!(client("192.0.2.1", "198.51.100.7"), ip("192.0.2.1"));
         assert_eq!(client("10.0.0.1", "198.51.100.7"), ip("198.51.100.7"));
-        // What a client writes itself stands to the left.
+        // What the client itself sent is further to the left.
         assert_eq!(
             client("10.0.0.1", "1.1.1.1, 198.51.100.7"),
             ip("198.51.100.7")

@@ -16,25 +16,22 @@ use futures_util::stream::{self, Stream, StreamExt};
 use stoa_engine::{GraphQLError, Response};
 use stoa_federation::apollo_compiler;
 
-use crate::Shared;
+use crate::AppState;
 use crate::http::{Admitted, log};
 
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// Answers an operation as a stream: a subscription's events, or the one
-/// answer of a query or mutation.
-pub(crate) async fn respond(shared: Arc<Shared>, admitted: Admitted) -> HttpResponse {
+/// Executes an operation and streams its results: a subscription's events, or
+/// the one response of a query or mutation.
+pub(crate) async fn respond(state: Arc<AppState>, admitted: Admitted) -> HttpResponse {
     let (prepared, request, client) = admitted;
     if prepared.kind() == OperationType::Subscription {
-        return match shared
-            .pipeline
-            .subscribe(&prepared, &request, &client)
-            .await
-        {
+        return match state.pipeline.subscribe(&prepared, &request, &client).await {
             Ok(events) => {
-                let stop = shared.stop.clone();
+                let stop = state.stop.clone();
                 let stopped = stop.clone();
-                // A server that stops is not a stream that is complete.
+                // When the server stops, the stream is not complete: tell the client to
+                // resume.
                 let last = stream::once(async move {
                     stopped.is_cancelled().then(|| {
                         Response::request_error(GraphQLError::new(
@@ -50,18 +47,18 @@ pub(crate) async fn respond(shared: Arc<Shared>, admitted: Admitted) -> HttpResp
         };
     }
     let started = Instant::now();
-    let answer = shared.pipeline.execute(&prepared, &request, &client).await;
+    let answer = state.pipeline.execute(&prepared, &request, &client).await;
     log(&prepared, &answer, started);
     let mut passed = HeaderMap::new();
     for (subgraph, from) in &answer.headers {
-        shared.config.headers.to_client(subgraph, from, &mut passed);
+        state.config.headers.to_client(subgraph, from, &mut passed);
     }
     let mut response = events_response(stream::iter([answer]));
     response.headers_mut().extend(passed);
     response
 }
 
-/// A request that was refused, as a stream.
+/// A rejected request's errors, as a stream.
 pub(crate) fn refused(errors: Vec<GraphQLError>) -> HttpResponse {
     let answer = Response {
         errors,
@@ -76,7 +73,7 @@ fn events_response(answers: impl Stream<Item = Response> + Send + 'static) -> Ht
             let json = String::from_utf8(answer.to_json()).unwrap_or_default();
             let event = Event::default().event("next").data(json);
             match answer.cursor {
-                // A line break would end the field.
+                // A line break would end the `id` field.
                 Some(cursor) if !cursor.contains(['\r', '\n', '\0']) => event.id(cursor),
                 _ => event,
             }

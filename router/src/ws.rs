@@ -1,5 +1,5 @@
-//! `graphql-transport-ws`: one task reads a socket, one writes it, and each
-//! operation runs in a task of its own.
+//! `graphql-transport-ws`: one task reads from the socket, one writes to it, and
+//! each operation runs in its own task.
 //!
 //! Source: <https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md>.
 
@@ -25,7 +25,7 @@ use tokio::task::{self, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::Shared;
+use crate::AppState;
 use crate::auth::Principal;
 use crate::http::{Refusal, log, prepare, request_from_json};
 use crate::pipeline::{Client, GraphqlRequest, Prepared};
@@ -33,10 +33,10 @@ use crate::pipeline::{Client, GraphqlRequest, Prepared};
 const PROTOCOL: &str = "graphql-transport-ws";
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 const PING_INTERVAL: Duration = Duration::from_secs(20);
-/// A client that takes nothing for this long is gone.
+/// A client that reads nothing for this long is considered disconnected.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How many answers may wait for the socket.
-const OUTBOX: usize = 32;
+/// How many messages may wait to be sent.
+const OUTBOX_CAPACITY: usize = 32;
 
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -56,48 +56,48 @@ enum FromClient {
     },
 }
 
-/// Why we close a socket: the protocol's codes.
+/// Why we close a connection: a close code of the protocol, and a reason.
 struct Close(u16, Cow<'static, str>);
 
 pub(crate) async fn upgrade(
-    shared: Arc<Shared>,
+    state: Arc<AppState>,
     address: IpAddr,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> HttpResponse {
-    if shared.limiter.request(address).await.is_err() {
+    if state.limiter.request(address).await.is_err() {
         return StatusCode::TOO_MANY_REQUESTS.into_response();
     }
-    if !may_connect(&headers, &shared.config.cors_origins) {
+    if !is_origin_allowed(&headers, &state.config.cors_origins) {
         return StatusCode::FORBIDDEN.into_response();
     }
-    // Cookies cannot be renewed over a socket, and are not read from one.
+    // Cookies cannot be renewed over a WebSocket, so they are not used.
     let mut headers = headers;
     headers.remove(header::COOKIE);
-    let limit = shared.config.limits.body;
+    let limit = state.config.limits.body;
     upgrade
         .protocols([PROTOCOL])
         .max_message_size(limit)
         .max_frame_size(limit)
         .on_upgrade(move |socket| async move {
-            let speaks = socket
+            let protocol_accepted = socket
                 .protocol()
                 .is_some_and(|protocol| protocol.as_bytes() == PROTOCOL.as_bytes());
             let (writer, reader) = socket.split();
-            let (outbox, inbox) = mpsc::channel(OUTBOX);
-            let gone = CancellationToken::new();
-            let writing = tokio::spawn(write(writer, inbox, gone.clone()));
+            let (outbox, inbox) = mpsc::channel(OUTBOX_CAPACITY);
+            let disconnected = CancellationToken::new();
+            let writing = tokio::spawn(write(writer, inbox, disconnected.clone()));
             let mut connection = Connection {
-                shared,
+                state,
                 address,
                 headers: Arc::new(headers),
                 outbox,
                 principal: None,
                 running: HashMap::new(),
                 tasks: JoinSet::new(),
-                gone,
+                disconnected,
             };
-            let close = if speaks {
+            let close = if protocol_accepted {
                 connection.run(reader).await
             } else {
                 Some(Close(4406, "Subprotocol not acceptable".into()))
@@ -115,9 +115,9 @@ pub(crate) async fn upgrade(
         })
 }
 
-/// Browsers let any page open a socket: only our own and those of the named
-/// origins may. What is no browser sends no origin.
-fn may_connect(headers: &HeaderMap, origins: &[String]) -> bool {
+/// Whether the `Origin` is our own or a configured one: browsers let any page
+/// open a WebSocket. Clients other than browsers send no origin.
+fn is_origin_allowed(headers: &HeaderMap, origins: &[String]) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else {
         return true;
     };
@@ -136,7 +136,7 @@ fn may_connect(headers: &HeaderMap, origins: &[String]) -> bool {
 async fn write(
     mut socket: SplitSink<WebSocket, Message>,
     mut inbox: mpsc::Receiver<Message>,
-    gone: CancellationToken,
+    disconnected: CancellationToken,
 ) {
     let mut ping = tokio::time::interval(PING_INTERVAL);
     ping.tick().await;
@@ -154,12 +154,12 @@ async fn write(
             break;
         }
     }
-    gone.cancel();
+    disconnected.cancel();
     let _ = tokio::time::timeout(WRITE_TIMEOUT, socket.close()).await;
 }
 
 struct Connection {
-    shared: Arc<Shared>,
+    state: Arc<AppState>,
     address: IpAddr,
     headers: Arc<HeaderMap>,
     outbox: mpsc::Sender<Message>,
@@ -168,19 +168,19 @@ struct Connection {
     /// The running operations, each with the task that runs it.
     running: HashMap<String, (task::Id, CancellationToken)>,
     tasks: JoinSet<()>,
-    /// Cancelled when the socket cannot be written any more.
-    gone: CancellationToken,
+    /// Cancelled when the socket can no longer be written to.
+    disconnected: CancellationToken,
 }
 
 impl Connection {
-    /// Reads until the socket closes, or there is a reason to close it.
+    /// Reads messages until the socket closes; returns why we close it, if we do.
     async fn run(
         &mut self,
         mut reader: futures_util::stream::SplitStream<WebSocket>,
     ) -> Option<Close> {
         let init = tokio::time::sleep(INIT_TIMEOUT);
         tokio::pin!(init);
-        let stop = self.shared.stop.clone();
+        let stop = self.state.stop.clone();
         loop {
             let message = tokio::select! {
                 message = reader.next() => message,
@@ -192,7 +192,7 @@ impl Connection {
                     continue;
                 }
                 () = stop.cancelled() => return Some(Close(1001, "Going away".into())),
-                () = self.gone.cancelled() => return None,
+                () = self.disconnected.cancelled() => return None,
             };
             let text = match message {
                 Some(Ok(Message::Text(text))) => text,
@@ -204,7 +204,12 @@ impl Connection {
             };
             let message = match serde_json::from_str(&text) {
                 Ok(message) => message,
-                Err(error) => return Some(Close(4400, short(format!("Invalid message: {error}")))),
+                Err(error) => {
+                    return Some(Close(
+                        4400,
+                        truncate_reason(format!("Invalid message: {error}")),
+                    ));
+                }
             };
             if let Err(close) = self.handle(message).await {
                 return Some(close);
@@ -233,8 +238,8 @@ impl Connection {
         Ok(())
     }
 
-    /// The token stands in `connection_init.payload.authorization`: browsers
-    /// cannot set a WebSocket's headers.
+    /// Reads the token from `connection_init.payload.authorization`: browsers cannot
+    /// set the headers of a WebSocket.
     async fn authenticate(&mut self, payload: Map<String, Value>) -> Result<Principal, Close> {
         let value = payload
             .iter()
@@ -248,21 +253,21 @@ impl Connection {
             headers.insert(header::AUTHORIZATION, value);
             self.headers = Arc::new(headers);
         }
-        let Some(verifier) = &self.shared.verifier else {
+        let Some(verifier) = &self.state.verifier else {
             return Ok(Principal::ANONYMOUS);
         };
         verifier
             .principal(&self.headers)
             .await
-            .map_err(|error| Close(4403, short(format!("Forbidden: {error}"))))
+            .map_err(|error| Close(4403, truncate_reason(format!("Forbidden: {error}"))))
     }
 
-    /// Counts an operation, reads and checks it.
+    /// Counts an operation for the rate limits, parses and checks it.
     async fn admit(&self, payload: Value) -> Result<(GraphqlRequest, Arc<Prepared>), Refusal> {
-        let limiter = &self.shared.limiter;
+        let limiter = &self.state.limiter;
         limiter.request(self.address).await?;
         let request = request_from_json(payload)?;
-        let prepared = prepare(&self.shared, &request)?;
+        let prepared = prepare(&self.state, &request)?;
         limiter
             .operation(self.address, prepared.root_fields())
             .await?;
@@ -273,16 +278,17 @@ impl Connection {
         let Some(principal) = self.principal.clone() else {
             return Err(Close(4401, "Unauthorized".into()));
         };
+        // Ended operations free their ids and their share of the limit first.
         while let Some(ended) = self.tasks.try_join_next_with_id() {
             self.ended(ended).await;
         }
         if self.running.contains_key(&id) {
             return Err(Close(
                 4409,
-                short(format!("Subscriber for {id} already exists")),
+                truncate_reason(format!("Subscriber for {id} already exists")),
             ));
         }
-        let limit = self.shared.config.limits.operations_per_socket;
+        let limit = self.state.config.limits.operations_per_socket;
         if self.running.len() >= limit {
             let message = format!("a connection runs at most {limit} operations at once");
             self.send_error(&id, vec![GraphQLError::new("TOO_MANY_OPERATIONS", message)])
@@ -307,13 +313,14 @@ impl Connection {
         let cancel = CancellationToken::new();
         let cancelled = cancel.clone();
         let key = id.clone();
-        let shared = self.shared.clone();
+        let state = self.state.clone();
         let outbox = self.outbox.clone();
         let work = async move {
             if prepared.kind() != OperationType::Subscription {
                 let started = Instant::now();
-                let answer = shared.pipeline.execute(&prepared, &request, &client).await;
+                let answer = state.pipeline.execute(&prepared, &request, &client).await;
                 log(&prepared, &answer, started);
+                // Without data it is a request error, which the protocol sends as `error`.
                 if answer.data.is_none() {
                     let _ = outbox.send(error_message(&id, &answer.errors)).await;
                 } else {
@@ -322,11 +329,7 @@ impl Connection {
                 }
                 return;
             }
-            match shared
-                .pipeline
-                .subscribe(&prepared, &request, &client)
-                .await
-            {
+            match state.pipeline.subscribe(&prepared, &request, &client).await {
                 Ok(mut events) => {
                     while let Some(event) = events.next().await {
                         if outbox.send(next(&id, &event)).await.is_err() {
@@ -343,6 +346,7 @@ impl Connection {
         let task = self.tasks.spawn(
             async move {
                 tokio::select! {
+                    // After `complete` from the client, nothing more is sent.
                     biased;
                     () = cancelled.cancelled() => {}
                     () = work => {}
@@ -354,8 +358,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Forgets an operation whose task has ended. Its id may be another's by
-    /// now: the task tells.
+    /// Removes an operation whose task has ended. It is found by its task, as its id
+    /// may belong to a newer operation by now.
     async fn ended(&mut self, ended: Result<(task::Id, ()), JoinError>) {
         let (task, failed) = match &ended {
             Ok((task, ())) => (*task, false),
@@ -413,7 +417,7 @@ fn error_message(id: &str, errors: &[GraphQLError]) -> Message {
 }
 
 /// A close reason has at most 123 bytes (RFC 6455, section 5.5).
-fn short(mut reason: String) -> Cow<'static, str> {
+fn truncate_reason(mut reason: String) -> Cow<'static, str> {
     let mut end = reason.len().min(123);
     while !reason.is_char_boundary(end) {
         end -= 1;

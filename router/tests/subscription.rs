@@ -1,4 +1,4 @@
-//! Subscriptions that outlive an identity, and none that outlives its token.
+//! A subscription can outlast a signed identity, but not its access token.
 
 #![allow(
     clippy::unwrap_used,
@@ -28,15 +28,15 @@ const TICKS: &str = "type Query { a: Int } type Subscription { tick: Thing } typ
 const THINGS: &str = "type Thing @key(fields: \"id\") { id: ID! who: String }";
 const START: Micros = 1_800_000_000_000_000;
 
-/// Ticks every fifty seconds of the manual clock; answers who is asking.
-struct Played {
+/// Sends an event every fifty seconds of the manual clock; `who` is the caller.
+struct FakeTransport {
     key: IdentityKey,
     clock: Clock,
     silent: bool,
 }
 
 #[async_trait]
-impl Transport for Played {
+impl Transport for FakeTransport {
     async fn execute(&self, request: SubgraphRequest) -> Result<SubgraphResponse, TransportError> {
         let who = match self.key.verify(&request.headers) {
             Ok(Caller::User { id, .. }) => id.to_string(),
@@ -71,7 +71,7 @@ fn setup(silent: bool) -> (Pipeline, Clock) {
     let graph = Arc::new(Supergraph::parse(&composed.supergraph_sdl).unwrap());
     let clock = Clock::manual(START);
     let key = IdentityKey::new("a secret of more than thirty-two bytes", clock.clone());
-    let transport = Arc::new(Played {
+    let transport = Arc::new(FakeTransport {
         key: key.clone(),
         clock: clock.clone(),
         silent,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Where something goes.
+/// A postal address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Address {

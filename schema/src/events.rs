@@ -1,7 +1,7 @@
 //! Events on the bus: CloudEvents 1.0 in JSON, versioned by type.
 //!
 //! Each aggregate (an order, a notification) has a subject of its own, whose
-//! tokens name its owner first: what concerns one customer is one wildcard.
+//! tokens name its owner first: one wildcard selects all events of a customer.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,5 @@
 //! Typed identifiers: UUIDv7 (RFC 9562) in lower-case text, opaque to clients.
-//! They sort by the time at which they were made.
+//! They sort by the time at which they were created.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ pub fn new_id() -> String {
     Uuid::now_v7().to_string()
 }
 
-/// Whether a client's text can be an identifier at all.
+/// Whether a client's text has the form of an identifier.
 pub fn is_id(text: &str) -> bool {
     text.len() == 36 && Uuid::try_parse(text).is_ok()
 }
@@ -35,7 +35,7 @@ macro_rules! id {
                 is_id(text).then(|| Self(text.to_ascii_lowercase()))
             }
 
-            /// Takes text that one of our own databases or services gave.
+            /// Takes text from our own databases or services, without checking it.
             pub fn trusted(text: impl Into<String>) -> Self {
                 Self(text.into())
             }

@@ -1,4 +1,4 @@
-//! What the processes of the shop agree on. Beside this crate lie each
+//! The contracts between the shop's processes. Next to this crate are each
 //! subgraph's committed SDL and the composed `supergraph.graphql`.
 //!
 //! | module | what it holds |

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The currencies that the shop can hold, with their ISO 4217 exponents.
+/// The supported currencies, with their ISO 4217 exponents and symbols.
 const CURRENCIES: &[(&str, u8, &str)] = &[
     ("USD", 2, "$"),
     ("EUR", 2, "€"),
@@ -22,7 +22,7 @@ pub struct Currency(usize);
 impl Currency {
     pub const EUR: Self = Self(1);
 
-    /// `None` for a code that the shop does not know.
+    /// `None` for a code that is not supported.
     pub fn parse(code: &str) -> Option<Self> {
         CURRENCIES
             .iter()
@@ -34,7 +34,7 @@ impl Currency {
         self.entry().0
     }
 
-    /// How many digits stand after the decimal point.
+    /// The number of digits after the decimal point.
     pub fn exponent(self) -> u8 {
         self.entry().1
     }
@@ -74,7 +74,7 @@ impl Money {
         }
     }
 
-    /// The amount times a count; `None` past 64 bits.
+    /// The amount times a count; `None` if it overflows.
     pub fn checked_mul(self, count: u32) -> Option<Self> {
         Some(Self::new(
             self.amount_minor.checked_mul(i64::from(count))?,
@@ -82,7 +82,7 @@ impl Money {
         ))
     }
 
-    /// The sum; `None` past 64 bits or across currencies.
+    /// The sum; `None` if it overflows or the currencies differ.
     pub fn checked_add(self, other: Self) -> Option<Self> {
         if self.currency != other.currency {
             return None;
@@ -95,7 +95,7 @@ impl Money {
 }
 
 impl fmt::Display for Money {
-    /// As a person reads it: `€1,234.50`.
+    /// Formatted for display: `€1,234.50`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (_, exponent, symbol) = self.currency.entry();
         let scale = 10_u64.pow(u32::from(exponent));

@@ -7,19 +7,19 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{OrderId, ProductId, UserId};
 use crate::money::Money;
 
-/// A request to a peer: which service answers it, and with what.
+/// A request to a peer: which service handles it, and the type of the response.
 pub trait PeerRequest: Serialize + DeserializeOwned + Send + Sync {
     const SERVICE: &'static str;
     const METHOD: &'static str;
-    type Answer: Serialize + DeserializeOwned + Send;
+    type Response: Serialize + DeserializeOwned + Send;
 }
 
 /// Takes units out of stock for an order, all lines or none. Idempotent by
-/// order: a repeat answers what the first call did.
+/// order: a repeated call returns what the first one did.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ReserveStock {
     pub order_id: OrderId,
-    /// One entry a product.
+    /// One entry per product.
     pub lines: Vec<StockLine>,
 }
 
@@ -29,7 +29,7 @@ pub struct StockLine {
     pub quantity: u32,
 }
 
-/// What a reservation came to.
+/// The outcome of a reservation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Reserved {
@@ -41,7 +41,7 @@ pub enum Reserved {
     Released,
 }
 
-/// What an order line keeps of its product.
+/// The product data that an order line stores.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProductSnapshot {
     pub product_id: ProductId,
@@ -69,7 +69,7 @@ pub enum StockProblemReason {
 impl PeerRequest for ReserveStock {
     const SERVICE: &'static str = "products";
     const METHOD: &'static str = "reserve_stock";
-    type Answer = Reserved;
+    type Response = Reserved;
 }
 
 /// Makes a reservation permanent. Idempotent.
@@ -78,7 +78,7 @@ pub struct CommitStock {
     pub order_id: OrderId,
 }
 
-/// Whether the units are the order's for good.
+/// Whether the reservation is now permanent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Committed {
     /// False if the reservation had expired or been released.
@@ -88,7 +88,7 @@ pub struct Committed {
 impl PeerRequest for CommitStock {
     const SERVICE: &'static str = "products";
     const METHOD: &'static str = "commit_stock";
-    type Answer = Committed;
+    type Response = Committed;
 }
 
 /// Puts an order's units back, reserved or committed. Idempotent; an order
@@ -104,7 +104,7 @@ pub struct Done {}
 impl PeerRequest for ReleaseStock {
     const SERVICE: &'static str = "products";
     const METHOD: &'static str = "release_stock";
-    type Answer = Done;
+    type Response = Done;
 }
 
 /// Puts back some of the units of an order that was paid. Idempotent by
@@ -113,7 +113,7 @@ impl PeerRequest for ReleaseStock {
 pub struct ReturnStock {
     pub return_id: String,
     pub order_id: OrderId,
-    /// One entry a product.
+    /// One entry per product.
     pub lines: Vec<ReturnLine>,
 }
 
@@ -122,17 +122,17 @@ pub struct ReturnLine {
     pub product_id: ProductId,
     /// Units that were never shipped: the reservation shrinks by these.
     pub called_off: u32,
-    /// Units that were shipped and have come back: they are received anew.
+    /// Units that were shipped and have come back: they are added to the stock.
     pub restocked: u32,
 }
 
 impl PeerRequest for ReturnStock {
     const SERVICE: &'static str = "products";
     const METHOD: &'static str = "return_stock";
-    type Answer = Done;
+    type Response = Done;
 }
 
-/// Asks what products cost now, and how many there are.
+/// Asks for the current prices and available units of products.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LookUpProducts {
     pub product_ids: Vec<ProductId>,
@@ -154,23 +154,23 @@ pub struct ProductOffer {
 impl PeerRequest for LookUpProducts {
     const SERVICE: &'static str = "products";
     const METHOD: &'static str = "look_up_products";
-    type Answer = ProductOffers;
+    type Response = ProductOffers;
 }
 
-/// Asks whose an order is.
+/// Asks which customer an order belongs to.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct OrderOwner {
+pub struct GetOrderOwner {
     pub order_id: OrderId,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owner {
+pub struct OrderOwnerResponse {
     /// `None` if there is no such order.
     pub customer_id: Option<UserId>,
 }
 
-impl PeerRequest for OrderOwner {
+impl PeerRequest for GetOrderOwner {
     const SERVICE: &'static str = "orders";
     const METHOD: &'static str = "order_owner";
-    type Answer = Owner;
+    type Response = OrderOwnerResponse;
 }

@@ -55,7 +55,7 @@ try {
     )
   const execute = () => page.locator('.graphiql-execute-button').click()
 
-  // Sign in as a customer with one click; the token enters the headers.
+  // Sign in as a demo customer with one click.
   await page.getByRole('button', { name: /Sign in/ }).first().click()
   await page.getByRole('button', { name: 'Demo: ada@stoa.test' }).click()
   await page.getByText('Signed in as').waitFor()
@@ -98,14 +98,14 @@ try {
       }
       await page.screenshot({ path: screenshot })
     } else {
-      // From the first event on: the last one that is shown is the last one.
+      // All events are replayed, so the response shown last is the final status.
       await answers('"DELIVERED"')
     }
     await execute() // stops it
   }
 
-  // A reload signs in again by the refresh cookie, and nothing but that
-  // cookie was kept of the session.
+  // A reload signs in again with the refresh cookie, and nothing else of the session
+  // was stored.
   await page.reload()
   await page.getByRole('button', { name: /Sign in/ }).first().waitFor()
   if (!(await page.locator('.sign-in').isVisible())) await page.getByRole('button', { name: /Sign in/ }).first().click()

@@ -1,5 +1,5 @@
-// Checks docker-compose.yml and the Dockerfile by parsing them, since no engine
-// is needed for that: node compose.mjs STOA
+// Checks docker-compose.yml and the Dockerfile by parsing them, which needs no Docker
+// engine: node compose.mjs STOA
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
@@ -35,7 +35,7 @@ for (const [name, service] of Object.entries(compose.services)) {
   const [, ...check] = service.healthcheck?.test ?? []
   if (check[0] === 'stoa') execFileSync(stoa, [...check.slice(1), '--help'])
 }
-// No dependency goes round in a circle.
+// Dependencies have no cycles.
 const visit = (name, path) => {
   assert.ok(!path.includes(name), `${[...path, name].join(' -> ')}`)
   for (const other of Object.keys(compose.services[name].depends_on ?? {})) visit(other, [...path, name])
@@ -44,7 +44,7 @@ roles.forEach(role => visit(role, []))
 
 for (const role of roles) {
   const { command, environment } = compose.services[role]
-  // The command line takes each command as it stands there.
+  // The binary accepts each command as written.
   execFileSync(stoa, [...command, '--help'])
   for (const name of Object.keys(environment)) {
     const family = name.replace(/_(USERS|PRODUCTS|ORDERS|NOTIFICATIONS)_/, '_X_')
@@ -53,7 +53,7 @@ for (const role of roles) {
     assert.ok(taught, `${role}: stoa --help teaches ${name}`)
   }
 }
-// Every database that a service names is made at first start.
+// Every database that a service uses is created at first start.
 const made = [...read('deploy/databases.sql').matchAll(/CREATE DATABASE (\w+)/g)].map(found => found[1])
 for (const name of ['USERS', 'PRODUCTS', 'ORDERS', 'NOTIFICATIONS']) {
   const url = compose.services.router.environment[`STOA_${name}_DATABASE_URL`]

@@ -1,5 +1,5 @@
-// Composes the conformance suite's federations with a composer that is not
-// ours, @theguild/federation-composition, so that the suite can run on its
+// Composes the conformance suite's federations with a third-party composer,
+// @theguild/federation-composition, so that the suite can run on its
 // supergraph files. Usage: node foreign.mjs CASES OUT
 import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
@@ -12,13 +12,13 @@ if (!out) {
   process.exit(2)
 }
 const source = readFileSync(join(cases, '../src/case.rs'), 'utf8')
-// That composer knows Federation up to 2.9.
+// That composer supports Federation up to 2.9.
 const LINK = /const LINK: &str = r#"(.*?)"#;/
   .exec(source)[1]
   .replace(/v2\.\d+/, 'v2.9')
   .replace(', "@cacheTag"', '')
 
-/** A case's subgraphs, as the suite reads them. */
+/** A case's subgraphs, parsed as the suite parses them. */
 function subgraphsOf(body) {
   return `\n${body}`.split('\n## ').slice(1).flatMap(section => {
     const [title, ...lines] = section.split('\n')
@@ -30,8 +30,8 @@ function subgraphsOf(body) {
   })
 }
 
-const NULLABLE = 'it takes all that a context selects for nullable'
-// What that composer decides otherwise than Apollo's rules, and so not tested.
+const NULLABLE = 'it treats all fields that a context selects as nullable'
+// Cases where that composer deviates from Apollo's rules; they are skipped.
 const OTHERWISE = {
   'contexts::a_value_from_another_subgraph': NULLABLE,
   'contexts::a_union_sets_it,_each_member_with_a_field_of_its_own': NULLABLE,

@@ -47,7 +47,7 @@ async function move(verb, id) {
   assert.deepEqual(data[`${verb}Order`].userErrors, [])
 }
 
-/** Watches an order to its door through any of the two clients. */
+/** Watches an order until it is delivered, through either client. */
 async function watch(client) {
   const id = await place()
   const seen = []
@@ -79,18 +79,18 @@ const sse = (token, more = {}) =>
     ...more,
   })
 
-// Subscriptions, several on one socket and side by side.
+// Subscriptions, several on one socket and over both transports at once.
 const socket = ws(ada)
 await Promise.all([watch(socket), watch(socket), watch(sse(ada))])
 
-// Queries and mutations travel the same way.
+// Queries and mutations work over the same transports.
 for (const client of [socket, sse(ada)]) {
   for await (const answer of client.iterate({ query: '{ me { email } }' })) {
     assert.equal(answer.data.me.email, 'ada@stoa.test')
   }
 }
 
-// A document that is not valid is an error of its operation; the socket lives.
+// An invalid document is an error of its operation only; the socket stays open.
 await assert.rejects(async () => {
   for await (const _ of socket.iterate({ query: '{ nope }' }));
 }, error => error[0].extensions.code === 'GRAPHQL_VALIDATION_FAILED')
@@ -112,7 +112,7 @@ await assert.rejects(async () => {
   for await (const _ of ws('nonsense').iterate({ query: '{ me { id } }' }));
 }, error => error.code === 4403)
 
-// The protocol's own rules, spoken by hand.
+// The rules of the protocol, tested with raw messages.
 function raw(protocol = 'graphql-transport-ws') {
   const connection = new WebSocket(endpoint.replace('http', 'ws'), protocol)
   const closed = new Promise(resolve => connection.on('close', code => resolve(code)))

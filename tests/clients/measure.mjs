@@ -1,7 +1,7 @@
 // The figures of docs/measurements.md: node measure.mjs STOA [CLUSTER]
-// The embedded set in one process, and the real set as CLUSTER starts it. All
-// of it runs on this machine, the load beside the shop, so figures are what two
-// cores do for both. They are printed as a table in the end.
+// Measures the embedded backends in one process, and the real backends as CLUSTER starts
+// them. The load generator runs on the same machine as the shop and shares its cores.
+// The figures are printed as a table at the end.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs'
@@ -16,7 +16,7 @@ const [stoa, cluster] = process.argv.slice(2)
 const folder = mkdtempSync(join(tmpdir(), 'stoa-measure-'))
 const here = dirname(fileURLToPath(import.meta.url))
 const agent = new http.Agent({ keepAlive: true, maxSockets: 64 })
-/** What was measured, by set. */
+/** The figures, by measurement and set of backends. */
 const table = new Map()
 let set = 'embedded, one process'
 const row = (what, figure) => {
@@ -25,7 +25,7 @@ const row = (what, figure) => {
   console.log(`${set}: ${what}: ${figure}`)
 }
 
-/** Starts a shop; resolves when it has answered a first query. */
+/** Starts a shop; resolves once a first query has succeeded. */
 async function start() {
   const began = performance.now()
   const shop = spawn(stoa, ['up', '--listen', '127.0.0.1:0', '--data-dir', folder], {
@@ -40,13 +40,13 @@ async function start() {
       if (found && text.includes('Ctrl-C')) resolve(found[1])
     })
   })
-  // The address is told as soon as it listens, which is before all is open.
+  // The address is printed as soon as it listens, before all services are ready.
   const query = JSON.stringify({ query: '{ products(first: 1) { nodes { id } } }' })
   while (JSON.parse(await post(url, query)).errors) await new Promise(resolve => setTimeout(resolve, 1))
   return { shop, url, elapsed: performance.now() - began }
 }
 
-/** Over node:http: fetch costs more than the shop does. */
+/** Uses node:http, because fetch would cost more than the shop itself. */
 function post(url, body, token) {
   return new Promise((resolve, reject) => {
     const request = http.request(
@@ -183,7 +183,7 @@ async function measure(url) {
   const place = () => call(url, PLACE, { key: crypto.randomUUID() }, ada)
   row('placeOrder, one client', percentiles(await timed(300, place)))
 
-  // From the answer of shipOrder's commit to the subscriber: both clocks are ours.
+  // From the event's `occurredAt` to its arrival: both use this machine's clock.
   const client = createClient({
     url: `${url.replace('http', 'ws')}/graphql`,
     webSocketImpl: WebSocket,
@@ -204,7 +204,7 @@ async function measure(url) {
   )
   await new Promise(resolve => setTimeout(resolve, 500))
   const late = []
-  // Ten at a time: each waits about 0.6 s for its payment.
+  // Ten concurrently, because each waits about 0.6 s for its payment.
   for (let n = 0; n < 20; n++) {
     const batch = Array.from({ length: 10 }, async () => {
       const { placeOrder } = await place()

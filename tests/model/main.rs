@@ -1,9 +1,9 @@
-//! Random sequences of what customers, administrators, workers, clocks and
-//! failing neighbours do, on the real services of orders and products, against
-//! a model of a few lines.
+//! Model-based test: random sequences of operations by customers, administrators,
+//! workers and clocks, with injected faults, run on the real orders and products
+//! services and are compared with a small model.
 //!
 //! `STOA_SEED=N` runs from a seed that a failure printed, `STOA_CASES=N` more or
-//! fewer sequences. A failure is shrunk to the fewest operations that show it.
+//! fewer sequences. A failure is shrunk to a minimal sequence.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,7 +21,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
-use model::Wish;
+use model::RequestedChange;
 use stoa_tests::faulty::How;
 use world::{Op, Template, World};
 
@@ -30,7 +30,7 @@ const LENGTH: usize = 30;
 const THREADS: usize = 2;
 
 fn main() {
-    // The runner of tests asks which there are.
+    // Test runners ask for the list of tests.
     if std::env::args().any(|argument| argument == "--list") {
         println!("the_shop_does_as_the_model: test");
         return;
@@ -71,7 +71,7 @@ fn main() {
     assert!(failures.is_empty());
 }
 
-/// What was tried.
+/// Statistics of the run.
 #[derive(Default)]
 pub struct Counts {
     sequences: AtomicUsize,
@@ -125,8 +125,8 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (0..2_usize, vec((0..3_usize, 1..4_u32), 1..3), 0..4_usize)
             .prop_map(|(customer, lines, method)| Op::Place { customer, lines, method }),
         2 => index.clone().prop_map(Op::Repeat),
-        7 => (index.clone(), wish(), any::<bool>())
-            .prop_map(|(order, wish, by_admin)| Op::Change { order, wish, by_admin }),
+        7 => (index.clone(), requested(), any::<bool>())
+            .prop_map(|(order, requested, by_admin)| Op::Change { order, requested, by_admin }),
         1 => index.clone().prop_map(Op::RepeatChange),
         1 => (0..3_usize, -4..6_i64).prop_map(|(product, delta)| Op::Adjust { product, delta }),
         8 => Just(Op::Work),
@@ -149,16 +149,16 @@ fn how() -> impl Strategy<Value = How> {
     ]
 }
 
-fn wish() -> impl Strategy<Value = Wish> {
+fn requested() -> impl Strategy<Value = RequestedChange> {
     let some = (0..2_usize, 1..4_u32);
     prop_oneof![
-        Just(Wish::Cancel),
-        Just(Wish::Ship),
-        Just(Wish::Deliver),
-        Just(Wish::Refund),
+        Just(RequestedChange::Cancel),
+        Just(RequestedChange::Ship),
+        Just(RequestedChange::Deliver),
+        Just(RequestedChange::Refund),
         some.clone()
-            .prop_map(|(line, units)| Wish::ShipSome(line, units)),
+            .prop_map(|(line, units)| RequestedChange::ShipSome(line, units)),
         (some, any::<bool>())
-            .prop_map(|((line, units), restock)| Wish::RefundSome(line, units, restock)),
+            .prop_map(|((line, units), restock)| RequestedChange::RefundSome(line, units, restock)),
     ]
 }

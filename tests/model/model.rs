@@ -1,29 +1,29 @@
-//! The model: what a change does to an order and its units.
+//! The model: what a change does to an order's status and units.
 
 use stoa_orders::domain::ProblemCode;
 use stoa_schema::events::OrderStatus as Status;
 
-/// What a change is, before it is about an order's lines.
+/// A requested change; lines are given by index.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Wish {
+pub enum RequestedChange {
     Cancel,
     Ship,
     Deliver,
     Refund,
     /// Some units of a line.
     ShipSome(usize, u32),
-    /// Some units of a line; those that were shipped come back to stock, or not.
+    /// Some units of a line, and whether shipped ones return to stock.
     RefundSome(usize, u32, bool),
 }
 
-/// The units of a product in an order.
+/// The units of one product in an order, by what happened to them.
 #[derive(Debug, Clone)]
 pub struct Units {
     pub product: usize,
     pub all: u32,
     pub shipped: u32,
     pub refunded: u32,
-    pub called_off: u32,
+    pub cancelled: u32,
     pub restocked: u32,
 }
 
@@ -34,13 +34,13 @@ impl Units {
             all,
             shipped: 0,
             refunded: 0,
-            called_off: 0,
+            cancelled: 0,
             restocked: 0,
         }
     }
 
     fn to_ship(&self) -> u32 {
-        self.all - self.shipped - self.called_off
+        self.all - self.shipped - self.cancelled
     }
 
     pub fn paid(&self) -> u32 {
@@ -48,51 +48,54 @@ impl Units {
     }
 
     fn refund(&mut self, units: u32, restock: bool) {
-        let with_customer = self.shipped - (self.refunded - self.called_off);
+        let with_customer = self.shipped - (self.refunded - self.cancelled);
         let restocked = if restock { units.min(with_customer) } else { 0 };
-        self.called_off += (units - restocked).min(self.to_ship());
+        self.cancelled += (units - restocked).min(self.to_ship());
         self.refunded += units;
         self.restocked += restocked;
     }
 }
 
-/// Where a change brings an order and its units, or why it is refused.
+/// The status and units after a change, or why it is rejected.
 pub fn expected(
     status: Status,
     lines: &[Units],
-    wish: Wish,
+    requested: RequestedChange,
 ) -> Result<(Status, Vec<Units>), ProblemCode> {
     let mut lines = lines.to_vec();
-    let (from, to) = match wish {
-        Wish::Cancel => (&[Status::Pending, Status::Confirmed][..], Status::Cancelled),
-        Wish::Ship | Wish::ShipSome(..) => (&[Status::Confirmed][..], Status::Shipped),
-        Wish::Deliver => (&[Status::Shipped][..], Status::Delivered),
-        Wish::Refund | Wish::RefundSome(..) => (
+    let (from, to) = match requested {
+        RequestedChange::Cancel => (&[Status::Pending, Status::Confirmed][..], Status::Cancelled),
+        RequestedChange::Ship | RequestedChange::ShipSome(..) => {
+            (&[Status::Confirmed][..], Status::Shipped)
+        }
+        RequestedChange::Deliver => (&[Status::Shipped][..], Status::Delivered),
+        RequestedChange::Refund | RequestedChange::RefundSome(..) => (
             &[Status::Confirmed, Status::Shipped, Status::Delivered][..],
             Status::Refunded,
         ),
     };
-    let has_left = wish == Wish::Cancel && lines.iter().any(|units| units.shipped > 0);
+    let has_left =
+        requested == RequestedChange::Cancel && lines.iter().any(|units| units.shipped > 0);
     if !from.contains(&status) || has_left {
         return Err(ProblemCode::IllegalStatus);
     }
     let count = lines.len();
-    match wish {
-        Wish::Cancel | Wish::Deliver => return Ok((to, lines)),
-        Wish::Ship => lines
+    match requested {
+        RequestedChange::Cancel | RequestedChange::Deliver => return Ok((to, lines)),
+        RequestedChange::Ship => lines
             .iter_mut()
             .for_each(|units| units.shipped += units.to_ship()),
-        Wish::Refund => lines
+        RequestedChange::Refund => lines
             .iter_mut()
             .for_each(|units| units.refund(units.paid(), false)),
-        Wish::ShipSome(line, wanted) => {
+        RequestedChange::ShipSome(line, wanted) => {
             let units = &mut lines[line % count];
             if wanted > units.to_ship() {
                 return Err(ProblemCode::TooManyUnits);
             }
             units.shipped += wanted;
         }
-        Wish::RefundSome(line, wanted, restock) => {
+        RequestedChange::RefundSome(line, wanted, restock) => {
             let units = &mut lines[line % count];
             if wanted > units.paid() {
                 return Err(ProblemCode::TooManyUnits);
@@ -100,7 +103,10 @@ pub fn expected(
             units.refund(wanted, restock);
         }
     }
-    let is_refund = matches!(wish, Wish::Refund | Wish::RefundSome(..));
+    let is_refund = matches!(
+        requested,
+        RequestedChange::Refund | RequestedChange::RefundSome(..)
+    );
     let status = if is_refund && lines.iter().all(|units| units.paid() == 0) {
         Status::Refunded
     } else if status == Status::Confirmed && lines.iter().all(|units| units.to_ship() == 0) {

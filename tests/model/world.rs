@@ -1,4 +1,4 @@
-//! The shop under test, and the model that it is compared with.
+//! The shop under test, and the model's expectation of it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -8,19 +8,19 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait, Statement};
 use stoa_migrations::{MigratorTrait, OrdersMigrator, ProductsMigrator};
 use stoa_orders::Error;
-use stoa_orders::app::{ShipmentRequest, Verb};
-use stoa_orders::domain::{ProblemCode, RefundRequest, RefundWish, Request, UnitsWish};
+use stoa_orders::app::{OrderAction, ShipmentRequest};
+use stoa_orders::domain::{LineQuantity, ProblemCode, RefundLineRequest, RefundRequest, Request};
 use stoa_orders::payment::{Event, sandbox};
 use stoa_products::app::Adjustment;
 use stoa_runtime::identity::{Caller, Role};
 use stoa_schema::events::OrderStatus as Status;
 use stoa_schema::{OrderId, ProductId};
-use stoa_service::error::{Coded, FORBIDDEN};
+use stoa_service::error::{CodedError, FORBIDDEN};
 use stoa_tests::faulty::How;
-use stoa_tests::inside::{self, Inside, PRICE, call, key, person, sqlite};
+use stoa_tests::inside::{self, InProcessShop, PRICE, call, key, person, sqlite};
 
 use crate::Counts;
-use crate::model::{self, Units, Wish};
+use crate::model::{self, RequestedChange, Units};
 
 const METHODS: [&str; 4] = [
     sandbox::APPROVE,
@@ -28,7 +28,7 @@ const METHODS: [&str; 4] = [
     sandbox::DECLINE_CAPTURE,
     sandbox::TIMEOUT,
 ];
-/// As long as units wait, and as an authorisation may take.
+/// The lifetime of a reservation, and the time limit of an authorisation.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 #[derive(Debug, Clone)]
@@ -38,14 +38,14 @@ pub enum Op {
         lines: Vec<(usize, u32)>,
         method: usize,
     },
-    /// Placing again, with the key of an earlier attempt.
+    /// Repeats an attempt to place an order, with its idempotency key.
     Repeat(usize),
     Change {
         order: usize,
-        wish: Wish,
+        requested: RequestedChange,
         by_admin: bool,
     },
-    /// A change again, with its key.
+    /// Repeats a change, with its idempotency key.
     RepeatChange(usize),
     Adjust {
         product: usize,
@@ -55,9 +55,9 @@ pub enum Op {
     Sweep,
     Advance(u64),
     TurnBack(u64),
-    /// The provider tells something of an order.
+    /// The provider sends a webhook about an order.
     Webhook(usize),
-    /// The call after the next so many fails.
+    /// Injects a fault into a later call, after `skip` other calls.
     Fault {
         skip: usize,
         how: How,
@@ -69,7 +69,7 @@ pub struct Template(PathBuf);
 
 impl Template {
     pub fn create() -> Self {
-        // In memory where there is such a folder: nothing here outlives the run.
+        // In memory if possible, for speed: nothing here outlives the run.
         let memory = PathBuf::from("/dev/shm");
         let base = Some(memory).filter(|path| path.exists());
         let base = base.unwrap_or_else(std::env::temp_dir);
@@ -96,45 +96,45 @@ impl Drop for Template {
     }
 }
 
-/// An attempt to place an order, and what is known of it.
+/// An attempt to place an order, and its result.
 struct Attempt {
     customer: usize,
     request: Request,
     key: String,
-    /// `None` while no answer has come.
+    /// `None` until a response arrives.
     answer: Option<Result<OrderId, Vec<ProblemCode>>>,
 }
 
-/// An order as it should be.
-struct Ordered {
+/// The expected state of an order.
+struct ExpectedOrder {
     id: OrderId,
     attempt: usize,
     status: Status,
-    /// How far the clocks had gone.
+    /// The elapsed time of each clock when it was placed.
     placed_at: [Duration; 2],
     was_confirmed: bool,
     lines: Vec<Units>,
 }
 
-struct Changed {
+struct AppliedChange {
     order: usize,
-    verb: Verb,
+    verb: OrderAction,
     caller: Caller,
     key: String,
-    fine: bool,
+    succeeded: bool,
 }
 
 pub struct World {
     folder: PathBuf,
-    shop: Inside,
-    /// How far each clock has gone forward, all in all.
+    shop: InProcessShop,
+    /// The total elapsed time of each clock.
     gone: [Duration; 2],
     customers: [Caller; 2],
-    goods: Vec<ProductId>,
+    product_ids: Vec<ProductId>,
     received: Vec<i64>,
     attempts: Vec<Attempt>,
-    placed: Vec<Ordered>,
-    changes: Vec<Changed>,
+    placed: Vec<ExpectedOrder>,
+    changes: Vec<AppliedChange>,
     events: usize,
 }
 
@@ -144,9 +144,9 @@ impl Drop for World {
     }
 }
 
-type Checked = Result<(), String>;
+type CheckResult = Result<(), String>;
 
-fn ensure(holds: bool, what: impl FnOnce() -> String) -> Checked {
+fn ensure(holds: bool, what: impl FnOnce() -> String) -> CheckResult {
     if holds { Ok(()) } else { Err(what()) }
 }
 
@@ -158,18 +158,18 @@ impl World {
             std::fs::copy(template.0.join(name), folder.join(name)).unwrap();
         }
         let orders = sqlite(&folder, "orders").await;
-        let shop = Inside::new(orders, sqlite(&folder, "products").await);
+        let shop = InProcessShop::new(orders, sqlite(&folder, "products").await);
         let received = vec![2, 5, 9];
-        let mut goods = Vec::new();
+        let mut product_ids = Vec::new();
         for stock in &received {
-            goods.push(shop.product(*stock).await);
+            product_ids.push(shop.product(*stock).await);
         }
         Self {
             folder,
             shop,
             gone: [Duration::ZERO; 2],
             customers: [person(Role::Customer), person(Role::Customer)],
-            goods,
+            product_ids,
             received,
             attempts: Vec::new(),
             placed: Vec::new(),
@@ -178,9 +178,9 @@ impl World {
         }
     }
 
-    /// Does all that, then lets everything come to its end; each time the shop
-    /// must be where the model is.
-    pub async fn run(&mut self, ops: &[Op], count: &Counts) -> Checked {
+    /// Runs all operations, then lets all orders settle; after each operation the shop must
+    /// match the model.
+    pub async fn run(&mut self, ops: &[Op], count: &Counts) -> CheckResult {
         for op in ops {
             if matches!(op, Op::Fault { .. }) {
                 count.faults.fetch_add(1, Ordering::Relaxed);
@@ -188,9 +188,10 @@ impl World {
             let done = self.apply(op).await;
             done.map_err(|problem| format!("{problem} at {op:?}"))?;
         }
-        self.healthy().await?;
-        self.drain().await?;
-        self.at_the_end().await?;
+        // Invariants must hold in the middle of the work, not only at the end.
+        self.check_invariants().await?;
+        self.settle_all().await?;
+        self.check_final_state().await?;
         count.orders.fetch_add(self.placed.len(), Ordering::Relaxed);
         let paid = self.placed.iter().filter(|order| order.was_confirmed);
         count.paid.fetch_add(paid.count(), Ordering::Relaxed);
@@ -198,7 +199,7 @@ impl World {
         Ok(())
     }
 
-    async fn apply(&mut self, op: &Op) -> Checked {
+    async fn apply(&mut self, op: &Op) -> CheckResult {
         match op {
             Op::Place {
                 customer,
@@ -207,7 +208,7 @@ impl World {
             } => {
                 let lines: Vec<_> = lines
                     .iter()
-                    .map(|(product, quantity)| (&self.goods[*product], *quantity))
+                    .map(|(product, quantity)| (&self.product_ids[*product], *quantity))
                     .collect();
                 let request = inside::request(&lines, METHODS[*method]);
                 self.attempts.push(Attempt {
@@ -218,6 +219,7 @@ impl World {
                 });
                 self.place(self.attempts.len() - 1).await?;
             }
+            // Operations on nothing are skipped: an index is taken modulo what exists.
             Op::Repeat(index) => {
                 if let Some(at) = nth(&self.attempts, *index) {
                     self.place(at).await?;
@@ -225,7 +227,7 @@ impl World {
             }
             Op::Change {
                 order,
-                wish,
+                requested,
                 by_admin,
             } => {
                 if let Some(order) = nth(&self.placed, *order) {
@@ -234,7 +236,7 @@ impl World {
                         true => self.shop.admin.clone(),
                         false => self.customers[owner].clone(),
                     };
-                    self.change(order, *wish, caller).await?;
+                    self.change(order, *requested, caller).await?;
                 }
             }
             Op::RepeatChange(index) => {
@@ -245,15 +247,20 @@ impl World {
             Op::Adjust { product, delta } => self.adjust(*product, *delta).await?,
             Op::Work => self.work().await,
             Op::Sweep => {
-                self.shop.products.stock_expire().await.unwrap();
+                self.shop
+                    .products
+                    .release_expired_reservations()
+                    .await
+                    .unwrap();
             }
             Op::Advance(seconds) => self.advance(Duration::from_secs(*seconds)),
             Op::TurnBack(seconds) => {
-                // One clock alone: the services' machines do not agree.
+                // Only one clock: the services' machines may disagree.
                 self.shop.clocks[0].turn_back(Duration::from_secs(*seconds));
             }
             Op::Webhook(order) => {
                 if let Some(order) = nth(&self.placed, *order) {
+                    // Every second event repeats the id before it: duplicates are ignored.
                     self.events += 1;
                     let event = Event {
                         id: format!("{}", self.events / 2),
@@ -265,7 +272,7 @@ impl World {
             }
             Op::Fault { skip, how } => self.shop.faults.arm(*skip, *how),
         }
-        self.follow(matches!(op, Op::Work)).await
+        self.check_statuses(matches!(op, Op::Work)).await
     }
 
     fn advance(&mut self, by: Duration) {
@@ -275,7 +282,7 @@ impl World {
         }
     }
 
-    /// Works, unless the worker ends in the middle.
+    /// Runs the worker once; an injected crash drops it midway.
     async fn work(&self) {
         tokio::select! {
             done = self.shop.orders.work_once() => { done.unwrap(); }
@@ -283,7 +290,7 @@ impl World {
         }
     }
 
-    async fn place(&mut self, at: usize) -> Checked {
+    async fn place(&mut self, at: usize) -> CheckResult {
         let attempt = &self.attempts[at];
         let known = attempt.answer.clone();
         let enough = self.enough(&attempt.request).await;
@@ -309,7 +316,7 @@ impl World {
             return ensure(known == answer, || format!("{known:?} became {answer:?}"));
         }
         match &answer {
-            Ok(id) => self.placed.push(Ordered {
+            Ok(id) => self.placed.push(ExpectedOrder {
                 id: id.clone(),
                 attempt: at,
                 status: Status::Pending,
@@ -327,14 +334,14 @@ impl World {
         Ok(())
     }
 
-    /// Whether there are enough units of everything.
+    /// Whether the stock covers the request.
     async fn enough(&self, request: &Request) -> bool {
         let mut wanted: HashMap<&str, i64> = HashMap::new();
         for line in &request.lines {
             *wanted.entry(&line.product_id).or_default() += line.quantity;
         }
-        let stock = self.shop.stock(&self.goods).await;
-        let mut each = self.goods.iter().zip(stock);
+        let stock = self.shop.stock(&self.product_ids).await;
+        let mut each = self.product_ids.iter().zip(stock);
         each.all(|(id, units)| {
             wanted
                 .get(id.as_str())
@@ -342,12 +349,14 @@ impl World {
         })
     }
 
-    /// The units of a request, by product.
+    /// The requested units, summed by product.
     fn units(&self, request: &Request) -> Vec<Units> {
         let mut lines: Vec<Units> = Vec::new();
         for line in &request.lines {
-            let mut goods = self.goods.iter();
-            let product = goods.position(|id| id.as_str() == line.product_id).unwrap();
+            let mut product_ids = self.product_ids.iter();
+            let product = product_ids
+                .position(|id| id.as_str() == line.product_id)
+                .unwrap();
             let quantity = u32::try_from(line.quantity).unwrap();
             match lines.iter_mut().find(|units| units.product == product) {
                 Some(same) => same.all += quantity,
@@ -357,36 +366,43 @@ impl World {
         lines
     }
 
-    fn verb(&self, order: &Ordered, wish: Wish) -> Verb {
-        let some = |line: usize, units: u32| UnitsWish {
-            product_id: self.goods[order.lines[line % order.lines.len()].product].to_string(),
+    fn verb(&self, order: &ExpectedOrder, requested: RequestedChange) -> OrderAction {
+        let some = |line: usize, units: u32| LineQuantity {
+            product_id: self.product_ids[order.lines[line % order.lines.len()].product].to_string(),
             quantity: i64::from(units),
         };
-        match wish {
-            Wish::Cancel => Verb::Cancel,
-            Wish::Ship => Verb::SHIP,
-            Wish::Deliver => Verb::Deliver,
-            Wish::Refund => Verb::REFUND,
-            Wish::ShipSome(line, units) => Verb::Ship(ShipmentRequest {
+        match requested {
+            RequestedChange::Cancel => OrderAction::Cancel,
+            RequestedChange::Ship => OrderAction::SHIP,
+            RequestedChange::Deliver => OrderAction::Deliver,
+            RequestedChange::Refund => OrderAction::REFUND,
+            RequestedChange::ShipSome(line, units) => OrderAction::Ship(ShipmentRequest {
                 lines: Some(vec![some(line, units)]),
                 ..ShipmentRequest::default()
             }),
-            Wish::RefundSome(line, units, restock) => Verb::Refund(RefundRequest {
-                lines: Some(vec![RefundWish {
-                    units: some(line, units),
-                    restock,
-                }]),
-                shipping: false,
-            }),
+            RequestedChange::RefundSome(line, units, restock) => {
+                OrderAction::Refund(RefundRequest {
+                    lines: Some(vec![RefundLineRequest {
+                        units: some(line, units),
+                        restock,
+                    }]),
+                    shipping: false,
+                })
+            }
         }
     }
 
-    async fn change(&mut self, order: usize, wish: Wish, caller: Caller) -> Checked {
-        let verb = self.verb(&self.placed[order], wish);
-        let expected = match caller.is_admin() || wish == Wish::Cancel {
+    async fn change(
+        &mut self,
+        order: usize,
+        requested: RequestedChange,
+        caller: Caller,
+    ) -> CheckResult {
+        let verb = self.verb(&self.placed[order], requested);
+        let expected = match caller.is_admin() || requested == RequestedChange::Cancel {
             true => {
                 let order = &self.placed[order];
-                model::expected(order.status, &order.lines, wish).map_err(Some)
+                model::expected(order.status, &order.lines, requested).map_err(Some)
             }
             false => Err(None),
         };
@@ -405,27 +421,27 @@ impl World {
         };
         let wanted = expected.as_ref().map(|(status, _)| *status);
         ensure(found == wanted.map_err(|problem| *problem), || {
-            format!("{wish:?} came to {found:?}, expected {wanted:?}")
+            format!("{requested:?} came to {found:?}, expected {wanted:?}")
         })?;
-        let fine = found.is_ok();
+        let succeeded = found.is_ok();
         if let Ok((status, lines)) = expected {
             self.placed[order].status = status;
             self.placed[order].lines = lines;
         }
-        self.changes.push(Changed {
+        self.changes.push(AppliedChange {
             order,
             verb,
             caller,
             key,
-            fine,
+            succeeded,
         });
         Ok(())
     }
 
-    /// What was done is answered again, and not done again.
-    async fn change_again(&self, at: usize) -> Checked {
+    /// A repeated change returns the same result and has no further effect.
+    async fn change_again(&self, at: usize) -> CheckResult {
         let change = &self.changes[at];
-        if !change.fine {
+        if !change.succeeded {
             return Ok(());
         }
         let id = &self.placed[change.order].id;
@@ -434,16 +450,16 @@ impl World {
             .orders
             .order_change(&change.caller, &change.verb, id.as_str(), None, &change.key)
             .await;
-        ensure(again.is_ok(), || format!("a repeat came to {again:?}"))
+        ensure(again.is_ok(), || format!("a repeat returned {again:?}"))
     }
 
-    async fn adjust(&mut self, product: usize, delta: i64) -> Checked {
+    async fn adjust(&mut self, product: usize, delta: i64) -> CheckResult {
         let adjustment = Adjustment {
-            product_id: self.goods[product].to_string(),
+            product_id: self.product_ids[product].to_string(),
             delta,
             reason: "a delivery".to_owned(),
         };
-        let before = self.shop.stock(&self.goods).await[product];
+        let before = self.shop.stock(&self.product_ids).await[product];
         let key = key();
         for _ in 0..2 {
             let done = self
@@ -460,9 +476,9 @@ impl World {
         Ok(())
     }
 
-    /// Finds each order where the model has it; the worker alone may have moved
+    /// Checks that each order has the status of the model; only the worker may have moved
     /// it from PENDING.
-    async fn follow(&mut self, worked: bool) -> Checked {
+    async fn check_statuses(&mut self, worked: bool) -> CheckResult {
         let ids: Vec<_> = self.placed.iter().map(|order| order.id.clone()).collect();
         let found = self.shop.orders.order_fetch_many(&ids).await.unwrap();
         for order in &mut self.placed {
@@ -490,7 +506,7 @@ impl World {
         Ok(())
     }
 
-    async fn healthy(&self) -> Checked {
+    async fn check_invariants(&self) -> CheckResult {
         let report = stoa::doctor::examine(&self.shop.products_db, &self.shop.orders_db).await;
         let report = report.unwrap();
         ensure(report.violations.is_empty(), || {
@@ -498,12 +514,12 @@ impl World {
         })
     }
 
-    /// Nothing fails any more, and time goes on.
-    async fn drain(&mut self) -> Checked {
+    /// Clears the faults and advances the clocks until everything is settled.
+    async fn settle_all(&mut self) -> CheckResult {
         self.shop.faults.clear();
         for at in 0..self.attempts.len() {
             if self.attempts[at].answer.is_none() {
-                // The lease of the attempt that died runs out.
+                // Let the lease of the crashed attempt expire.
                 self.advance(Duration::from_secs(31));
                 let behind = self.shop.clocks[1].now() - self.shop.clocks[0].now();
                 let behind = Duration::from_micros(behind.unsigned_abs());
@@ -511,32 +527,36 @@ impl World {
                 self.gone[0] += behind;
                 self.place(at).await?;
                 ensure(self.attempts[at].answer.is_some(), || {
-                    "still no answer".to_owned()
+                    "still no response".to_owned()
                 })?;
             }
         }
         for _ in 0..60 {
             self.advance(Duration::from_secs(61));
-            self.shop.products.stock_expire().await.unwrap();
+            self.shop
+                .products
+                .release_expired_reservations()
+                .await
+                .unwrap();
             self.work().await;
-            self.follow(true).await?;
+            self.check_statuses(true).await?;
             let report = stoa::doctor::examine(&self.shop.products_db, &self.shop.orders_db).await;
             if report.unwrap().unfinished == 0 {
                 return Ok(());
             }
         }
-        Err("it never comes to an end".to_owned())
+        Err("the orders never settle".to_owned())
     }
 
-    /// Units and money are where the orders' states say.
-    async fn at_the_end(&self) -> Checked {
-        self.healthy().await?;
+    /// Checks that stock and money match the orders' statuses.
+    async fn check_final_state(&self) -> CheckResult {
+        self.check_invariants().await?;
         let mut expected = self.received.clone();
         for order in &self.placed {
             let mut due = 0;
             if order.status != Status::Cancelled {
                 for units in &order.lines {
-                    let gone = units.all - units.called_off - units.restocked;
+                    let gone = units.all - units.cancelled - units.restocked;
                     expected[units.product] -= i64::from(gone);
                     due += i64::from(units.paid()) * PRICE;
                 }
@@ -549,13 +569,13 @@ impl World {
                 "an order is never decided".to_owned()
             })?;
         }
-        let stock = self.shop.stock(&self.goods).await;
+        let stock = self.shop.stock(&self.product_ids).await;
         ensure(stock == expected, || {
             format!("stock {stock:?}, expected {expected:?}")
         })
     }
 
-    /// What the provider has taken and not returned.
+    /// The captured amount minus the refunded amount, from the provider's ledger.
     async fn money(&self, order: &OrderId) -> i64 {
         let db = self.shop.orders_db.read();
         let sql = "SELECT captured_minor - refunded_minor AS kept FROM sandbox_payment WHERE reference = $1";
@@ -566,7 +586,7 @@ impl World {
     }
 }
 
-/// Any number names one of what is there.
+/// Maps any number to a valid index, if there is one.
 fn nth<T>(all: &[T], index: usize) -> Option<usize> {
     (!all.is_empty()).then(|| index % all.len())
 }

@@ -38,7 +38,7 @@ async fn the_limit_of_a_discount_code() {
             assert_eq!(used[0] + used[1], 3, "{used:?}");
             assert!(used.iter().all(|used| *used <= 2), "{used:?}");
         }
-        // Forced: two hold their units before the last use is taken.
+        // Forced: both have reserved stock before either takes the last use of the code.
         let mut last = new("LAST");
         last.total_limit = Some(1);
         shop.orders
@@ -69,7 +69,7 @@ async fn a_cart_from_two_tabs() {
         let goods = [shop.product(100).await, shop.product(100).await];
         let edit = |buyer: &Caller, edit: Edit, product: usize, units: i64, version| {
             let (orders, context) = (shop.orders.clone(), call(buyer));
-            let wish = UnitsWish {
+            let wish = LineQuantity {
                 product_id: goods[product].to_string(),
                 quantity: units,
             };
@@ -88,7 +88,7 @@ async fn a_cart_from_two_tabs() {
         };
         for _ in 0..ROUNDS {
             let buyer = person(Role::Customer);
-            // Putting in loses nothing, also where the cart is made by that.
+            // Concurrent additions are all kept, even when one of them creates the cart.
             let tabs: Vec<_> = (0..6)
                 .map(|tab| edit(&buyer, Edit::Add, tab % 2, 1, None))
                 .collect();
@@ -96,7 +96,7 @@ async fn a_cart_from_two_tabs() {
                 tab.await.unwrap().unwrap();
             }
             assert_eq!(units(&buyer).await, 6);
-            // Of two that set what they have seen, one is told.
+            // Of two updates of the same version, one is rejected.
             let tabs = [
                 edit(&buyer, Edit::Update, 0, 9, Some(7)),
                 edit(&buyer, Edit::Update, 1, 0, Some(7)),
@@ -113,7 +113,7 @@ async fn a_cart_from_two_tabs() {
             }
             assert_eq!(done, 1);
         }
-        // Forced: the cart changes while it is being ordered.
+        // Forced: the cart changes during checkout, after the stock is reserved.
         let buyer = person(Role::Customer);
         let made = edit(&buyer, Edit::Add, 0, 1, None).await.unwrap().unwrap();
         let request = request(&[], APPROVE);
@@ -141,12 +141,12 @@ async fn a_cart_from_two_tabs() {
     .await;
 }
 
-/// Two replicas that delete what was left, and one guest who is back.
+/// Two replicas delete abandoned carts while one guest has come back.
 #[tokio::test(flavor = "multi_thread")]
 async fn deleting_the_carts_that_guests_left() {
     on_both(async |shop| {
         let product = shop.product(100).await.to_string();
-        let wishes = [UnitsWish {
+        let wishes = [LineQuantity {
             product_id: product,
             quantity: 1,
         }];
@@ -166,7 +166,10 @@ async fn deleting_the_carts_that_guests_left() {
             }
             tick(shop, Duration::from_secs(31 * 24 * 60 * 60));
             add(&refs[0]).await;
-            let (one, two) = tokio::join!(shop.orders.carts_trim(), shop.orders.carts_trim());
+            let (one, two) = tokio::join!(
+                shop.orders.carts_purge_expired(),
+                shop.orders.carts_purge_expired()
+            );
             assert_eq!(one.unwrap() + two.unwrap(), 2);
             let guest = Caller::Anonymous;
             let kept = shop.orders.cart_fetch(&guest, &refs[0]).await.unwrap();
@@ -174,9 +177,9 @@ async fn deleting_the_carts_that_guests_left() {
             assert!(
                 (shop.orders.cart_fetch(&guest, &refs[1]).await).is_ok_and(|cart| cart.is_none())
             );
-            // The one that is kept is old in the next round.
+            // The kept cart expires too, so that the next round starts clean.
             tick(shop, Duration::from_secs(31 * 24 * 60 * 60));
-            assert_eq!(shop.orders.carts_trim().await.unwrap(), 1);
+            assert_eq!(shop.orders.carts_purge_expired().await.unwrap(), 1);
         }
     })
     .await;

@@ -1,6 +1,6 @@
-//! Two at once, wherever it matters for money and stock: many rounds as they
-//! come, and one in which the first is held at the worst place while the second
-//! tries. On SQLite and on PostgreSQL.
+//! Concurrent operations wherever money and stock are at stake: many rounds without
+//! control, and one forced interleaving in which the first operation is held at a
+//! failpoint while the second runs. On SQLite and on PostgreSQL.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,9 +15,11 @@ use std::time::Duration;
 
 use stoa_migrations::{OrdersMigrator, ProductsMigrator};
 use stoa_orders::Error;
-use stoa_orders::app::Verb;
+use stoa_orders::app::OrderAction;
 use stoa_orders::app::cart::Edit;
-use stoa_orders::domain::{CartRef, CheckoutRequest, NewDiscount, Order, ProblemCode, UnitsWish};
+use stoa_orders::domain::{
+    CartRef, CheckoutRequest, LineQuantity, NewDiscount, Order, ProblemCode,
+};
 use stoa_orders::payment::sandbox::APPROVE;
 use stoa_orders::payment::stripe::{Stripe, StripeOptions};
 use stoa_orders::payment::{Authorised, Captured, Event, Payment, PaymentProvider};
@@ -29,29 +31,29 @@ use stoa_schema::peer::{ReserveStock, Reserved, StockLine};
 use stoa_schema::{Money, OrderId, ProductId};
 use stoa_service::database::{Database, PoolOptions};
 use stoa_service::failpoint::hold;
-use stoa_tests::inside::{Inside, call, key, person, request, sqlite};
+use stoa_tests::inside::{InProcessShop, call, key, person, request, sqlite};
 use stoa_tests::stripe::{self, FakeStripe};
 use stoa_tests::{Servers, servers};
 use tokio::task::JoinHandle;
 
 const ROUNDS: usize = 25;
-/// Long enough to see that somebody waits.
-const A_WHILE: Duration = Duration::from_millis(100);
+/// Long enough for an operation that does not block to finish.
+const BLOCKED_WAIT: Duration = Duration::from_millis(100);
 
-/// A shop over one kind of database, and what it stands on.
-struct Ground {
-    shop: Inside,
+/// A shop over one kind of database, with its folder and servers.
+struct TestShop {
+    shop: InProcessShop,
     folder: PathBuf,
     _servers: Option<Servers>,
 }
 
-impl Drop for Ground {
+impl Drop for TestShop {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
-impl Ground {
+impl TestShop {
     async fn new(real: bool) -> Self {
         let folder = std::env::temp_dir().join(format!("stoa-races-{}", key()));
         std::fs::create_dir_all(&folder).unwrap();
@@ -61,7 +63,7 @@ impl Ground {
         orders.migrate::<OrdersMigrator>().await.unwrap();
         products.migrate::<ProductsMigrator>().await.unwrap();
         Self {
-            shop: Inside::new(orders, products),
+            shop: InProcessShop::new(orders, products),
             folder,
             _servers: servers,
         }
@@ -77,19 +79,20 @@ async fn open(servers: Option<&Servers>, folder: &std::path::Path, name: &str) -
     Database::connect(&url, &pool).await.unwrap()
 }
 
-/// On both databases; at the end nothing is left over, and all adds up.
-async fn on_both(race: impl AsyncFn(&Inside)) {
+/// Runs a race on both databases; afterwards nothing may be unfinished, and the doctor
+/// must find no violation.
+async fn on_both(race: impl AsyncFn(&InProcessShop)) {
     let mut grounds = vec![false];
     if servers::replicas_available() {
         grounds.push(true);
     }
     for real in grounds {
-        let ground = Ground::new(real).await;
+        let ground = TestShop::new(real).await;
         let shop = &ground.shop;
         race(shop).await;
         for _ in 0..30 {
             tick(shop, Duration::from_secs(61));
-            shop.products.stock_expire().await.unwrap();
+            shop.products.release_expired_reservations().await.unwrap();
             shop.orders.work_once().await.unwrap();
         }
         let report = stoa::doctor::examine(&shop.products_db, &shop.orders_db).await;
@@ -100,13 +103,17 @@ async fn on_both(race: impl AsyncFn(&Inside)) {
     }
 }
 
-fn tick(shop: &Inside, by: Duration) {
+fn tick(shop: &InProcessShop, by: Duration) {
     for clock in &shop.clocks {
         clock.advance(by);
     }
 }
 
-fn reserve(shop: &Inside, order: &OrderId, lines: &[(&ProductId, u32)]) -> JoinHandle<Reserved> {
+fn reserve(
+    shop: &InProcessShop,
+    order: &OrderId,
+    lines: &[(&ProductId, u32)],
+) -> JoinHandle<Reserved> {
     let request = ReserveStock {
         order_id: order.clone(),
         lines: lines
@@ -121,7 +128,7 @@ fn reserve(shop: &Inside, order: &OrderId, lines: &[(&ProductId, u32)]) -> JoinH
     tokio::spawn(async move { products.stock_reserve(&request).await.unwrap() })
 }
 
-async fn place(shop: &Inside, customer: &Caller, product: &ProductId, units: u32) -> Order {
+async fn place(shop: &InProcessShop, customer: &Caller, product: &ProductId, units: u32) -> Order {
     let request = request(&[(product, units)], APPROVE);
     let (context, key) = (call(customer), key());
     let placed = shop.orders.order_place(&context, &request, &key);
@@ -129,7 +136,7 @@ async fn place(shop: &Inside, customer: &Caller, product: &ProductId, units: u32
 }
 
 /// An order that is paid.
-async fn bought(shop: &Inside, customer: &Caller, product: &ProductId, units: u32) -> Order {
+async fn bought(shop: &InProcessShop, customer: &Caller, product: &ProductId, units: u32) -> Order {
     let order = place(shop, customer, product, units).await;
     tick(shop, Duration::from_secs(1));
     shop.orders.work_once().await.unwrap();
@@ -137,15 +144,15 @@ async fn bought(shop: &Inside, customer: &Caller, product: &ProductId, units: u3
     order
 }
 
-async fn status(shop: &Inside, order: &Order) -> Status {
+async fn status(shop: &InProcessShop, order: &Order) -> Status {
     let ids = std::slice::from_ref(&order.id);
     shop.orders.order_fetch_many(ids).await.unwrap()[&order.id].status
 }
 
 fn change(
-    shop: &Inside,
+    shop: &InProcessShop,
     caller: &Caller,
-    verb: &Verb,
+    verb: &OrderAction,
     order: &Order,
     key: &str,
 ) -> JoinHandle<Result<Order, Error>> {
@@ -176,14 +183,14 @@ async fn the_last_unit() {
             }
             assert_eq!((sold, shop.stock(&[product]).await), (1, vec![0]));
         }
-        // Forced: the first has taken it, and has not committed.
+        // Forced: the first has taken the unit, and has not committed.
         let product = shop.product(1).await;
         let (first, second) = (OrderId::new(), OrderId::new());
         let mut held = hold("reserve.taken", first.as_str());
         let winner = reserve(shop, &first, &[(&product, 1)]);
         held.reached().await;
         let loser = reserve(shop, &second, &[(&product, 1)]);
-        tokio::time::sleep(A_WHILE).await;
+        tokio::time::sleep(BLOCKED_WAIT).await;
         assert!(!loser.is_finished(), "it waits for what the first does");
         held.release();
         assert!(took(&winner.await.unwrap()));
@@ -196,7 +203,7 @@ async fn the_last_unit() {
 async fn the_same_product_on_two_lines() {
     on_both(async |shop| {
         for _ in 0..ROUNDS {
-            // Two of two units each; there are three.
+            // Each of two orders wants two units, and there are three.
             let (product, other) = (shop.product(3).await, shop.product(9).await);
             let lines = [(&product, 1), (&other, 1), (&product, 1)];
             let turned = [(&other, 1), (&product, 1), (&product, 1)];
@@ -213,7 +220,7 @@ async fn the_same_product_on_two_lines() {
         let winner = reserve(shop, &first, &lines);
         held.reached().await;
         let loser = reserve(shop, &second, &lines);
-        tokio::time::sleep(A_WHILE).await;
+        tokio::time::sleep(BLOCKED_WAIT).await;
         held.release();
         assert!(took(&winner.await.unwrap()) && !took(&loser.await.unwrap()));
         assert_eq!(shop.stock(&[product]).await, [1]);
@@ -245,8 +252,8 @@ async fn placing_twice_with_one_key() {
             ids.dedup();
             assert_eq!(ids.len(), 1);
         }
-        // Forced: the first dawdles with its units until its lease is over, and
-        // the second takes over.
+        // Forced: the first holds its reservation until its lease expires, and the second
+        // takes over.
         let key = key();
         let mut held = hold("place.reserved", &key);
         let first = attempt(&key);
@@ -263,8 +270,13 @@ async fn placing_twice_with_one_key() {
     .await;
 }
 
-/// Two change one order at once: exactly one does, whoever is first.
-async fn one_of_two(shop: &Inside, one: (&Caller, &Verb), two: (&Caller, &Verb), buyer: &Caller) {
+/// Two concurrent changes of one order: exactly one succeeds, in either order.
+async fn one_of_two(
+    shop: &InProcessShop,
+    one: (&Caller, &OrderAction),
+    two: (&Caller, &OrderAction),
+    buyer: &Caller,
+) {
     let product = shop.product(1_000).await;
     for _ in 0..ROUNDS {
         let order = bought(shop, buyer, &product, 1).await;
@@ -275,7 +287,7 @@ async fn one_of_two(shop: &Inside, one: (&Caller, &Verb), two: (&Caller, &Verb),
         let illegal = |done| is_refused(done, ProblemCode::IllegalStatus);
         assert_eq!(done.iter().filter(|done| illegal(done)).count(), 1);
     }
-    // Forced: the first holds the order, and has not moved it.
+    // Forced: the first has locked the order, and has not changed it.
     for (first, second) in [(one, two), (two, one)] {
         let order = bought(shop, buyer, &product, 1).await;
         let key_of_first = key();
@@ -283,7 +295,7 @@ async fn one_of_two(shop: &Inside, one: (&Caller, &Verb), two: (&Caller, &Verb),
         let winner = change(shop, first.0, first.1, &order, &key_of_first);
         held.reached().await;
         let loser = change(shop, second.0, second.1, &order, &key());
-        tokio::time::sleep(A_WHILE).await;
+        tokio::time::sleep(BLOCKED_WAIT).await;
         assert!(!loser.is_finished(), "it waits for the order");
         held.release();
         assert!(winner.await.unwrap().is_ok());
@@ -298,8 +310,8 @@ async fn two_administrators_with_one_order() {
         let (other, buyer) = (person(Role::Admin), person(Role::Customer));
         one_of_two(
             shop,
-            (&shop.admin, &Verb::SHIP),
-            (&other, &Verb::SHIP),
+            (&shop.admin, &OrderAction::SHIP),
+            (&other, &OrderAction::SHIP),
             &buyer,
         )
         .await;
@@ -313,8 +325,8 @@ async fn cancelling_against_shipping() {
         let buyer = person(Role::Customer);
         one_of_two(
             shop,
-            (&buyer, &Verb::Cancel),
-            (&shop.admin, &Verb::SHIP),
+            (&buyer, &OrderAction::Cancel),
+            (&shop.admin, &OrderAction::SHIP),
             &buyer,
         )
         .await;
@@ -342,22 +354,22 @@ async fn a_webhook_against_the_client() {
             let order = place(shop, &buyer, &product, 1).await;
             tick(shop, Duration::from_secs(1));
             let told = [news(&order, 1), news(&order, 1), news(&order, 2)];
-            let cancelled = change(shop, &buyer, &Verb::Cancel, &order, &key());
+            let cancelled = change(shop, &buyer, &OrderAction::Cancel, &order, &key());
             for one in told {
                 one.await.unwrap();
             }
             cancelled.await.unwrap().unwrap();
             assert_eq!(status(shop, &order).await, Status::Cancelled);
         }
-        // Forced: the client holds the order while the webhook's step is run.
+        // Forced: the client's change has locked the order while the webhook's step runs.
         let order = place(shop, &buyer, &product, 1).await;
         tick(shop, Duration::from_secs(1));
         let key = key();
         let mut held = hold("change.locked", &key);
-        let cancelled = change(shop, &buyer, &Verb::Cancel, &order, &key);
+        let cancelled = change(shop, &buyer, &OrderAction::Cancel, &order, &key);
         held.reached().await;
         let told = news(&order, 1);
-        tokio::time::sleep(A_WHILE).await;
+        tokio::time::sleep(BLOCKED_WAIT).await;
         held.release();
         cancelled.await.unwrap().unwrap();
         told.await.unwrap();
@@ -370,13 +382,14 @@ async fn a_webhook_against_the_client() {
 async fn a_reservation_that_runs_out_against_its_confirmation() {
     on_both(async |shop| {
         let buyer = person(Role::Customer);
-        let both = |shop: &Inside| {
+        let both = |shop: &InProcessShop| {
             let (orders, products) = (shop.orders.clone(), shop.products.clone());
             let work = tokio::spawn(async move { orders.work_once().await.unwrap() });
-            let sweep = tokio::spawn(async move { products.stock_expire().await.unwrap() });
+            let sweep =
+                tokio::spawn(async move { products.release_expired_reservations().await.unwrap() });
             (work, sweep)
         };
-        // The time of products is up; that of orders is not.
+        // By the clock of products the reservation has expired; by that of orders it has not.
         let up = Duration::from_secs(16 * 60);
         for _ in 0..ROUNDS {
             let product = shop.product(1).await;
@@ -401,16 +414,22 @@ async fn a_reservation_that_runs_out_against_its_confirmation() {
             if place_of == "commit.set" {
                 let work = tokio::spawn(async move { orders.work_once().await.unwrap() });
                 held.reached().await;
-                let sweep = tokio::spawn(async move { products.stock_expire().await.unwrap() });
-                tokio::time::sleep(A_WHILE).await;
+                let sweep =
+                    tokio::spawn(
+                        async move { products.release_expired_reservations().await.unwrap() },
+                    );
+                tokio::time::sleep(BLOCKED_WAIT).await;
                 held.release();
                 sweep.await.unwrap();
                 work.await.unwrap();
             } else {
-                let sweep = tokio::spawn(async move { products.stock_expire().await.unwrap() });
+                let sweep =
+                    tokio::spawn(
+                        async move { products.release_expired_reservations().await.unwrap() },
+                    );
                 held.reached().await;
                 let work = tokio::spawn(async move { orders.work_once().await.unwrap() });
-                tokio::time::sleep(A_WHILE).await;
+                tokio::time::sleep(BLOCKED_WAIT).await;
                 held.release();
                 sweep.await.unwrap();
                 work.await.unwrap();
@@ -421,8 +440,8 @@ async fn a_reservation_that_runs_out_against_its_confirmation() {
     .await;
 }
 
-/// The order has the unit, or the shop does.
-async fn agree(shop: &Inside, order: &Order, product: &ProductId) -> Status {
+/// Asserts that the unit is sold if and only if the order is confirmed.
+async fn agree(shop: &InProcessShop, order: &Order, product: &ProductId) -> Status {
     shop.orders.work_once().await.unwrap();
     let status = status(shop, order).await;
     let stock = shop.stock(std::slice::from_ref(product)).await[0];
@@ -434,8 +453,8 @@ async fn agree(shop: &Inside, order: &Order, product: &ProductId) -> Status {
     status
 }
 
-/// Of two workers that ask Stripe for the same step, one is refused: that is no
-/// decline.
+/// Of two workers that request the same step from Stripe, one is rejected; that must
+/// not count as a declined payment.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_payment_at_stripe_by_two_workers() {
     let fake = FakeStripe::default();

@@ -47,7 +47,7 @@ pub async fn register_sign_in_refresh_and_sign_out(shop: &Shop) {
         json!({ "firstName": "Ada", "lastName": "Hill" })
     );
 
-    // By argument, and by the cookie alone.
+    // The refresh token is accepted as argument, and as cookie alone.
     let first = text(&answer, "/data/register/session/refreshToken");
     let second = anonymous.ok(REFRESH, json!({ "token": first })).await;
     let second = text(&second, "/refreshSession/session/refreshToken");
@@ -90,7 +90,7 @@ pub async fn a_stolen_refresh_token_is_worth_nothing(shop: &Shop) {
         .ok(REGISTER, person(&email, "a long enough secret"))
         .await;
     let stolen = text(&answer, "/register/session/refreshToken");
-    // Many use it at once: one of them gets a session.
+    // Of concurrent uses of one refresh token, exactly one gets a session.
     let tries = (0..8).map(|_| {
         let (client, stolen) = (anonymous.clone(), stolen.clone());
         tokio::spawn(async move { client.ok(REFRESH, json!({ "token": stolen })).await })
@@ -150,6 +150,7 @@ pub async fn bad_input_changes_nothing(shop: &Shop) {
         assert_eq!(payload["userErrors"][0]["field"], json!(["input", field]));
         assert!(payload["user"].is_null() && payload["session"].is_null());
     }
+    // None of the rejected registrations has created an account.
     let found = admin
         .ok("{ users(first: 100) { nodes { email } } }", json!({}))
         .await;
@@ -252,7 +253,7 @@ pub async fn a_deleted_account_is_gone(shop: &Shop) {
     assert_eq!(user_error(&data["login"]), "INVALID_CREDENTIALS");
     let data = anonymous.ok(REFRESH, json!({ "token": refresh })).await;
     assert_eq!(user_error(&data["refreshSession"]), "INVALID_REFRESH_TOKEN");
-    // The address is free again.
+    // The e-mail address can be registered again.
     new_customer(&anonymous).await;
     let again = anonymous
         .ok(REGISTER, person(&email, "a long enough secret"))

@@ -1,4 +1,4 @@
-//! From a guest's cart to an order with a discount, and an address book.
+//! Carts, from a guest's to an order with a discount, and the address book.
 
 use serde_json::{Value, json};
 use stoa_tests::client::text;
@@ -40,7 +40,7 @@ pub async fn a_cart_from_guest_to_order(shop: &Shop) {
     let admin = shop.sign_in("admin").await;
     let guest = shop.client();
     let (one, two) = (new_product(&admin, 10).await, new_product(&admin, 3).await);
-    // A guest's cart is opened by its token alone.
+    // A guest's cart is accessible only with its token.
     let made = add(&guest, &Value::Null, &one, 2).await;
     let opened = json!({ "id": made["cart"]["id"], "token": made["token"] });
     assert!(text(&made, "/token").len() >= 32);
@@ -52,7 +52,7 @@ pub async fn a_cart_from_guest_to_order(shop: &Shop) {
         user_error(&add(&guest, &stranger, &one, 1).await),
         "CART_NOT_FOUND"
     );
-    // Signed in, it becomes part of one's own.
+    // After sign-in it is merged into the customer's own cart.
     let customer = new_customer(&shop.client()).await;
     let own = add(&customer, &Value::Null, &one, 1).await;
     assert!(own["token"].is_null());
@@ -69,14 +69,14 @@ pub async fn a_cart_from_guest_to_order(shop: &Shop) {
     );
     let closed = add(&guest, &opened, &one, 1).await;
     assert_eq!(user_error(&closed), "CART_NOT_FOUND");
-    // Of two tabs the later one is told, and sees what there is now.
+    // Of two tabs the later one gets an error, with the current cart.
     let seen = version(&merged);
     let first = update(&customer, seen, &one, 2).await;
     assert_eq!(version(&first), seen + 1);
     let late = update(&customer, seen, &two, 0).await;
     assert_eq!(user_error(&late), "CART_CHANGED");
     assert_eq!(version(&late), seen + 1);
-    // What changes meanwhile is told, and not charged unasked.
+    // A price change is reported as a warning, and not charged without consent.
     let change = "mutation ($input: UpdateProductInput!) { updateProduct(input: $input) { userErrors { code message } } }";
     let price = json!({ "amountMinor": 2_000, "currencyCode": "EUR" });
     let changed = admin
@@ -106,7 +106,7 @@ pub async fn a_cart_from_guest_to_order(shop: &Shop) {
     let accepted = update(&customer, seen + 3, &one, 2).await;
     assert_eq!(accepted["cart"]["warnings"], json!([]), "{accepted}");
     assert_eq!(accepted["cart"]["subtotal"]["amountMinor"], "5250");
-    // A tenth off, once for each customer.
+    // Ten percent off, once per customer.
     let code = format!("TENTH-{}", key());
     let create = "mutation ($input: CreateDiscountCodeInput!) { done: createDiscountCode(input: $input) { discountCode { code percentage } userErrors { code field } } }";
     let input = json!({ "code": code.to_lowercase(), "percentage": 10, "customerLimit": 1, "totalLimit": 5 });
@@ -129,14 +129,14 @@ pub async fn a_cart_from_guest_to_order(shop: &Shop) {
     assert_eq!(repeated["order"]["id"], order["id"]);
     let id = text(order, "/id");
     assert_eq!(settled(&customer, &id).await, "CONFIRMED");
-    // The cart is closed with it; the next one is empty.
+    // The order closes the cart; the next one is empty.
     let read = format!("{{ {CART} me {{ cart {{ id }} }} }}");
     let empty = customer.ok(&read, json!({})).await;
     assert!(empty["cart"].is_null() && empty["me"]["cart"].is_null());
     let next = add(&customer, &Value::Null, &two, 1).await;
     let spent = checkout(&customer, version(&next), Some(&code), &key()).await;
     assert_eq!(user_error(&spent), "DISCOUNT_EXHAUSTED", "{spent}");
-    // A cancelled order gives its code back.
+    // Cancelling an order frees its use of the discount code.
     change_with(&customer, "cancel", &id, &key()).await;
     let next = checkout(&customer, version(&next), Some(&code), &key()).await;
     assert_eq!(next["order"]["discount"]["amountMinor"], "125", "{next}");
@@ -176,7 +176,7 @@ pub async fn an_address_book(shop: &Shop) {
         refused["done"]["userErrors"][0]["field"],
         json!(["input", "country"])
     );
-    // Somebody else's is none.
+    // Another user's address is not found.
     let remove = "mutation ($id: ID!) { done: removeAddress(id: $id) { address { id } userErrors { code } } }";
     let lin = shop.sign_in("lin").await;
     let others = lin.ok(remove, json!({ "id": one })).await;
@@ -190,7 +190,7 @@ pub async fn an_address_book(shop: &Shop) {
         shop.client().code(add, json!({ "input": address() })).await,
         "UNAUTHENTICATED"
     );
-    // Twenty, and no more.
+    // At most twenty addresses.
     for _ in 0..19 {
         customer.ok(add, json!({ "input": address() })).await;
     }

@@ -12,7 +12,7 @@ pub async fn lists_search_and_pages(shop: &Shop) {
     let (mut after, mut names, mut ids) =
         (Value::Null, Vec::new(), std::collections::HashSet::new());
     loop {
-        // Others than administrators see what is active, whatever they ask.
+        // Only administrators see inactive products, whatever the filter says.
         let page = client.ok(all, json!({ "after": after })).await;
         let page = &page["products"];
         assert!(page["totalCount"].as_i64().unwrap() >= 200);
@@ -48,7 +48,7 @@ pub async fn lists_search_and_pages(shop: &Shop) {
             .any(|n| n["sku"] == "COF-001")
     );
     assert!(search("zzzz").await.is_empty());
-    // Marks on Latin letters do not count, on either database.
+    // Search ignores diacritics on Latin letters, on either database.
     let admin = shop.sign_in("admin").await;
     let unique = key().replace('-', "");
     let input = json!({
@@ -250,7 +250,7 @@ pub async fn bad_input_changes_nothing(shop: &Shop) {
         )
         .await;
     assert!(none["productBySku"].is_null());
-    // Nobody else may, and a wrong type is a request error.
+    // Only administrators may, and a wrong type is a request error.
     let ada = shop.sign_in("ada").await;
     assert_eq!(
         ada.code(create, json!({ "input": good })).await,

@@ -1,6 +1,6 @@
-//! Everything that can be killed is killed while twenty customers order and
-//! watch. In the end every order stands in a legal state, every subscriber has
-//! had every event of its orders once, and the stock adds up.
+//! Every process and server is killed once while twenty customers order and watch.
+//! Afterwards every order is in a legal state, every subscriber has received every event
+//! of its orders once, and the stock adds up.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::support::*;
 
 const CUSTOMERS: usize = 20;
 const UNITS: i64 = 100_000;
-/// How long a customer repeats a request.
+/// How long a customer retries a request.
 const PATIENCE: Duration = Duration::from_secs(90);
 const PAUSE: Duration = Duration::from_millis(100);
 const METHODS: [&str; 4] = [
@@ -25,7 +25,7 @@ const METHODS: [&str; 4] = [
     "sandbox_decline_capture",
 ];
 
-/// An event as a subscriber sees it: which order, and where it stands now.
+/// An event as a subscriber sees it: the order's id and its new status.
 type Seen = (String, String);
 
 pub fn kill_everything_while_customers_order_and_watch() {
@@ -62,7 +62,7 @@ async fn scenario(shop: Arc<Shop>) {
             let mut victims: Vec<String> = ["nats", "postgres", "redis"].map(str::to_owned).into();
             victims.extend(shop.process_names());
             for victim in victims {
-                // Between two kills, orders come through.
+                // Between two kills, orders must succeed.
                 let before = placed.load(Ordering::SeqCst);
                 let started = Instant::now();
                 while placed.load(Ordering::SeqCst) < before + CUSTOMERS / 2 {
@@ -72,7 +72,7 @@ async fn scenario(shop: Arc<Shop>) {
                     );
                     std::thread::sleep(PAUSE);
                 }
-                shop.bounce(&victim, Duration::from_millis(500));
+                shop.kill_and_restart(&victim, Duration::from_millis(500));
             }
             std::thread::sleep(Duration::from_secs(1));
             stop.store(true, Ordering::SeqCst);
@@ -99,7 +99,7 @@ async fn scenario(shop: Arc<Shop>) {
                 expected.insert((id.clone(), text(change, "/status")));
             }
         }
-        // Nothing was placed that nobody knows of.
+        // No order exists that its customer does not know of.
         let known: BTreeSet<String> = known.iter().map(|order| text(order, "/id")).collect();
         assert_eq!(known, mine);
         let seen = tokio::time::timeout(PATIENCE, watching.until(expected.len()))
@@ -126,7 +126,7 @@ async fn scenario(shop: Arc<Shop>) {
     }
     let doctor = shop.clone();
     eventually("the shop adds up", || async {
-        // It fails the test if anything is violated.
+        // `doctor` panics if it finds a violation.
         let doctor = doctor.clone();
         let said = tokio::task::spawn_blocking(move || doctor.doctor());
         said.await.unwrap().contains(" 0 unfinished,")
@@ -137,8 +137,7 @@ async fn scenario(shop: Arc<Shop>) {
     println!("chaos: {orders} orders, {sold} units sold");
 }
 
-/// Orders until told to stop; each order is asked for until it is clear what
-/// became of it.
+/// Places orders until stopped; each request is retried until its result is known.
 async fn order(
     client: Client,
     product: String,
@@ -163,7 +162,7 @@ async fn order(
     orders
 }
 
-/// Cancels, unless it is too late for that.
+/// Cancels, or learns that it is too late.
 async fn cancel(client: &Client, order: &str) {
     const CANCEL: &str = "mutation ($id: ID!, $key: ID!) { cancelOrder(orderId: $id, idempotencyKey: $key) { order { status } userErrors { code message } } }";
     let variables = json!({ "id": order, "key": key() });
@@ -174,7 +173,7 @@ async fn cancel(client: &Client, order: &str) {
     assert!(matches!(code, None | Some("ILLEGAL_STATUS")), "{payload:#}");
 }
 
-/// Repeats a mutation, with its key, until it is answered.
+/// Retries a mutation, with its idempotency key, until it gets a response.
 async fn insist(client: &Client, query: &str, variables: &Value, field: &str) -> Value {
     let started = Instant::now();
     loop {
@@ -194,7 +193,7 @@ async fn insist(client: &Client, query: &str, variables: &Value, field: &str) ->
     }
 }
 
-/// Everything that a customer ordered, once none of it is under way any more.
+/// All orders of a customer, once none of them is pending.
 async fn settled_orders(client: &Client) -> Vec<Value> {
     const ALL: &str = "{ me { orders(first: 100) { totalCount nodes { id status lines { quantity } history { status } } } } }";
     for _ in 0..400 {
@@ -213,7 +212,7 @@ async fn settled_orders(client: &Client) -> Vec<Value> {
     panic!("the orders of a customer are never settled");
 }
 
-/// A subscriber that comes back with its last cursor, whatever happens.
+/// A subscriber that reconnects with its last cursor after every failure.
 struct Watching {
     seen: Arc<std::sync::Mutex<Vec<Seen>>>,
     task: tokio::task::JoinHandle<()>,
@@ -224,7 +223,7 @@ impl Watching {
         while self.seen.lock().unwrap().len() < count {
             tokio::time::sleep(PAUSE).await;
         }
-        // Whatever comes too much comes soon.
+        // A duplicate would arrive soon after.
         tokio::time::sleep(Duration::from_millis(300)).await;
         self.task.abort();
         self.seen.lock().unwrap().clone()

@@ -1,5 +1,5 @@
-//! The process ends between any two lines of an order's saga, and starts again:
-//! the whole shop in one, and the orders service where each has its own.
+//! The process crashes at every failpoint of an order's saga and is restarted: the
+//! whole shop in one process, and the orders service in a process of its own.
 
 use serde_json::{Value, json};
 use stoa_tests::client::text;
@@ -7,7 +7,7 @@ use stoa_tests::{Client, Mode, Servers, Shop, servers};
 
 use crate::support::*;
 
-/// Where it ends, how the order is paid, and what becomes of it.
+/// The failpoint, the payment method of the order, and the order's final status.
 const CRASHES: &[(&str, &str, &str)] = &[
     ("place.claimed", "sandbox_approve", "CONFIRMED"),
     ("place.reserved", "sandbox_approve", "CONFIRMED"),
@@ -40,7 +40,7 @@ pub fn every_step_of_the_saga() {
     every_step(Shop::start(Mode::One));
 }
 
-/// The orders service alone ends; the others go on meanwhile.
+/// Only the orders service crashes; the others keep running.
 pub fn every_step_of_the_saga_in_separate_processes() {
     every_step(Shop::start(Mode::Separate));
 }
@@ -60,10 +60,14 @@ fn every_step(mut shop: Shop) {
     let named: Vec<_> = CRASHES.iter().map(|(point, _, _)| *point).collect();
     assert_eq!(
         named.len(),
-        stoa_orders::saga::POINTS.len(),
+        stoa_orders::saga::FAILPOINTS.len(),
         "each point is tried"
     );
-    assert!(stoa_orders::saga::POINTS.iter().all(|p| named.contains(p)));
+    assert!(
+        stoa_orders::saga::FAILPOINTS
+            .iter()
+            .all(|p| named.contains(p))
+    );
     let product = block_on(async { new_product(&shop.sign_in("admin").await, 1_000).await });
     let mut placed: Vec<(Value, &str)> = Vec::new();
     for (point, method, outcome) in CRASHES {
@@ -71,7 +75,7 @@ fn every_step(mut shop: Shop) {
         let variables = json!({ "input": order_of(&product, 2, method), "key": key() });
         block_on(async {
             let ada = shop.sign_in("ada").await;
-            // Its answer may be lost with the process.
+            // The response may be lost with the process.
             let answer = ada.try_query(PLACE, &variables).await;
             if point.starts_with("refund") {
                 let id = text(&answer.unwrap(), "/data/placeOrder/order/id");
@@ -86,13 +90,14 @@ fn every_step(mut shop: Shop) {
                 let _ = admin.try_query(REFUND_ONE, &refund).await;
             }
         });
-        shop.wait_gone(match shop.mode {
+        shop.wait_for_exit(match shop.mode {
             Mode::One => "up",
             _ => "orders",
         });
         assert!(shop.logs().contains(&format!("ends at {point}")), "{point}");
-        // What was left is ended before the next crash.
+        // Unfinished work is completed before the next crash.
         shop.restart();
+        // At these two the order is not stored yet: only the client's repeat creates it.
         if *point != "place.claimed" && *point != "place.reserved" {
             block_on(async {
                 let ada = shop.sign_in("ada").await;
@@ -113,7 +118,7 @@ fn every_step(mut shop: Shop) {
             let id = repeated(&ada, variables).await;
             assert_eq!(settled(&ada, &id).await, *outcome, "{variables}");
         }
-        // Each order once, its units where they belong.
+        // Each order exists once, and the stock matches.
         let confirmed = placed.iter().filter(|(_, outcome)| *outcome == "CONFIRMED");
         // Of two orders one unit each was refunded.
         let sold = 2 * i64::try_from(confirmed.count()).unwrap() - 2;
@@ -129,9 +134,9 @@ fn every_step(mut shop: Shop) {
     });
 }
 
-/// What a client does that got no answer: the same request until there is one.
+/// Repeats the request until it gets a response, as a client does that got none.
 async fn repeated(client: &Client, variables: &Value) -> String {
-    // A lease of half a minute may be left of the attempt that died.
+    // The crashed attempt may still hold its lease of half a minute.
     for _ in 0..100 {
         let answer = client.ok(PLACE, variables.clone()).await;
         let payload = &answer["placeOrder"];

@@ -1,4 +1,4 @@
-//! `stoa doctor`: it finds what does not add up.
+//! `stoa doctor` finds inconsistencies.
 
 use std::path::Path;
 
@@ -8,8 +8,7 @@ use stoa_tests::{Mode, Shop};
 
 use crate::support::*;
 
-/// A change behind the shop's back, in which database, and the rule that finds
-/// it.
+/// The database, a statement that corrupts it, and the rule that detects that.
 const TAMPERED: &[(&str, &str, &str)] = &[
     (
         "orders",
@@ -133,7 +132,7 @@ pub fn what_does_not_add_up_is_found() {
     );
     for (database, sql, rule) in TAMPERED {
         let path = shop.folder().join(format!("data/{database}.db"));
-        // What the killed shop left in its log belongs to the file.
+        // Merge the killed shop's write-ahead log into the file before copying it.
         run(&path, "PRAGMA user_version");
         let before = std::fs::read(&path).unwrap();
         assert!(run(&path, sql) > 0, "{sql}");
@@ -159,8 +158,8 @@ pub fn what_does_not_add_up_is_found() {
     assert!(!nowhere.exists(), "and is not made");
 }
 
-/// Runs a statement on a database that nobody else uses, which is one file
-/// again when it is closed; how many rows it changed.
+/// Runs a statement on a database that no other process uses, and closes it, which
+/// merges the write-ahead log into the file; returns the number of changed rows.
 fn run(path: &Path, sql: &str) -> u64 {
     block_on(async {
         let url = format!("sqlite://{}", path.display());

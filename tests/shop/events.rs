@@ -13,7 +13,7 @@ use stoa_tests::Shop;
 
 use crate::support::*;
 
-/// The shop's own bus, as one more process.
+/// Opens the shop's bus as another process would.
 async fn bus(shop: &Shop) -> Arc<dyn Bus> {
     match shop.servers() {
         Some(servers) => Arc::new(
@@ -49,7 +49,7 @@ pub async fn a_poison_event_is_laid_aside(shop: &Shop) {
     })
     .await
     .unwrap();
-    // What comes after it is not held up, neither here nor live.
+    // Later events are not blocked, neither for the inbox nor for live updates.
     let order = place(&buyer, &product, 1, "sandbox_approve").await;
     assert_eq!(settled(&buyer, &order).await, "CONFIRMED");
     for status in ["PENDING", "CONFIRMED"] {
@@ -67,7 +67,7 @@ pub async fn a_poison_event_is_laid_aside(shop: &Shop) {
     assert!(listed.contains("notifications-inbox") && listed.contains("cannot be read"));
     let line = listed.lines().find(|line| line.contains(&subject)).unwrap();
     let id = line.split_whitespace().next().unwrap();
-    // Nobody has mended it: it is laid aside again, under a new number.
+    // Not fixed yet: it is dead-lettered again, under a new id.
     assert!(
         shop.command(&["events", "replay", id])
             .contains("given to notifications-inbox")

@@ -1,11 +1,11 @@
-//! Faults, each on a shop of its own.
+//! Fault scenarios, each with its own shop.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use stoa_tests::client::text;
-use stoa_tests::process::{Spec, free_port};
+use stoa_tests::process::{ProcessSpec, free_port};
 use stoa_tests::{Mode, Servers, Shop, servers, shop};
 
 use crate::support::*;
@@ -44,7 +44,7 @@ pub fn an_unreachable_subgraph_takes_down_nothing_else() {
         assert_eq!(health["dependencies"]["notifications"], "unavailable");
         assert_eq!(health["dependencies"]["orders"], "ok");
 
-        // Orders without products: nothing is placed, and the client may repeat.
+        // Orders without the products service: nothing is placed, and the client may retry.
         shop.kill("products");
         let variables = json!({ "input": order_of(&product, 1, "sandbox_approve"), "key": key() });
         for _ in 0..2 {
@@ -72,7 +72,7 @@ pub fn a_killed_shop_forgets_nothing() {
     let (order, product, cursor) = block_on(async {
         let (admin, ada) = (shop.sign_in("admin").await, shop.sign_in("ada").await);
         let product = new_product(&admin, 5).await;
-        // The demo orders' events are still on their way when the shop opens.
+        // Events of the demo orders are still being delivered when the shop is ready.
         eventually("the demo data has arrived", || async {
             let inbox = ada
                 .ok("{ me { notifications { totalCount } } }", json!({}))
@@ -87,14 +87,14 @@ pub fn a_killed_shop_forgets_nothing() {
             cursor,
         )
     });
-    // Killed while the payment is under way, and again right after.
+    // Killed while the payment is in progress, and again right after.
     shop.restart();
     shop.restart();
     block_on(async {
         let ada = shop.sign_in("ada").await;
         assert_eq!(settled(&ada, &order).await, "CONFIRMED");
         assert_eq!(stock_of(&ada, &product).await, 3);
-        // The cursor of before is good after, and each event is there once.
+        // A cursor from before the kill stays valid, and each event is delivered once.
         let mut events = ada
             .subscribe("subscription ($after: String) { myOrderUpdates(after: $after) { status orderId } }", json!({ "after": cursor }))
             .await;
@@ -105,8 +105,8 @@ pub fn a_killed_shop_forgets_nothing() {
                 json!({ "status": status, "orderId": order })
             );
         }
-        // What the killed process had in hand comes again once it has been
-        // silent for a few seconds.
+        // The message that the killed process was handling is redelivered after its
+        // acknowledgement deadline of a few seconds.
         let of_order = async || {
             let inbox = ada
                 .ok(
@@ -127,8 +127,8 @@ pub fn a_killed_shop_forgets_nothing() {
     });
 }
 
-/// A role that starts before its database and its bus says what it waits for,
-/// starts when they come, and follows them as they go and return.
+/// A role that starts before its database and its bus reports what it waits for, starts
+/// when they are available, and tracks them as they fail and recover.
 pub fn a_role_waits_for_what_it_needs() {
     if !servers::available() {
         return;
@@ -141,7 +141,7 @@ pub fn a_role_waits_for_what_it_needs() {
     let url = format!("http://127.0.0.1:{}", free_port());
     let mut environment = servers.settings();
     environment.push(("STOA_DATA_DIR".into(), folder.display().to_string()));
-    let orders = Spec {
+    let orders = ProcessSpec {
         name: "orders".into(),
         program: shop::binary().to_owned(),
         arguments: ["subgraph", "orders", "--listen", &url[7..]]
@@ -165,10 +165,10 @@ pub fn a_role_waits_for_what_it_needs() {
                 serde_json::from_str(&text).unwrap_or(Value::from(text)),
             )
         };
-        let until = async |what: &str, is_so: &dyn Fn(u16, &Value) -> bool| {
+        let until = async |what: &str, condition: &dyn Fn(u16, &Value) -> bool| {
             for _ in 0..600 {
                 let (status, body) = ready("ready").await;
-                if is_so(status, &body) {
+                if condition(status, &body) {
                     return;
                 }
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -186,7 +186,7 @@ pub fn a_role_waits_for_what_it_needs() {
         })
         .await;
         servers.restart("postgres");
-        // Its peer is not there: most of what it does goes without.
+        // Its peer is unavailable, which only degrades it.
         until("it is ready", &|status, body| {
             status == 200 && body["status"] == "degraded" && body["dependencies"]["cache"] == "ok"
         })
@@ -202,7 +202,7 @@ pub fn a_role_waits_for_what_it_needs() {
             servers.restart(name);
             until("it is ready again", &|status, _| status == 200).await;
         }
-        // Without a cache it goes on.
+        // Without the cache it is only degraded.
         servers.kill("redis");
         until("it is degraded", &|status, body| {
             status == 200 && body["dependencies"]["cache"] == "unavailable"
@@ -213,7 +213,7 @@ pub fn a_role_waits_for_what_it_needs() {
             body["dependencies"]["cache"] == "ok"
         })
         .await;
-        // And it can be told to end while it waits.
+        // It must also stop on SIGTERM while it waits.
         servers.kill("nats");
     });
     orders.signal("TERM");
@@ -228,8 +228,8 @@ pub fn a_role_waits_for_what_it_needs() {
     let _ = std::fs::remove_dir_all(folder);
 }
 
-/// A first administrator, a look at a process' health, and a router that
-/// reaches subgraphs elsewhere than its supergraph says.
+/// Adding the first administrator, checking a process' health, and a router that
+/// overrides the subgraph URLs of its supergraph.
 pub fn the_commands_of_an_operator() {
     let shop = Shop::start(Mode::Separate);
     let stoa = || {
@@ -277,6 +277,7 @@ pub fn the_commands_of_an_operator() {
     assert!(!down.status.success());
     assert!(String::from_utf8_lossy(&down.stderr).contains("\"notifications\":\"unavailable\""));
 
+    // Point the supergraph at an unreachable host: only the overrides below can work.
     let composed = std::fs::read_to_string(shop.folder().join("supergraph.graphql")).unwrap();
     let elsewhere = composed.replace("http://127.0.0.1:", "http://nowhere.invalid:");
     let file = shop.folder().join("elsewhere.graphql");
@@ -299,7 +300,7 @@ pub fn the_commands_of_an_operator() {
         let url = composed[at..].split('"').next().unwrap();
         arguments.push(format!("--subgraph-url={name}={url}"));
     }
-    let router = Spec {
+    let router = ProcessSpec {
         name: "elsewhere".into(),
         program: shop::binary().to_owned(),
         arguments,
@@ -325,7 +326,7 @@ pub fn rate_limits() {
     let shop = Shop::start_with(Mode::One, &[]);
     block_on(async {
         let client = shop.client();
-        // Guarded as sign-in is, and cheaper than hashing a password.
+        // Limited like sign-in, but cheaper: it hashes no password.
         let guess = "mutation { refreshSession(refreshToken: \"x\") { userErrors { code } } }";
         let started = std::time::Instant::now();
         let mut limited = None;
@@ -337,7 +338,7 @@ pub fn rate_limits() {
             }
         }
         let (attempt, answer) = limited.expect("sign-in is limited");
-        // The allowance refills while it is used: one every 1.8 s.
+        // The limit refills during the loop: one request every 1.8 s.
         let refilled = started.elapsed().as_secs() * 5 / 9 + 2;
         assert!((500..=500 + refilled).contains(&attempt), "after {attempt}");
         assert!(answer.headers().contains_key("retry-after"));
@@ -345,7 +346,7 @@ pub fn rate_limits() {
             stoa_tests::client::code(&answer.json().await.unwrap()).unwrap(),
             "RATE_LIMITED"
         );
-        // What is not a sign-in goes on.
+        // Requests that are no sign-in are still allowed.
         client.ok("{ __typename }", json!({})).await;
         let mut refused = 0;
         for _ in 0..5_200 {
@@ -387,7 +388,7 @@ pub fn production_refuses_development() {
     let orders = "STOA_ORDERS_DATABASE_URL";
     assert!(run(&[(orders, "mysql://x/y")]).contains("postgres://"));
     assert!(run(&[("STOA_RATE_LIMIT", "maybe")]).contains("STOA_RATE_LIMIT"));
-    // A secret that development made is not good enough.
+    // A secret that was generated for development is rejected.
     let key_file = folder.join("key.pem");
     std::fs::create_dir_all(&folder).unwrap();
     let made = Command::new("openssl")

@@ -38,7 +38,7 @@ pub async fn media_types_and_methods(shop: &Shop) {
         post("text/html", query.clone()).await.unwrap().status(),
         406
     );
-    // An invalid document: 400, but 200 for clients of the old media type.
+    // An invalid document: 400, but 200 for clients that accept only application/json.
     let invalid = json!({ "query": "{ nope }" });
     assert_eq!(
         post("application/graphql-response+json", invalid.clone())
@@ -188,7 +188,7 @@ pub async fn tokens(shop: &Shop) {
     let token = client.token.clone().unwrap();
     let (head, tail) = token.split_at(token.len() - 10);
     let forged = format!("{head}{}", tail.chars().rev().collect::<String>());
-    // A token that signs itself with "none".
+    // An unsigned token, with algorithm "none".
     let none = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIiwiZXhwIjo5OTk5OTk5OTk5fQ.";
     for (value, expected) in [
         ("Bearer nonsense".to_owned(), "INVALID_TOKEN"),
@@ -208,7 +208,7 @@ pub async fn tokens(shop: &Shop) {
         assert_eq!(answer.status(), 401, "{value}");
         assert_eq!(code(&answer.json().await.unwrap()).unwrap(), expected);
     }
-    // An identity that a client makes up is not believed: the router sets it.
+    // An identity header from a client is ignored: the router sets it.
     let answer: Value = client
         .http
         .post(format!("{}/graphql", shop.url))
@@ -257,7 +257,7 @@ pub async fn health_metrics_and_correlation(shop: &Shop) {
         .await
         .unwrap();
     assert_eq!(answer.headers()["x-correlation-id"], id.as_str());
-    // It is in the router's log, and reached the consumer of the event.
+    // It is in the router's log, and in the log of the event's consumer.
     crate::support::eventually(
         "the correlation id is logged where the event is consumed",
         || async {
@@ -346,7 +346,7 @@ pub async fn connections(shop: &Shop) {
     socket.read_to_end(&mut rest).await.unwrap();
     assert!(rest.starts_with(b"HTTP/1.1 200"));
 
-    // Compressed for whoever asks for it, and the same.
+    // Compressed for clients that accept it, with the same content.
     let http = reqwest::Client::new();
     let ask = |accept: &'static str| {
         http.post(format!("{}/graphql", shop.url))
@@ -366,8 +366,8 @@ pub async fn connections(shop: &Shop) {
     assert_eq!(unpacked, plain);
     assert!(small.len() < plain.len() / 2);
 
-    // Many at once on one connection of HTTP/2; the proxy before replicas has
-    // one of its own.
+    // Many concurrent requests on one HTTP/2 connection; not in the mode with replicas,
+    // where the client's connection is to the proxy.
     if shop.mode == Mode::Real {
         return;
     }
@@ -391,7 +391,7 @@ pub async fn connections(shop: &Shop) {
     }
 }
 
-/// The head and the body of an answer with a length.
+/// The head and the body of a response with a `content-length`.
 async fn read_answer(socket: &mut TcpStream) -> (String, String) {
     let mut seen = Vec::new();
     loop {
@@ -455,7 +455,7 @@ pub fn lists_of_requests() {
         let subscription = json!([{ "query": "subscription { myOrderUpdates { cursor } }" }]);
         let answer = ask(subscription).await;
         assert_eq!(code(&answer[0]).unwrap(), "SUBSCRIPTION_TRANSPORT");
-        // A request that is no list is answered as before.
+        // A single request still works.
         assert_eq!(ask(one).await["data"]["__typename"], "Query");
     });
 }

@@ -28,7 +28,7 @@ pub async fn an_order_from_click_to_door(shop: &Shop) {
         ),
         (&json!("PENDING"), &Value::Null, &json!(order))
     );
-    // The rest of the selection comes from the other subgraphs.
+    // The other selected fields are fetched from the other subgraphs.
     assert_eq!(update["order"]["customer"]["email"], "ada@stoa.test");
     assert_eq!(update["order"]["lines"][0]["product"]["name"], "Test Thing");
     assert_eq!(events.next_text(STATUS).await, "CONFIRMED");
@@ -37,7 +37,7 @@ pub async fn an_order_from_click_to_door(shop: &Shop) {
         assert_eq!(events.next_text(STATUS).await, status);
     }
     assert!(events.is_silent(Duration::from_millis(300)).await);
-    // An administrator may watch as well, and sees it from its first event on.
+    // An administrator may subscribe too, and gets all events from the first.
     let mut watched = admin.subscribe(WATCH, json!({ "id": order })).await;
     for status in ["PENDING", "CONFIRMED", "SHIPPED", "DELIVERED"] {
         assert_eq!(watched.next_text(STATUS).await, status);
@@ -65,8 +65,8 @@ pub async fn resuming_misses_and_repeats_nothing(shop: &Shop) {
     for order in &orders {
         assert_eq!(settled(&buyer, order).await, "CONFIRMED");
     }
-    // The router selects the cursor for the event's id, but shows it only to
-    // those who asked.
+    // The router selects the cursor for the event's id, but returns it only if the client
+    // selected it.
     let whole = all(&mut live, 10).await;
     assert!(whole.iter().all(|event| event.id.is_some()));
     assert!(
@@ -76,7 +76,7 @@ pub async fn resuming_misses_and_repeats_nothing(shop: &Shop) {
     );
     for cut in 0..9 {
         let id = whole[cut].id.clone().unwrap();
-        // By header as an EventSource does, and by argument.
+        // The cursor as header, as an EventSource sends it, and as argument.
         let mut by_header = buyer.subscribe_after(mine, json!({}), Some(&id)).await;
         let mut by_argument = buyer.subscribe(mine, json!({ "after": id })).await;
         // An explicit `after` wins over the header.
@@ -98,8 +98,8 @@ pub async fn resuming_misses_and_repeats_nothing(shop: &Shop) {
             assert!(stream.is_silent(Duration::from_millis(30)).await);
         }
     }
-    // Cut at random moments while orders are placed and confirmed: together
-    // the pieces are the whole.
+    // Reconnect again and again while orders are placed and confirmed: the pieces together
+    // equal the whole stream.
     let start = whole[9].id.clone().unwrap();
     let placing = {
         let (buyer, product) = (buyer.clone(), product.clone());
@@ -179,7 +179,7 @@ pub async fn cursors_open_nothing_else(shop: &Shop) {
             "GRAPHQL_VALIDATION_FAILED",
         ),
     ] {
-        // Every error travels inside the stream, then it is complete.
+        // Every error is sent as an event, then the stream completes.
         let mut stream = client.subscribe(query, variables.clone()).await;
         assert_eq!(
             stream.next_text("/errors/0/extensions/code").await,
@@ -195,7 +195,7 @@ pub async fn the_live_cursor_closes_the_gap(shop: &Shop) {
     let buyer = new_customer(&shop.client()).await;
     let product = new_product(&admin, 5).await;
     let cursor = text(&buyer.ok("{ liveCursor }", json!({})).await, "/liveCursor");
-    // It happens between reading the cursor and subscribing.
+    // The order is placed between reading the cursor and subscribing.
     let order = place(&buyer, &product, 1, "sandbox_approve").await;
     assert_eq!(settled(&buyer, &order).await, "CONFIRMED");
     let mut events = buyer

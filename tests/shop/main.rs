@@ -1,6 +1,6 @@
-//! The shop, end to end: each scenario runs against the whole in one process,
-//! against router and subgraphs as separate processes, and against two replicas
-//! of each over PostgreSQL, Redis and NATS.
+//! End-to-end tests of the shop: each scenario runs against a single process, against
+//! router and subgraphs as separate processes, and against two replicas of each over
+//! PostgreSQL, Redis and NATS.
 //!
 //! `cargo test -p stoa-tests --test shop -- NAME` runs some of them.
 
@@ -27,7 +27,7 @@ use stoa_tests::{Mode, Shop, servers};
 
 type Shared = Arc<OnceLock<Shop>>;
 
-/// Names of scenarios with their functions, for shops that all of them share.
+/// Tests of scenarios that share one shop per mode.
 macro_rules! shared {
     ($shops:expr, $($module:ident :: $name:ident),+ $(,)?) => {{
         let mut trials = Vec::new();
@@ -46,7 +46,7 @@ macro_rules! shared {
     }};
 }
 
-/// Scenarios that break their shop, each with one of its own.
+/// Tests of scenarios that break their shop, so each starts its own.
 macro_rules! own {
     ($($module:ident :: $name:ident),+ $(,)?) => {
         vec![$(Trial::test(
@@ -68,7 +68,7 @@ fn run(scenario: impl Future<Output = ()>) -> Result<(), Failed> {
 
 fn main() {
     let mut arguments = Arguments::from_args();
-    // Several shops and their clients share two cores.
+    // Limits the load: several shops and their clients may share two cores.
     arguments.test_threads.get_or_insert(4);
     let mut shops: Vec<(Mode, Shared)> = vec![
         (Mode::One, Shared::default()),
@@ -144,7 +144,7 @@ fn main() {
     let counts = ["one", "separate", "real", "own"].map(|set| format!("{set} {}", of(set)));
     let conclusion = libtest_mimic::run(&arguments, trials);
     println!("scenarios by set: {}", counts.join(", "));
-    // `exit` runs no destructors: the shops' processes end first.
+    // `exit` runs no destructors, so stop the shops' processes first.
     for (_, shop) in shops {
         drop(Arc::try_unwrap(shop).ok().and_then(OnceLock::into_inner));
     }

@@ -11,7 +11,7 @@ use crate::support::*;
 
 pub async fn one_query_crosses_all_services(shop: &Shop) {
     let ada = shop.sign_in("ada").await;
-    // The demo data's events may still be on their way.
+    // Events of the demo data may still be in delivery.
     eventually("there are notifications", || async {
         let data = ada
             .ok(
@@ -210,7 +210,7 @@ pub async fn keys_are_good_for_one_order(shop: &Shop) {
     let product = new_product(&admin, 20).await;
     let once = key();
     let input = order_of(&product, 2, "sandbox_approve");
-    // Many at once with one key: one order; who comes while it is made is told.
+    // Concurrent requests with one key create one order; others get it, or IN_PROGRESS.
     let tries = (0..8).map(|_| {
         let (buyer, variables) = (buyer.clone(), json!({ "input": input, "key": once }));
         tokio::spawn(async move { buyer.ok(PLACE, variables).await })
@@ -237,7 +237,7 @@ pub async fn keys_are_good_for_one_order(shop: &Shop) {
         )
         .await;
     assert_eq!(user_error(&other["placeOrder"]), "IDEMPOTENCY_KEY_REUSED");
-    // The key is the caller's own: for somebody else it is a fresh one.
+    // Keys are scoped to the caller: for another user the same key is new.
     let lin = shop.sign_in("lin").await;
     let fresh = lin.ok(PLACE, json!({ "input": input, "key": once })).await;
     assert!(!ids.contains(&text(&fresh, "/placeOrder/order/id")));
@@ -255,7 +255,7 @@ pub async fn illegal_moves_name_the_legal_ones(shop: &Shop) {
         text(&early, "/data/done/userErrors/0/message")
             .contains("SHIPPED or CANCELLED or REFUNDED")
     );
-    // The same key again: the answer is the first one, not a second change.
+    // The same key again: the first result is returned, without a second change.
     let once = key();
     for _ in 0..2 {
         let shipped = change_with(&admin, "ship", &order, &once).await;
@@ -282,7 +282,7 @@ pub async fn illegal_moves_name_the_legal_ones(shop: &Shop) {
 pub async fn cancelling_and_refunding(shop: &Shop) {
     let (admin, ada) = (shop.sign_in("admin").await, shop.sign_in("ada").await);
     let product = new_product(&admin, 10).await;
-    // Before it is paid: a race with the payment that either may win.
+    // Cancelled before it is paid: either this or the payment may win the race.
     let pending = place(&ada, &product, 3, "sandbox_approve").await;
     let cancelled = change(&ada, "cancel", &pending).await;
     assert_eq!(
@@ -413,7 +413,7 @@ pub async fn parcels_and_partial_refunds(shop: &Shop) {
     assert_eq!(sent["order"]["lines"][0]["shippedQuantity"], 1);
     assert_eq!(sent["order"]["shipments"][0]["trackingNumber"], number);
     assert_eq!(user_error(&ship(units(4), "x").await), "TOO_MANY_UNITS");
-    // What has begun to leave cannot be called off whole, but for what is left.
+    // A partly shipped order cannot be cancelled, but its remaining units can be refunded.
     let cancel = change(&ada, "cancel", &order).await;
     assert_eq!(user_error(&cancel["data"]["done"]), "ILLEGAL_STATUS");
     let back = refund(json!({ "lines": units(1) })).await;
@@ -430,7 +430,7 @@ pub async fn parcels_and_partial_refunds(shop: &Shop) {
     let rest = ship(Value::Null, &key()).await;
     assert_eq!(rest["order"]["status"], "SHIPPED", "{rest}");
     assert_eq!(rest["order"]["lines"][0]["shippedQuantity"], 3);
-    // Two of three come back to the shop, one of them fit for sale.
+    // Two of three shipped units are refunded, and one of them is restocked.
     let lines = json!([{ "productId": product, "quantity": 1, "restock": true }]);
     assert_eq!(
         refund(json!({ "lines": lines })).await["order"]["status"],
@@ -473,7 +473,7 @@ pub async fn parcels_and_partial_refunds(shop: &Shop) {
             "STATUS REFUNDED"
         ]
     );
-    // An administrator finds it by what the parcel says.
+    // An administrator finds it by the shipment's tracking number.
     let find = "query ($search: String, $status: OrderStatus) { orders(filter: { search: $search }, status: $status) { nodes { id } totalCount } }";
     for (search, status, found) in [
         (number.as_str(), Value::Null, 1),

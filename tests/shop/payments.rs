@@ -1,4 +1,4 @@
-//! What the payment provider tells by itself, and what others would like to.
+//! Payment methods, genuine webhooks and forged ones.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ pub async fn every_sandbox_method_ends_as_it_says(shop: &Shop) {
     for (order, method, outcome) in &orders {
         assert_eq!(settled(&customer, order).await, *outcome, "{method}");
     }
-    // The last webhooks come three seconds late.
+    // The last webhooks are sent three seconds late.
     tokio::time::sleep(std::time::Duration::from_millis(3_500)).await;
     for (order, method, outcome) in &orders {
         let moves = history(&customer, order).await;
@@ -120,7 +120,7 @@ async fn post(url: &str, signature: &str, event: &Value) -> StatusCode {
         .status()
 }
 
-/// The shop with Stripe's API, spoken by a server of our own.
+/// The shop with Stripe as provider, against the mock of its API.
 pub fn stripe_takes_and_returns_the_money() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let stripe = FakeStripe::default();
@@ -135,12 +135,12 @@ pub fn stripe_takes_and_returns_the_money() {
             ("STOA_STRIPE_WEBHOOK_SECRET", stripe::WEBHOOK_SECRET),
         ],
     );
-    stripe.tell(&format!("{}/webhooks/payments/stripe", shop.url));
+    stripe.set_webhook_url(&format!("{}/webhooks/payments/stripe", shop.url));
     runtime.block_on(async {
         let (admin, ada) = (shop.sign_in("admin").await, shop.sign_in("ada").await);
         let product = new_product(&admin, 100).await;
         let kept = |order: &str| {
-            let intent = stripe.of_order(order).unwrap();
+            let intent = stripe.intent_of_order(order).unwrap();
             (intent.status, intent.captured - intent.refunded)
         };
         // Approved, decided later, and declined.
@@ -159,7 +159,7 @@ pub fn stripe_takes_and_returns_the_money() {
         let bad = order_of(&product, 1, "sandbox_approve");
         let refused = ada.ok(PLACE, json!({ "input": bad, "key": key() })).await;
         assert_eq!(user_error(&refused["placeOrder"]), "UNKNOWN_PAYMENT_METHOD");
-        // Whatever answer is lost, the money is taken and returned once.
+        // Whichever response is lost, the payment is captured and refunded once.
         for path in ["/v1/payment_intents", "/confirm", "/capture"] {
             stripe.lose(path);
             let order = place(&ada, &product, 2, "pm_card_visa").await;
@@ -171,7 +171,7 @@ pub fn stripe_takes_and_returns_the_money() {
         assert_eq!(settled(&ada, &order).await, "CONFIRMED");
         change(&ada, "cancel", &order).await;
         eventually("the money is back", || async { kept(&order).1 == 0 }).await;
-        // Cancelled at once: let go, or returned.
+        // Cancelled at once: the payment is either voided or refunded.
         let order = place(&ada, &product, 2, "pm_slow").await;
         change(&ada, "cancel", &order).await;
         eventually("nothing is kept", || async {
@@ -179,10 +179,10 @@ pub fn stripe_takes_and_returns_the_money() {
             said.starts_with("doctor: 0 violations, 0 unfinished")
         })
         .await;
-        if stripe.of_order(&order).is_some() {
+        if stripe.intent_of_order(&order).is_some() {
             assert_eq!(kept(&order).1, 0);
         }
-        // Only what Stripe has signed is believed.
+        // A webhook without Stripe's signature is rejected.
         let url = format!("{}/webhooks/payments/stripe", shop.url);
         let event = json!({ "id": "evt_forged", "type": "x", "data": { "object": {} } });
         let sent = reqwest::Client::new()

@@ -1,4 +1,4 @@
-//! What several scenarios need.
+//! Helpers that several scenarios share.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub fn order_of(product: &str, quantity: i64, method: &str) -> Value {
     json!({ "lines": [{ "productId": product, "quantity": quantity }], "shippingAddress": address(), "paymentMethod": method })
 }
 
-/// A new customer, signed in.
+/// Registers a new customer; the client is signed in.
 pub async fn new_customer(anonymous: &Client) -> Client {
     let email = format!("{}@example.test", key());
     let input = json!({ "email": email, "password": "a long enough secret", "firstName": "New", "lastName": "Customer" });
@@ -37,7 +37,7 @@ pub async fn new_customer(anonymous: &Client) -> Client {
     }
 }
 
-/// A new product with so many units; its id.
+/// Creates a product with this much stock; returns its id.
 pub async fn new_product(admin: &Client, stock: i64) -> String {
     let input = json!({
         "name": "Test Thing", "sku": format!("T-{}", key()), "description": "For a test",
@@ -72,7 +72,7 @@ pub async fn status_of(client: &Client, order: &str) -> String {
     text(&data, "/order/status")
 }
 
-/// Places an order that must succeed; its id.
+/// Places an order that must succeed; returns its id.
 pub async fn place(client: &Client, product: &str, quantity: i64, method: &str) -> String {
     let data = client
         .ok(
@@ -83,7 +83,7 @@ pub async fn place(client: &Client, product: &str, quantity: i64, method: &str) 
     text(&data, "/placeOrder/order/id")
 }
 
-/// Waits for an order to leave PENDING; what it became.
+/// Waits for an order to leave PENDING; returns its status.
 pub async fn settled(client: &Client, order: &str) -> String {
     for _ in 0..400 {
         let status = status_of(client, order).await;
@@ -95,7 +95,7 @@ pub async fn settled(client: &Client, order: &str) -> String {
     panic!("order {order} is never settled");
 }
 
-/// Waits until something holds.
+/// Polls until a condition holds; panics after ten seconds.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     for _ in 0..200 {
         if holds().await {
@@ -106,7 +106,8 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl Fn
     panic!("never: {what}");
 }
 
-/// `verb` is `ship`, `deliver`, `refund` or `cancel`; the payload.
+/// Changes an order; `verb` is `ship`, `deliver`, `refund` or `cancel`. Returns the
+/// response.
 pub async fn change(client: &Client, verb: &str, order: &str) -> Value {
     change_with(client, verb, order, &key()).await
 }

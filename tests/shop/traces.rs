@@ -1,5 +1,5 @@
-//! One trace shows an order from the click to the notification, over every
-//! process that had a hand in it.
+//! One trace covers an order from the client's request to the notification, across all
+//! processes that took part.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ use stoa_tests::{Mode, Shop};
 
 use crate::support::*;
 
-/// A span, as far as we look at it.
+/// The parts of a span that the test checks.
 #[derive(Debug, Clone)]
 struct Span {
     service: String,
@@ -30,7 +30,7 @@ struct Span {
 
 type Received = Arc<Mutex<Vec<Span>>>;
 
-/// A collector that takes OTLP over HTTP; where it listens.
+/// Starts a collector of OTLP over HTTP; returns its URL.
 async fn collector(received: Received) -> String {
     let app = Router::new()
         .route("/v1/traces", post(collect))
@@ -131,7 +131,7 @@ async fn trace_of_an_order(shop: &Shop, received: &Received) {
             .collect()
     };
     let count = |name: &str| of_trace().iter().filter(|span| span.name == name).count();
-    // Two events of the order, each published and each told to the customer.
+    // The order has two events; each is published and notified to the customer.
     eventually("the notifications are traced", || async {
         count("notify") == 2 && count("publish") >= 2 && count("mutation Buy") == 1
     })
@@ -159,7 +159,7 @@ async fn trace_of_an_order(shop: &Shop, received: &Received) {
         ],
     };
     assert_eq!(services, expected.iter().copied().collect());
-    // Nothing hangs in the air: each span's parent is another one, or the click.
+    // Each span's parent is another span of the trace, or the client's own span.
     let ids: BTreeSet<&str> = spans.iter().map(|span| span.id.as_str()).collect();
     for span in &spans {
         assert!(
@@ -174,7 +174,7 @@ async fn trace_of_an_order(shop: &Shop, received: &Received) {
     }
     let click = spans.iter().filter(|span| span.parent == CLICK);
     assert_eq!(click.count(), 1, "the router's span alone is the click's");
-    // And every line of log about it can be found.
+    // The log lines of the request carry its correlation id.
     let lines = shop.logs();
     let about: Vec<&str> = lines
         .lines()

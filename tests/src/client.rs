@@ -59,7 +59,7 @@ impl Client {
             .expect("the router answers")
     }
 
-    /// The whole answer.
+    /// The whole response body.
     pub async fn query(&self, query: &str, variables: Value) -> Value {
         self.raw(query, variables)
             .await
@@ -68,7 +68,7 @@ impl Client {
             .expect("an answer is JSON")
     }
 
-    /// The whole answer, if there is one.
+    /// The whole response body, or the transport error.
     pub async fn try_query(&self, query: &str, variables: &Value) -> reqwest::Result<Value> {
         self.request()
             .header("accept", "application/graphql-response+json")
@@ -80,7 +80,7 @@ impl Client {
             .await
     }
 
-    /// Subscribes over server-sent events, if the router is there.
+    /// Subscribes over server-sent events, or returns the transport error.
     pub async fn try_subscribe(&self, query: &str, variables: &Value) -> reqwest::Result<Events> {
         let response = self
             .request()
@@ -92,14 +92,14 @@ impl Client {
         Ok(Events::of(response))
     }
 
-    /// The answer's data; it must have no errors.
+    /// The response's data; panics if it has errors.
     pub async fn ok(&self, query: &str, variables: Value) -> Value {
         let mut answer = self.query(query, variables).await;
         assert!(answer.get("errors").is_none(), "{query}\n{answer:#}");
         answer["data"].take()
     }
 
-    /// The code of the answer's first error, wherever it stands.
+    /// The code of the response's first error; panics without one.
     pub async fn code(&self, query: &str, variables: Value) -> String {
         let answer = self.query(query, variables).await;
         code(&answer).unwrap_or_else(|| panic!("no error: {query}\n{answer:#}"))
@@ -110,7 +110,7 @@ impl Client {
         self.subscribe_after(query, variables, None).await
     }
 
-    /// Subscribes as a browser that reconnects.
+    /// Subscribes as a reconnecting browser does, with a `Last-Event-ID` header.
     pub async fn subscribe_after(
         &self,
         query: &str,
@@ -137,7 +137,7 @@ pub struct Events {
     buffer: String,
 }
 
-/// One event: its id and what it holds; `complete` is `None`.
+/// One event: its id and its payload; the value of a `complete` event is `None`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
     pub id: Option<String>,
@@ -155,12 +155,12 @@ impl Events {
         }
     }
 
-    /// The next event; `None` once the stream is over, or dead.
+    /// The next event; `None` once the stream has ended or failed.
     pub async fn try_next(&mut self) -> Option<Event> {
         self.read().await
     }
 
-    /// The next event, which must come soon.
+    /// The next event; panics if none arrives within the timeout.
     pub async fn next(&mut self) -> Event {
         tokio::time::timeout(EVENT_TIMEOUT, self.read())
             .await
@@ -175,7 +175,7 @@ impl Events {
         text(&value, pointer)
     }
 
-    /// Whether nothing comes for a while.
+    /// Whether no event arrives for this long.
     pub async fn is_silent(&mut self, during: Duration) -> bool {
         tokio::time::timeout(during, self.read()).await.is_err()
     }
@@ -212,7 +212,7 @@ impl Events {
     }
 }
 
-/// The code of an answer's first error.
+/// The code of a response's first error.
 pub fn code(answer: &Value) -> Option<String> {
     Some(
         answer

@@ -1,5 +1,5 @@
-//! Neighbours that fail when a test says so: a provider and a products service
-//! that do what they are asked, or not, and answer, or not.
+//! Dependencies of orders with injected faults: a payment provider and a products
+//! service whose calls, or whose responses, are lost when a test says so.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -9,31 +9,31 @@ use axum::http::HeaderMap;
 use serde_json::Value;
 use stoa_orders::payment::sandbox::Sandbox;
 use stoa_orders::payment::{
-    Authorised, BadEvent, Captured, Event, NoAnswer, Payment, PaymentProvider, Voided,
+    Authorised, BadEvent, Captured, Event, NoResponse, Payment, PaymentProvider, Voided,
 };
 use stoa_schema::Money;
 use stoa_service::context::CallContext;
 use stoa_service::peer::{PeerError, PeerHandler};
 use tokio::sync::Notify;
 
-/// How a call fails.
+/// The injected fault of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum How {
-    /// It is not done, and the caller is told so.
+    /// The call is not made, and the caller gets an error.
     Away,
-    /// It is done, but the answer is lost.
+    /// The call is made, but the response is lost.
     Lost,
-    /// The caller ends before it is done.
+    /// The caller crashes before the call is made.
     CrashBefore,
-    /// The caller ends after it is done, before it knows.
+    /// The caller crashes after the call is made, before it gets the response.
     CrashAfter,
 }
 
-/// The faults to come, each after so many calls.
+/// The queue of faults, each due after a number of calls.
 #[derive(Clone, Default)]
 pub struct Faults {
     next: Arc<Mutex<VecDeque<(usize, How)>>>,
-    /// The caller is to end now.
+    /// Signals that the caller must crash now.
     pub crash: Arc<Notify>,
 }
 
@@ -59,7 +59,7 @@ impl Faults {
         next.pop_front().map(|(_, how)| how)
     }
 
-    /// Does a call, or fails as it is time to.
+    /// Makes a call, or injects the fault that is due.
     async fn call<T, E>(&self, work: impl Future<Output = Result<T, E>>, away: E) -> Result<T, E> {
         let how = self.take();
         if how == Some(How::CrashBefore) {
@@ -77,10 +77,10 @@ impl Faults {
         done
     }
 
-    /// Whoever waits for the answer is dropped instead.
+    /// Simulates a crash: the task that awaits the response is dropped by the test.
     async fn end(&self) {
-        // Nothing is kept for later: of two calls that end one caller at once,
-        // the second would end the next caller.
+        // `notify_one` would store a permit: if two calls crash one caller at once, the
+        // second would crash the next caller too.
         self.crash.notify_waiters();
         std::future::pending::<()>().await;
     }
@@ -113,8 +113,8 @@ pub struct FaultyProvider {
     pub faults: Faults,
 }
 
-fn away() -> NoAnswer {
-    NoAnswer("a test".to_owned())
+fn away() -> NoResponse {
+    NoResponse("a test".to_owned())
 }
 
 #[async_trait]
@@ -127,21 +127,21 @@ impl PaymentProvider for FaultyProvider {
         self.inner.check_method(method)
     }
 
-    async fn authorise(&self, payment: &Payment) -> Result<Authorised, NoAnswer> {
+    async fn authorise(&self, payment: &Payment) -> Result<Authorised, NoResponse> {
         self.faults
             .call(self.inner.authorise(payment), away())
             .await
     }
 
-    async fn capture(&self, payment: &Payment) -> Result<Captured, NoAnswer> {
+    async fn capture(&self, payment: &Payment) -> Result<Captured, NoResponse> {
         self.faults.call(self.inner.capture(payment), away()).await
     }
 
-    async fn void(&self, payment: &Payment) -> Result<Voided, NoAnswer> {
+    async fn void(&self, payment: &Payment) -> Result<Voided, NoResponse> {
         self.faults.call(self.inner.void(payment), away()).await
     }
 
-    async fn refund(&self, payment: &Payment, amount: Money, key: &str) -> Result<(), NoAnswer> {
+    async fn refund(&self, payment: &Payment, amount: Money, key: &str) -> Result<(), NoResponse> {
         let work = self.inner.refund(payment, amount, key);
         self.faults.call(work, away()).await
     }

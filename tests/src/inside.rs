@@ -1,5 +1,5 @@
-//! The services of orders and products in this very process, with clocks that
-//! a test moves and neighbours that fail when it says so.
+//! The orders and products services in the test's own process, with manual clocks
+//! and dependencies with injected faults.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -16,7 +16,7 @@ use stoa_runtime::clock::{Clock, Micros};
 use stoa_runtime::identity::{Caller, Role};
 use stoa_schema::money::Currency;
 use stoa_schema::{Money, ProductId, UserId};
-use stoa_service::bus::NoBus;
+use stoa_service::bus::UnavailableBus;
 use stoa_service::cache::Cache;
 use stoa_service::context::CallContext;
 use stoa_service::database::{Database, PoolOptions};
@@ -29,13 +29,13 @@ use crate::faulty::{Faults, FaultyPeer, FaultyProvider};
 pub const PRICE: i64 = 1_250;
 const START: Micros = 1_800_000_000_000_000;
 
-pub struct Inside {
+pub struct InProcessShop {
     pub orders: Orders,
     pub products: Products,
     pub orders_db: Database,
     pub products_db: Database,
     pub faults: Faults,
-    /// Of orders, and of products: their machines need not agree.
+    /// The clocks of orders and of products: they run on machines that may disagree.
     pub clocks: [Clock; 2],
     pub admin: Caller,
 }
@@ -48,7 +48,7 @@ pub async fn sqlite(folder: &Path, name: &str) -> Database {
     opened.expect("SQLite opens")
 }
 
-/// Somebody new.
+/// A new user with a role.
 pub fn person(role: Role) -> Caller {
     let id = UserId::new();
     Caller::User {
@@ -61,7 +61,7 @@ pub fn key() -> String {
     stoa_schema::ids::new_id()
 }
 
-/// A call of somebody's.
+/// The context of a call by this caller.
 pub fn call(caller: &Caller) -> CallContext {
     CallContext {
         caller: caller.clone(),
@@ -70,7 +70,7 @@ pub fn call(caller: &Caller) -> CallContext {
     }
 }
 
-/// A request for products and units.
+/// An order request with these products and quantities.
 pub fn request(lines: &[(&ProductId, u32)], method: &str) -> Request {
     let lines = lines.iter().map(|(product, quantity)| RequestLine {
         product_id: product.to_string(),
@@ -92,8 +92,8 @@ pub fn request(lines: &[(&ProductId, u32)], method: &str) -> Request {
     }
 }
 
-impl Inside {
-    /// Over databases that are migrated.
+impl InProcessShop {
+    /// Builds both services over migrated databases.
     pub fn new(orders_db: Database, products_db: Database) -> Self {
         let clocks = [Clock::manual(START), Clock::manual(START)];
         let products = Products::new(products_db.clone(), &Cache::memory(), clocks[1].clone());
@@ -114,7 +114,7 @@ impl Inside {
             Peers::local("orders", local),
             Arc::new(provider),
             Arc::new(TableRates::default()),
-            Relay::new(orders_db.clone(), Arc::new(NoBus), clock.clone()),
+            Relay::new(orders_db.clone(), Arc::new(UnavailableBus), clock.clone()),
             clock,
         );
         Self {
@@ -128,7 +128,7 @@ impl Inside {
         }
     }
 
-    /// A new product with so many units.
+    /// Creates a product with this much stock.
     pub async fn product(&self, stock: i64) -> ProductId {
         let seed = Caller::Service {
             name: "seed".to_owned(),
@@ -145,7 +145,7 @@ impl Inside {
         made.expect("a product is made").id
     }
 
-    /// The units of some products that can be sold.
+    /// The available stock of these products.
     pub async fn stock(&self, products: &[ProductId]) -> Vec<i64> {
         let found = self
             .products

@@ -1,15 +1,15 @@
-//! Boots whole systems from the real binary and speaks to them as clients do.
+//! Starts whole systems from the real binary and uses them as clients do.
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | [`shop`] | starting, killing and restarting a shop, in one process or in many |
 //! | [`servers`] | private PostgreSQL, Redis and NATS |
-//! | `native` | how those are started natively |
-//! | [`nginx`] | the proxy before replicas |
-//! | [`process`] | processes that cannot outlive us |
-//! | [`inside`] | orders and products in this very process, with clocks that a test moves |
-//! | [`faulty`] | their neighbours, that fail when a test says so |
-//! | [`stripe`] | a server that speaks as much of Stripe's API as the shop does |
+//! | `native` | how those are started as native processes |
+//! | [`nginx`] | the proxy in front of replicas |
+//! | [`process`] | child processes that cannot outlive the test |
+//! | [`inside`] | orders and products in the test's own process, with manual clocks |
+//! | [`faulty`] | their dependencies, with injected faults |
+//! | [`stripe`] | a mock of the part of Stripe's API that the shop uses |
 //! | [`client`] | a GraphQL client over HTTP and server-sent events |
 
 pub mod client;

@@ -1,13 +1,13 @@
-//! How PostgreSQL, Redis and NATS are started natively, with TLS or without.
+//! Starts PostgreSQL, Redis and NATS as native processes, with or without TLS.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::process::{Spec, find};
+use crate::process::{ProcessSpec, find};
 use crate::servers::PASSWORD;
 
-fn spec(folder: &Path, name: &str, program: &str, arguments: Vec<String>) -> Spec {
-    Spec {
+fn spec(folder: &Path, name: &str, program: &str, arguments: Vec<String>) -> ProcessSpec {
+    ProcessSpec {
         name: name.to_owned(),
         program: find(program).unwrap_or_else(|| panic!("{program} is installed")),
         arguments,
@@ -17,7 +17,7 @@ fn spec(folder: &Path, name: &str, program: &str, arguments: Vec<String>) -> Spe
     }
 }
 
-pub(crate) fn postgres(folder: &Path, port: u16, tls: Option<&Tls>) -> Spec {
+pub(crate) fn postgres(folder: &Path, port: u16, tls: Option<&Tls>) -> ProcessSpec {
     let data = folder.join("postgres");
     let display = data.display().to_string();
     std::fs::create_dir_all(&data).expect("a data folder");
@@ -36,6 +36,7 @@ pub(crate) fn postgres(folder: &Path, port: u16, tls: Option<&Tls>) -> Spec {
         "--no-sync".to_owned(),
     ];
     let server = find("postgres").expect("postgres is installed");
+    // Listen on loopback TCP only, and keep the socket in the test's own folder.
     let mut serve = vec![
         server.display().to_string(),
         "-D".to_owned(),
@@ -47,8 +48,9 @@ pub(crate) fn postgres(folder: &Path, port: u16, tls: Option<&Tls>) -> Spec {
         "-c".to_owned(),
         "listen_addresses=127.0.0.1".to_owned(),
     ];
+    // The server's user must own the key, so it gets a copy.
     if let Some(tls) = tls {
-        let owned = tls.copy_for(&data.with_extension("key"));
+        let owned = tls.copy_key_to(&data.with_extension("key"));
         for setting in [
             "ssl=on".to_owned(),
             format!("ssl_cert_file={}", tls.certificate.display()),
@@ -57,7 +59,7 @@ pub(crate) fn postgres(folder: &Path, port: u16, tls: Option<&Tls>) -> Spec {
             serve.extend(["-c".to_owned(), setting]);
         }
     }
-    // PostgreSQL does not run as root.
+    // PostgreSQL refuses to run as root, so switch to the `postgres` user.
     let as_user: Vec<String> = if is_root() {
         let own = Command::new("chown")
             .args(["-R", "postgres"])
@@ -65,7 +67,7 @@ pub(crate) fn postgres(folder: &Path, port: u16, tls: Option<&Tls>) -> Spec {
             .args(tls.map(|_| data.with_extension("key")))
             .status();
         assert!(own.is_ok_and(|status| status.success()), "chown postgres");
-        open_to_all(folder);
+        allow_traversal(folder);
         [
             "setpriv",
             "--reuid=postgres",
@@ -92,14 +94,14 @@ pub(crate) fn postgres(folder: &Path, port: u16, tls: Option<&Tls>) -> Spec {
     );
     let mut all = as_user;
     all.extend(serve);
-    Spec {
-        // Its backends end with it, in order.
+    ProcessSpec {
+        // SIGQUIT, not SIGKILL: the postmaster then ends its backends too.
         signal: "QUIT",
         ..spec(folder, "postgres", &all.remove(0), all)
     }
 }
 
-pub(crate) fn redis(folder: &Path, port: u16, tls: Option<&Tls>) -> Spec {
+pub(crate) fn redis(folder: &Path, port: u16, tls: Option<&Tls>) -> ProcessSpec {
     let arguments = [
         if tls.is_some() {
             "--tls-port"
@@ -129,7 +131,7 @@ pub(crate) fn redis(folder: &Path, port: u16, tls: Option<&Tls>) -> Spec {
     spec(folder, "redis", "redis-server", arguments)
 }
 
-pub(crate) fn nats(folder: &Path, port: u16, tls: Option<&Tls>) -> Spec {
+pub(crate) fn nats(folder: &Path, port: u16, tls: Option<&Tls>) -> ProcessSpec {
     let arguments = [
         "-a",
         "127.0.0.1",
@@ -148,7 +150,7 @@ pub(crate) fn nats(folder: &Path, port: u16, tls: Option<&Tls>) -> Spec {
     spec(folder, "nats", "nats-server", arguments)
 }
 
-/// An authority of our own and a server's certificate.
+/// A certificate authority of our own and a server certificate.
 pub(crate) struct Tls {
     pub ca: PathBuf,
     certificate: PathBuf,
@@ -211,8 +213,8 @@ impl Tls {
         }
     }
 
-    /// PostgreSQL takes only a key of its own user's, closed to others.
-    fn copy_for(&self, path: &Path) -> PathBuf {
+    /// PostgreSQL accepts only a key that its user owns and no other user can read.
+    fn copy_key_to(&self, path: &Path) -> PathBuf {
         std::fs::copy(&self.key, path).expect("the key is copied");
         let _ = Command::new("chmod").arg("600").arg(path).status();
         path.to_owned()
@@ -224,8 +226,8 @@ fn is_root() -> bool {
     id.is_ok_and(|output| output.stdout == b"0\n")
 }
 
-/// Lets another user pass through our temporary folders.
-fn open_to_all(folder: &Path) {
+/// Lets the `postgres` user traverse our temporary folders.
+fn allow_traversal(folder: &Path) {
     let tls = folder.join("tls");
     for folder in [Some(folder), folder.parent(), Some(&*tls)]
         .into_iter()
@@ -237,7 +239,7 @@ fn open_to_all(folder: &Path) {
             .stderr(Stdio::null())
             .status();
     }
-    // Its own password is no secret to it.
+    // `initdb` runs as that user and must read the password.
     let _ = Command::new("chmod")
         .arg("a+r")
         .arg(folder.join("password"))

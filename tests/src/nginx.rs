@@ -1,17 +1,18 @@
-//! The distribution's nginx before the replicas of each role.
+//! The distribution's nginx as load balancer in front of the replicas of each role.
 
 use std::fmt::Write;
 use std::path::Path;
 
-use crate::process::{Spec, find};
+use crate::process::{ProcessSpec, find};
 
 pub const NAME: &str = "nginx";
 
-/// For addresses to listen on, each with those that it passes requests to.
-pub fn spec(folder: &Path, backends: &[(String, Vec<String>)]) -> Spec {
+/// The process for these listen addresses, each with its upstream replicas.
+pub fn spec(folder: &Path, backends: &[(String, Vec<String>)]) -> ProcessSpec {
     let root = folder.join(NAME);
     std::fs::create_dir_all(&root).expect("a folder for nginx");
     let mut servers = String::new();
+    // A replica that fails is skipped for a second, so that a restarted one is soon used again.
     for (index, (front, replicas)) in backends.iter().enumerate() {
         let replicas = replicas.iter().fold(String::new(), |mut all, replica| {
             let _ = write!(all, "server {replica} max_fails=1 fail_timeout=1s; ");
@@ -48,7 +49,7 @@ http {{
     proxy_set_header Upgrade $http_upgrade;
     proxy_set_header Connection $connection_upgrade;
     proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-    # Events must leave at once, and streams last.
+    # Forward events immediately, and keep long-lived streams open.
     proxy_buffering off;
     proxy_read_timeout 1h;
     proxy_connect_timeout 2s;
@@ -58,7 +59,7 @@ http {{
     );
     let file = root.join("nginx.conf");
     std::fs::write(&file, config).expect("nginx.conf is written");
-    Spec {
+    ProcessSpec {
         name: NAME.to_owned(),
         program: find("nginx").expect("nginx is installed"),
         arguments: vec![

@@ -1,13 +1,13 @@
-//! A process that cannot outlive us: it ends when we drop it, and also when we
-//! are killed.
+//! A child process that cannot outlive the test: it ends when it is dropped, and also
+//! when the test is killed.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Runs the command that follows in a session of its own, out of reach of
-/// Ctrl-C, until our end of its input closes.
+/// Runs the given command in its own session, so that Ctrl-C does not reach it, until
+/// our end of the guard's standard input closes.
 const GUARD: &str = r#"
 trap '' INT TERM HUP
 log=$1; pid=$2; signal=$3; shift 3
@@ -19,26 +19,26 @@ kill -s "$signal" "$child" 2>/dev/null
 wait "$child" 2>/dev/null
 "#;
 
-/// How to start a process, again and again.
+/// How to start, and restart, a process.
 #[derive(Debug, Clone)]
-pub struct Spec {
+pub struct ProcessSpec {
     pub name: String,
     pub program: PathBuf,
     pub arguments: Vec<String>,
-    /// Everything that it finds in its environment, but for `PATH`.
+    /// Its whole environment, except `PATH`.
     pub environment: Vec<(String, String)>,
-    /// Where its log and its process id are kept.
+    /// The folder of its log and process id files.
     pub folder: PathBuf,
-    /// What ends it when we let go of it.
+    /// The signal that ends it on drop.
     pub signal: &'static str,
 }
 
-impl Spec {
+impl ProcessSpec {
     pub fn log(&self) -> PathBuf {
         self.folder.join(format!("{}.log", self.name))
     }
 
-    /// Starts it; its log goes on where it was.
+    /// Starts it, appending to its log.
     pub fn start(&self) -> Process {
         let id_file = self.folder.join(format!("{}.pid", self.name));
         let _ = std::fs::remove_file(&id_file);
@@ -84,7 +84,7 @@ impl Spec {
 }
 
 pub struct Process {
-    pub spec: Spec,
+    pub spec: ProcessSpec,
     pub id: u32,
     guard: Child,
 }
@@ -98,18 +98,18 @@ impl Process {
     }
 
     pub fn is_running(&self) -> bool {
-        // ID (NAME) STATE ...: a zombie is there, but does not run.
+        // `ID (NAME) STATE ...`: a zombie still has an entry, but does not run.
         let status = std::fs::read_to_string(format!("/proc/{}/stat", self.id));
         let status = status.unwrap_or_default();
         let state = status.rsplit_once(')').map(|(_, rest)| rest.trim_start());
         state.is_some_and(|state| !state.starts_with(['Z', 'X']))
     }
 
-    pub fn wait(&self, at_most: Duration) {
+    pub fn wait(&self, timeout: Duration) {
         let started = Instant::now();
         while self.is_running() {
             assert!(
-                started.elapsed() < at_most,
+                started.elapsed() < timeout,
                 "{} does not end",
                 self.spec.name
             );
@@ -125,13 +125,13 @@ impl Drop for Process {
     }
 }
 
-/// A port that nobody listens on at the moment.
+/// A port that is free at the moment.
 pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("an address").port()
 }
 
-/// Finds a program on the path, or in folders that distributions use.
+/// Finds a program on `PATH`, or where distributions install it.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
@@ -146,11 +146,11 @@ pub fn find(program: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Waits until something is so.
-pub fn wait_until(what: &str, at_most: Duration, mut is_so: impl FnMut() -> bool) {
+/// Polls until a condition holds; panics after the timeout.
+pub fn wait_until(what: &str, timeout: Duration, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
-    while !is_so() {
-        assert!(started.elapsed() < at_most, "{what}: not in {at_most:?}");
+    while !condition() {
+        assert!(started.elapsed() < timeout, "{what}: not in {timeout:?}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

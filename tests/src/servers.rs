@@ -1,5 +1,5 @@
-//! Private copies of PostgreSQL, Redis and NATS on free ports: native ones
-//! where they are installed, else containers where a Docker engine runs.
+//! Private PostgreSQL, Redis and NATS servers on free ports: native processes if they
+//! are installed, otherwise containers if a Docker engine runs.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::native::{Tls, nats, postgres, redis};
-use crate::process::{Process, Spec, find, free_port, tail, wait_until};
+use crate::process::{Process, ProcessSpec, find, free_port, tail, wait_until};
 
 pub(crate) const PASSWORD: &str = "secret";
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -15,10 +15,10 @@ const PROGRAMS: [&str; 5] = ["postgres", "initdb", "psql", "redis-server", "nats
 const ALL: [&str; 3] = ["postgres", "redis", "nats"];
 const SERVICES: [&str; 4] = ["users", "products", "orders", "notifications"];
 
-/// The servers of one shop; they end and their data goes when this is dropped.
+/// The servers of one shop; on drop they are stopped and their data is deleted.
 pub struct Servers {
     folder: PathBuf,
-    way: Way,
+    launcher: Launcher,
     postgres: String,
     redis: String,
     nats: String,
@@ -26,12 +26,12 @@ pub struct Servers {
     ca_file: Option<PathBuf>,
 }
 
-enum Way {
-    Native(Mutex<Vec<(Spec, Option<Process>)>>),
+enum Launcher {
+    Native(Mutex<Vec<(ProcessSpec, Option<Process>)>>),
     Compose(Compose),
 }
 
-/// The servers of `docker-compose.yml`, in a project of their own.
+/// The servers of `docker-compose.yml`, in their own Compose project.
 struct Compose {
     project: String,
     ports: [u16; 3],
@@ -85,8 +85,8 @@ fn has_engine() -> bool {
     answers(&["info"]) && answers(&["compose", "version"])
 }
 
-/// Whether tests against real servers run: not where there are none, and that
-/// is said; under `CI=true` it is a failure.
+/// Whether tests against real servers can run. If not, a message says so; under
+/// `CI=true` that is a failure.
 pub fn available() -> bool {
     is_native()
         || has_engine()
@@ -96,13 +96,13 @@ pub fn available() -> bool {
         )
 }
 
-/// Whether there can be a shop with replicas, which need a proxy too.
+/// Whether a shop with replicas can run, which also needs a proxy.
 pub fn replicas_available() -> bool {
     available() && (find("nginx").is_some() || skip("replicas behind nginx", "install nginx"))
 }
 
-/// Whether TLS can be tested: with native servers alone.
-pub fn secure_available() -> bool {
+/// Whether TLS can be tested, which needs native servers.
+pub fn tls_available() -> bool {
     is_native() || skip("TLS", "install postgresql, redis-server and nats-server")
 }
 
@@ -114,12 +114,12 @@ fn skip(what: &str, advice: &str) -> bool {
 }
 
 impl Servers {
-    /// Starts all three in a folder.
+    /// Starts all three, with their data in a folder.
     pub fn start(folder: &Path) -> Self {
         Self::start_some(folder, &ALL)
     }
 
-    /// Starts all three with TLS, and with a password each.
+    /// Starts all three with TLS and passwords.
     pub fn start_secure(folder: &Path) -> Self {
         Self::launch(folder, &ALL, Some(Tls::make(folder)))
     }
@@ -133,7 +133,7 @@ impl Servers {
         std::fs::create_dir_all(folder).expect("a folder for the servers");
         let ports = [free_port(), free_port(), free_port()];
         let databases = format!("stoa_{}", uuid::Uuid::now_v7().simple());
-        let way = if is_native() {
+        let launcher = if is_native() {
             let start = |name: &&str| {
                 let spec = match *name {
                     "postgres" => postgres(folder, ports[0], tls.as_ref()),
@@ -143,7 +143,7 @@ impl Servers {
                 let process = spec.start();
                 (spec, Some(process))
             };
-            Way::Native(Mutex::new(which.iter().map(start).collect()))
+            Launcher::Native(Mutex::new(which.iter().map(start).collect()))
         } else {
             let compose = Compose {
                 project: databases.replace('_', "-"),
@@ -151,11 +151,11 @@ impl Servers {
             };
             let up = [&["up", "--detach", "--wait"], which].concat();
             assert!(compose.run(&up), "docker compose up");
-            Way::Compose(compose)
+            Launcher::Compose(compose)
         };
         let servers = Self {
             folder: folder.to_owned(),
-            way,
+            launcher,
             postgres: format!("postgres://stoa:{PASSWORD}@127.0.0.1:{}", ports[0]),
             redis: match tls {
                 Some(_) => format!("rediss://:{PASSWORD}@127.0.0.1:{}", ports[1]),
@@ -183,7 +183,7 @@ impl Servers {
         }
     }
 
-    /// Makes a database of our own; its URL.
+    /// Creates a database; returns its URL.
     pub fn create_database(&self, name: &str) -> String {
         let made = self.psql(&format!("CREATE DATABASE {}_{name}", self.databases));
         assert!(made, "a database is created");
@@ -194,7 +194,7 @@ impl Servers {
         format!("{}/{}_{name}", self.postgres, self.databases)
     }
 
-    /// The authority of servers that speak TLS.
+    /// The certificate authority of servers with TLS.
     pub fn ca_file(&self) -> Option<&Path> {
         self.ca_file.as_deref()
     }
@@ -209,12 +209,12 @@ impl Servers {
 
     fn psql(&self, statement: &str) -> bool {
         let query = ["--quiet", "--no-psqlrc", "--command", statement];
-        let mut psql = match &self.way {
-            Way::Compose(compose) => {
+        let mut psql = match &self.launcher {
+            Launcher::Compose(compose) => {
                 let inside = ["exec", "--no-TTY", "postgres", "psql", "--username=stoa"];
                 compose.command(&[&inside[..], &query].concat())
             }
-            Way::Native(_) => {
+            Launcher::Native(_) => {
                 let mut psql = Command::new(find("psql").expect("psql comes with PostgreSQL"));
                 psql.args(query).arg(format!("{}/postgres", self.postgres));
                 psql.stdout(Stdio::null()).stderr(Stdio::null());
@@ -224,7 +224,7 @@ impl Servers {
         psql.status().is_ok_and(|status| status.success())
     }
 
-    /// What a shop must be told to use these servers.
+    /// The settings with which a shop uses these servers.
     pub fn settings(&self) -> Vec<(String, String)> {
         let mut settings: Vec<(String, String)> = SERVICES
             .iter()
@@ -235,18 +235,18 @@ impl Servers {
             .collect();
         settings.push(("STOA_BUS_URL".to_owned(), self.nats.clone()));
         settings.push(("STOA_CACHE_URL".to_owned(), self.redis.clone()));
-        // Two replicas of four services and PostgreSQL's 100 connections.
+        // Two replicas of four services must share PostgreSQL's 100 connections.
         settings.push(("STOA_DATABASE_POOL".to_owned(), "8".to_owned()));
         settings
     }
 
-    /// Kills one at once, as `kill -9` does: `postgres`, `redis` or `nats`.
+    /// Kills one with SIGKILL: `postgres`, `redis` or `nats`.
     pub fn kill(&self, name: &str) {
-        match &self.way {
-            Way::Compose(compose) => {
+        match &self.launcher {
+            Launcher::Compose(compose) => {
                 compose.run(&["kill", "--signal", "KILL", name]);
             }
-            Way::Native(running) => {
+            Launcher::Native(running) => {
                 let mut running = running.lock().unwrap();
                 for (_, process) in running.iter_mut().filter(|(spec, _)| spec.name == name) {
                     if let Some(process) = process.take() {
@@ -258,16 +258,16 @@ impl Servers {
         }
     }
 
-    /// Starts one again on its port and its data.
+    /// Restarts one on the same port with the same data.
     pub fn restart(&self, name: &str) {
-        match &self.way {
-            Way::Compose(compose) => {
+        match &self.launcher {
+            Launcher::Compose(compose) => {
                 assert!(compose.run(&["up", "--detach", "--wait", name]), "{name}");
             }
-            Way::Native(running) => {
+            Launcher::Native(running) => {
                 let mut running = running.lock().unwrap();
                 for (spec, process) in running.iter_mut().filter(|(spec, _)| spec.name == name) {
-                    // A postmaster does not start while the killed one's backends live.
+                    // A postmaster refuses to start while backends of the killed one live.
                     wait_until(name, START_TIMEOUT, || {
                         let started = spec.start();
                         std::thread::sleep(Duration::from_millis(300));
@@ -305,7 +305,7 @@ impl Servers {
 
 impl Drop for Servers {
     fn drop(&mut self) {
-        if let Way::Native(running) = &self.way {
+        if let Launcher::Native(running) = &self.launcher {
             running.lock().unwrap().clear();
         }
         if std::env::var_os("STOA_TEST_KEEP").is_none() {

@@ -1,4 +1,4 @@
-//! A running shop: real processes on free ports, over a folder of their own.
+//! A running shop: real processes on free ports, with their own data folder.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use crate::client::Client;
 use crate::nginx;
-use crate::process::{Process, Spec, free_port, tail};
+use crate::process::{Process, ProcessSpec, free_port, tail};
 use crate::servers::Servers;
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const SERVICES: [&str; 4] = ["users", "products", "orders", "notifications"];
-/// How many processes of each role the real set has.
+/// The number of replicas of each role in [`Mode::Real`].
 pub const REPLICAS: usize = 2;
 pub const PASSWORD: &str = "stoa-demo-password";
 
-/// How the parts are divided into processes, and over which backends.
+/// How the roles are split into processes, and which backends they use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// `stoa up`, everything embedded.
@@ -37,15 +37,15 @@ impl Mode {
     }
 }
 
-/// A shop; its processes end and its folder goes when it is dropped.
+/// A shop; on drop its processes are stopped and its folder is deleted.
 pub struct Shop {
     pub mode: Mode,
     pub url: String,
-    /// Where each service answers, if not all do at the same place.
+    /// The URL of each service, if it is not the shop's own URL.
     services: Vec<(String, String)>,
     folder: PathBuf,
     settings: Vec<(String, String)>,
-    // In this order: processes end before their servers.
+    // The order matters: processes are dropped before the servers they use.
     processes: Mutex<Vec<Process>>,
     servers: Option<Servers>,
 }
@@ -123,7 +123,7 @@ impl Shop {
         self.data().join(format!("{service}.db"))
     }
 
-    /// The demo data is made by a shop in one process, as an operator would.
+    /// Creates the demo data with a single-process shop, as an operator would.
     fn seed(&self) {
         if self.data().exists() {
             return;
@@ -157,7 +157,7 @@ impl Shop {
 
     fn boot_real(&mut self) {
         self.seed();
-        // What clients and peers speak to: nginx, before the replicas of a role.
+        // Clients and peers connect to nginx, in front of the replicas of each role.
         let fronts: Vec<(&str, String)> = SERVICES
             .into_iter()
             .chain(["router"])
@@ -216,10 +216,10 @@ impl Shop {
         supergraph
     }
 
-    /// Starts a process and waits until its log tells where it listens.
+    /// Starts a process and waits until it logs its listen address.
     fn spawn(&self, name: &str, arguments: &[&str], extra: &[(String, String)]) -> String {
         let environment = self.settings.iter().chain(extra).cloned().collect();
-        let spec = Spec {
+        let spec = ProcessSpec {
             name: name.to_owned(),
             program: binary().to_owned(),
             arguments: arguments.iter().map(|a| (*a).to_owned()).collect(),
@@ -256,7 +256,7 @@ impl Shop {
         });
     }
 
-    /// Kills a process, or a server, at once, as `kill -9` does.
+    /// Kills a process or a server with SIGKILL.
     pub fn kill(&self, name: &str) {
         if let Some(servers) = &self.servers {
             servers.kill(name);
@@ -267,8 +267,8 @@ impl Shop {
             .retain(|process| process.spec.name != name);
     }
 
-    /// Kills a process or a server and starts it again, after a while.
-    pub fn bounce(&self, name: &str, gone_for: Duration) {
+    /// Kills a process or a server and restarts it after the given downtime.
+    pub fn kill_and_restart(&self, name: &str, downtime: Duration) {
         let spec = self
             .processes
             .lock()
@@ -277,7 +277,7 @@ impl Shop {
             .find(|process| process.spec.name == name)
             .map(|process| process.spec.clone());
         self.kill(name);
-        std::thread::sleep(gone_for);
+        std::thread::sleep(downtime);
         match (spec, &self.servers) {
             (Some(spec), _) => {
                 let (process, _) = start(&spec);
@@ -288,7 +288,7 @@ impl Shop {
         }
     }
 
-    /// The names of all processes of the shop's own binary.
+    /// The names of all processes that run the shop's binary, so without nginx.
     pub fn process_names(&self) -> Vec<String> {
         let processes = self.processes.lock().unwrap();
         processes
@@ -298,7 +298,7 @@ impl Shop {
             .collect()
     }
 
-    /// What its processes find in their environment.
+    /// The environment variables of its processes.
     pub fn settings(&self) -> &[(String, String)] {
         &self.settings
     }
@@ -307,14 +307,14 @@ impl Shop {
         self.servers.as_ref()
     }
 
-    /// Runs a command of the binary with the shop's settings; what it prints.
+    /// Runs a command of the binary with the shop's settings; returns its output.
     pub fn command(&self, arguments: &[&str]) -> String {
         let (fine, said) = self.try_command(arguments);
         assert!(fine, "{arguments:?}: {said}");
         said
     }
 
-    /// The same, whether it succeeds or not.
+    /// The same, but returns whether it succeeded instead of panicking.
     pub fn try_command(&self, arguments: &[&str]) -> (bool, String) {
         let output = Command::new(binary())
             .args(arguments)
@@ -333,7 +333,7 @@ impl Shop {
         }
     }
 
-    /// Asks a process to end, and waits for it.
+    /// Sends a process SIGTERM and waits until it has ended.
     fn stop(&self, name: &str) {
         let mut processes = self.processes.lock().unwrap();
         for process in processes.iter().filter(|process| process.spec.name == name) {
@@ -343,13 +343,13 @@ impl Shop {
         processes.retain(|process| process.spec.name != name);
     }
 
-    /// Kills everything and starts again over the same data.
+    /// Kills all processes and restarts them with the same data.
     pub fn restart(&mut self) {
         self.processes.lock().unwrap().clear();
         self.boot();
     }
 
-    /// Starts again, with a setting that holds for this time only.
+    /// Restarts with a setting that applies to this run only.
     pub fn restart_once_with(&mut self, name: &str, value: &str) {
         let before = self.settings.clone();
         self.settings.push((name.to_owned(), value.to_owned()));
@@ -357,21 +357,21 @@ impl Shop {
         self.settings = before;
     }
 
-    /// Waits until a process has ended by itself.
-    pub fn wait_gone(&self, name: &str) {
+    /// Waits until a process has exited on its own.
+    pub fn wait_for_exit(&self, name: &str) {
         let processes = self.processes.lock().unwrap();
         for process in processes.iter().filter(|process| process.spec.name == name) {
             process.wait(START_TIMEOUT);
         }
     }
 
-    /// What `stoa doctor` says last; it must find nothing wrong.
+    /// The last line of `stoa doctor`; panics if it finds a violation.
     pub fn doctor(&self) -> String {
         let said = self.command(&["doctor"]);
         said.lines().last().unwrap_or_default().to_owned()
     }
 
-    /// What all processes have logged so far.
+    /// The logs of all processes so far.
     pub fn logs(&self) -> String {
         let processes = self.processes.lock().unwrap();
         processes
@@ -380,12 +380,12 @@ impl Shop {
             .collect()
     }
 
-    /// Where logs and data are.
+    /// The folder of logs and data.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Where a service answers other than through the router.
+    /// The URL of a service itself, not of the router.
     pub fn service_url(&self, name: &str) -> &str {
         let service = self.services.iter().find(|(known, _)| known == name);
         service.map_or(&self.url, |(_, url)| url)
@@ -414,8 +414,8 @@ impl Drop for Shop {
     }
 }
 
-/// Starts a process of our binary; also where it listens.
-fn start(spec: &Spec) -> (Process, String) {
+/// Starts a process of our binary; returns it with its listen address.
+fn start(spec: &ProcessSpec) -> (Process, String) {
     let before = std::fs::metadata(spec.log()).map_or(0, |file| file.len());
     let process = spec.start();
     let started = Instant::now();
@@ -456,7 +456,7 @@ fn jwks_setting(users: &str) -> (String, String) {
     )
 }
 
-/// The address on the line that says it listens.
+/// The address in the log line that announces the listener.
 fn address_in(text: &str) -> Option<String> {
     let line = text
         .lines()

@@ -1,6 +1,6 @@
-//! As much of Stripe's API as the shop speaks: PaymentIntents that are captured
-//! by hand, refunds, idempotency keys, and signed webhooks, as documented at
-//! <https://docs.stripe.com/api>. It keeps books, and loses answers when told.
+//! A mock of the part of Stripe's API that the shop uses: PaymentIntents with manual
+//! capture, refunds, idempotency keys and signed webhooks, as documented at
+//! <https://docs.stripe.com/api>. It keeps a ledger, and loses responses on demand.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,7 +19,7 @@ pub const WEBHOOK_SECRET: &str = "whsec_0123456789abcdef0123456789abcdef";
 
 type Form = HashMap<String, String>;
 
-/// A payment as the server keeps it.
+/// A payment as the mock stores it.
 #[derive(Debug, Clone, Default)]
 pub struct Intent {
     pub status: String,
@@ -31,24 +31,24 @@ pub struct Intent {
 }
 
 #[derive(Default)]
-struct Books {
+struct Ledger {
     intents: HashMap<String, Intent>,
-    /// By idempotency key: what was asked, and what was answered.
+    /// By idempotency key: the request, and the status and body of its response.
     answers: HashMap<String, (String, StatusCode, Value)>,
-    /// Answers that are lost, by the end of the path.
+    /// Responses to lose, by the end of the request's path.
     lose: Vec<String>,
     webhook: Option<String>,
     events: usize,
-    /// By payment.
+    /// Payment id and refund.
     refunds: Vec<(String, Value)>,
 }
 
-/// The server; it ends with the runtime.
+/// The mock server; it stops with the runtime.
 #[derive(Clone, Default)]
-pub struct FakeStripe(Arc<Mutex<Books>>);
+pub struct FakeStripe(Arc<Mutex<Ledger>>);
 
 impl FakeStripe {
-    /// Listens on a free port; its URL.
+    /// Listens on a free port; returns the URL.
     pub async fn serve(&self) -> String {
         let app = Router::new()
             .route("/v1/payment_intents", post(create))
@@ -63,34 +63,35 @@ impl FakeStripe {
         format!("http://{address}")
     }
 
-    fn books(&self) -> MutexGuard<'_, Books> {
+    fn books(&self) -> MutexGuard<'_, Ledger> {
         self.0.lock().expect("not poisoned")
     }
 
-    /// Where webhooks go from now on.
-    pub fn tell(&self, url: &str) {
+    /// Sets the URL that webhooks are sent to.
+    pub fn set_webhook_url(&self, url: &str) {
         self.books().webhook = Some(url.to_owned());
     }
 
-    /// The next answer to a path that ends so is lost, though it was done.
+    /// Loses the response to the next request whose path ends so; the request is carried
+    /// out.
     pub fn lose(&self, path: &str) {
         self.books().lose.push(path.to_owned());
     }
 
     /// The payment of an order.
-    pub fn of_order(&self, order: &str) -> Option<Intent> {
+    pub fn intent_of_order(&self, order: &str) -> Option<Intent> {
         let books = self.books();
         let mut intents = books.intents.values();
         intents.find(|intent| intent.order_id == order).cloned()
     }
 
-    /// Does what is asked, once for each key, and answers the same each time.
+    /// Carries out a request once per idempotency key, and replays the response.
     fn once(
         &self,
         headers: &HeaderMap,
         path: &str,
         body: &Bytes,
-        work: impl FnOnce(&mut Books, &Form) -> (StatusCode, Value),
+        work: impl FnOnce(&mut Ledger, &Form) -> (StatusCode, Value),
     ) -> Response {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         if text("authorization") != Some(&format!("Bearer {SECRET_KEY}")) {
@@ -124,8 +125,8 @@ impl FakeStripe {
         (status, Json(answer)).into_response()
     }
 
-    /// Sends a webhook of a payment.
-    fn send(&self, books: &mut Books, kind: &str, id: &str) {
+    /// Sends a webhook about a payment.
+    fn send(&self, books: &mut Ledger, kind: &str, id: &str) {
         let Some(url) = books.webhook.clone() else {
             return;
         };
@@ -149,7 +150,7 @@ impl FakeStripe {
     }
 }
 
-/// `application/x-www-form-urlencoded`, of plain ASCII.
+/// Parses `application/x-www-form-urlencoded`, ASCII only.
 fn form(body: &Bytes) -> Form {
     let text = String::from_utf8_lossy(body).into_owned();
     let text = text.replace("%5B", "[").replace("%5D", "]");
@@ -186,7 +187,7 @@ async fn create(State(stripe): State<FakeStripe>, headers: HeaderMap, body: Byte
             return (StatusCode::BAD_REQUEST, refusal);
         }
         let id = format!("pi_{}", books.intents.len() + 1);
-        // It holds nothing before it is confirmed.
+        // No money is held until it is confirmed.
         let intent = Intent {
             status: "requires_confirmation".to_owned(),
             amount: of("amount").parse().unwrap_or_default(),
@@ -209,7 +210,7 @@ async fn read(State(stripe): State<FakeStripe>, Path(id): Path<String>) -> Respo
             "resource_missing",
         );
     };
-    // A bank that takes its time has decided by now.
+    // Simulates a slow bank: it has decided by the time of this request.
     if intent.status == "processing" {
         intent.status = "requires_capture".to_owned();
     }

@@ -3,7 +3,7 @@ import { type FormEvent, useState } from 'react'
 import type { Transport } from './fetcher'
 import { setSession, signIn, signOut, useSession } from './session'
 
-/** The demo accounts exist only where a shop runs on the developer's machine. */
+/** The demo accounts are offered only when the shop runs on the developer's machine. */
 const DEMO = ['localhost', '127.0.0.1', '[::1]'].includes(location.hostname)
 const DEMO_PASSWORD = 'stoa-demo-password'
 const DEMO_ACCOUNTS = ['ada@stoa.test', 'lin@stoa.test', 'admin@stoa.test']
@@ -54,7 +54,7 @@ function SignInPanel() {
         </form>
       )}
       <label>
-        Subscriptions travel over
+        Subscription transport
         <select
           value={session.transport}
           onChange={event => setSession({ transport: event.target.value as Transport })}

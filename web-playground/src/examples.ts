@@ -1,4 +1,4 @@
-/** Ready operations, one a tab. The first takes only its query from here. */
+/** Ready-made operations, one per tab. Only the query of the first is used. */
 export const EXAMPLES: { query: string; variables?: string }[] = [
   {
     query: `# Welcome to Stoa. Sign in with the person icon on the left,
@@ -43,8 +43,8 @@ query MyShop {
 }`,
   },
   {
-    query: `# Buys what you name: take a product's id from the search.
-# A repeat with the same key answers the same order.
+    query: `# Buys the product you name: copy its id from the search.
+# A repeat with the same key returns the same order.
 mutation Buy($productId: ID!, $key: ID!) {
   placeOrder(
     input: {

@@ -7,7 +7,7 @@ export type Transport = 'ws' | 'sse'
 type HeaderMap = Record<string, string>
 type Sink = { next(v: unknown): void; error(e: unknown): void; complete(): void }
 
-/** GraphiQL updates operationName some 100 ms after an edit, so it may name an operation that is gone. */
+/** GraphiQL updates operationName some 100 ms after an edit, so it may name a removed operation. */
 export function operation(query: string, operationName?: string | null) {
   try {
     const doc = parse(query)
@@ -33,8 +33,8 @@ function toError(e: unknown): unknown {
 export function createFetcher(opts: {
   url: string
   transport?: () => Transport
-  /** Whoever is signed in; a header that was typed by hand wins. It is added
-   * here and not in the editor, whose content the history keeps on disk. */
+  /** The access token; a header typed in the headers editor wins. It is added
+   * here and not in the editor, because the history stores the editor's content. */
   token?: () => string | null
 }): Fetcher {
   const url = new URL(opts.url, location.href).href

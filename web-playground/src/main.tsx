@@ -1,4 +1,4 @@
-import './workers' // first: tells monaco where its workers are
+import './workers' // first: configures monaco's workers
 // Not 'graphiql/style.css': that is the CDN bundle, with a second copy of monaco's.
 import '@graphiql/react/style.css'
 import '@graphiql/plugin-doc-explorer/style.css'
@@ -22,7 +22,7 @@ const fetcher = createFetcher({
 })
 const PLUGINS = [HISTORY_PLUGIN, SIGN_IN_PLUGIN]
 
-/** Reads the schema again when somebody signs in. */
+/** Fetches the schema again after sign-in. */
 function Reintrospect() {
   const { token } = useSession()
   const { introspect } = useGraphiQLActions()

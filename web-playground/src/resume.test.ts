@@ -3,7 +3,7 @@ import { type Client, subscribeResumable } from './resume'
 
 type Sink = { next(value: unknown): void; error(error: unknown): void; complete(): void }
 
-/** A client whose connections the test plays by hand. */
+/** A mock client: the test drives its connections. */
 function played() {
   const connections: { after: unknown; sink: Sink; stopped: boolean }[] = []
   const client: Client = {
@@ -42,7 +42,7 @@ test('a lost connection resumes after the last event', async () => {
   connections[0].sink.error(new Error('socket closed'))
   await vi.waitFor(() => expect(connections).toHaveLength(2))
   expect(connections[1].after).toBe('2')
-  // What arrives late on the old connection is not counted.
+  // Results that arrive late on the old connection are ignored.
   connections[0].sink.next(event('1'))
   connections[1].sink.next(event('3'))
   connections[1].sink.complete()

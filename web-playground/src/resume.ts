@@ -1,10 +1,10 @@
 /** Subscriptions that survive a lost connection, for graphql-ws and graphql-sse.
  *
  * Both clients send the first request again when they reconnect, so an event
- * would come twice or never. This helper keeps the cursor of the last event
- * and subscribes again after it. Copy it: it depends on nothing.
+ * would be delivered twice or not at all. This helper keeps the cursor of the last event
+ * and subscribes again after it. Copy it: it has no dependencies.
  *
- * The operation takes `$after: String`, gives it to the field as `after`, and
+ * The operation declares `$after: String`, passes it to the field as `after`, and
  * selects `cursor`:
  *
  *   subscription ($after: String) { myOrderUpdates(after: $after) { cursor status } }
@@ -17,24 +17,24 @@ type Result = {
 }
 type Sink = { next(value: Result): void; error(error: unknown): void; complete(): void }
 
-/** What graphql-ws's and graphql-sse's clients have in common. Make them with
- * `retryAttempts: 0`: the reconnecting is done here. */
+/** The common interface of the graphql-ws and graphql-sse clients. Create them with
+ * `retryAttempts: 0`: reconnecting is done here. */
 export type Client = { subscribe(payload: Payload, sink: never): () => void }
 
-/** Errors that a repeat would only meet again. */
+/** Errors that a retry cannot resolve. */
 const FINAL = ['CURSOR_INVALID', 'CURSOR_EXPIRED', 'FORBIDDEN', 'UNAUTHENTICATED', 'NOT_FOUND', 'TOKEN_EXPIRED']
 
 export type Options = {
   client: Client
   payload: Payload
   onEvent(result: Result): void
-  /** Called once at the end: without an error if the server completed. */
+  /** Called once at the end; without an error if the server completed the stream. */
   onEnd(error?: unknown): void
-  /** Milliseconds to wait before the nth attempt without an event between. */
+  /** Milliseconds to wait before the nth attempt since the last event. */
   delay?: (attempt: number) => number
 }
 
-/** Subscribes; the answer ends it. */
+/** Subscribes; call the returned function to unsubscribe. */
 export function subscribeResumable(options: Options): () => void {
   const delay = options.delay ?? (attempt => Math.min(250 * 2 ** attempt, 10_000))
   let after = options.payload.variables?.after
@@ -54,7 +54,7 @@ export function subscribeResumable(options: Options): () => void {
   }
 
   function start() {
-    // One connection's callbacks: the first end of it counts.
+    // State of one connection: only its first error or completion counts.
     let over = false
     let resume = false
     const sink: Sink = {
@@ -68,7 +68,7 @@ export function subscribeResumable(options: Options): () => void {
             end(result.errors)
             return
           }
-          // A server that stops, a service that is gone: it may be back soon.
+          // The server is stopping or a service is unavailable: retry, it may be back soon.
           if (/^(RESUME_REQUIRED|UNAVAILABLE|SUBGRAPH_)/.test(String(code))) {
             resume = true
             return

@@ -1,8 +1,8 @@
 import { useSyncExternalStore } from 'react'
 import type { Transport } from './fetcher'
 
-/** Who is signed in, and how subscriptions travel. The access token lives in
- * memory only; a reload gets a new one through the httpOnly refresh cookie. */
+/** The signed-in user and the subscription transport. The access token is kept in
+ * memory only; a reload gets a new one with the httpOnly refresh cookie. */
 export type Session = { token: string | null; user: string | null; transport: Transport }
 
 let session: Session = { token: null, user: null, transport: 'ws' }
@@ -49,7 +49,7 @@ function take(payload: Payload | undefined) {
   if (!payload?.session) throw new Error(payload?.userErrors[0]?.message ?? 'no answer')
   setSession({ token: payload.session.accessToken, user: payload.user?.email ?? null })
   clearTimeout(timer)
-  // A minute before the token ends, or halfway if that is sooner.
+  // Refresh a minute before the token expires, or at half its lifetime if that is later.
   const left = Date.parse(payload.session.expiresAt) - Date.now()
   timer = setTimeout(() => void refresh(), Math.max(left / 2, left - 60_000))
 }
@@ -61,7 +61,7 @@ export async function signIn(email: string, password: string) {
   take(data?.login)
 }
 
-/** Takes up the session of the refresh cookie, if there is one. */
+/** Restores the session from the refresh cookie, if there is one. */
 export async function refresh() {
   try {
     const data = await call(`mutation Refresh { refreshSession ${FIELDS} }`, {})

@@ -8,13 +8,13 @@ const HELP: &str = "\
 Usage: cargo xtask COMMAND
 
   test      everything: the page's tests, clients from npm, all Rust tests, and the
-            page in a real browser; installs what it needs where it has the rights
+            page in a real browser; installs what it needs if run as root
   lint      formatting, and clippy with warnings as errors
-  schema    writes schema/*.graphql anew from the code
+  schema    regenerates schema/*.graphql from the code
   cluster   two replicas of each role behind nginx, over private PostgreSQL, Redis
-            and NATS; gone on Ctrl-C
+            and NATS; deleted on Ctrl-C
   load      10,000 orders by 50 clients while one call in a hundred fails, on SQLite
-            and on PostgreSQL: orders per second, and what the doctor says
+            and on PostgreSQL: orders per second, and the report of stoa doctor
   measure   the figures of docs/measurements.md, on this machine
 ";
 
@@ -51,7 +51,7 @@ fn root() -> PathBuf {
         .to_owned()
 }
 
-/// Runs a program in a folder of the project, showing what it prints.
+/// Runs a program in a folder of the project, passing its output through.
 fn run(folder: &str, program: &str, arguments: &[&str]) -> Done {
     run_with(folder, program, arguments, &[])
 }
@@ -92,7 +92,7 @@ fn test() -> Done {
     run("web-playground", "npx", &["--no-install", "vitest", "run"])?;
     install_servers();
     run(".", "cargo", &["build", "--workspace", "--all-targets"])?;
-    // The shop that was just built, with the tests' own set of features.
+    // Test the binary that was just built, with the features that the tests enable.
     let with = [("STOA_BINARY", binary("debug"))];
     run_with(".", "cargo", &["test", "--workspace"], &with)?;
     run("tests/clients", "node", &["compose.mjs", &binary("debug")])?;
@@ -101,7 +101,7 @@ fn test() -> Done {
     browser()
 }
 
-/// The conformance suite on supergraph files of another composer's.
+/// The conformance suite on supergraph files that another composer produced.
 fn foreign() -> Done {
     let folder = root().join("target/foreign").display().to_string();
     run(
@@ -118,8 +118,8 @@ fn foreign() -> Done {
     )
 }
 
-/// The page in Chromium. Where there is none and none can be installed, that
-/// is said; under `CI=true` it is a failure.
+/// Tests the page in Chromium. Without Chromium, and if it cannot be installed, the
+/// test is skipped with a message; under `CI=true` that is a failure.
 fn browser() -> Done {
     let found = chromium().or_else(|| {
         install_chromium();
@@ -160,8 +160,8 @@ fn install_chromium() {
     install(&["chromium", "fonts-dejavu-core"]);
 }
 
-/// PostgreSQL, Redis, NATS and nginx, where they are missing and can be
-/// installed. The tests say what they skip where they are missing still.
+/// Installs PostgreSQL, Redis, NATS and nginx if they are missing and we can. Tests
+/// that still miss one are skipped with a message.
 fn install_servers() {
     let missing: Vec<&str> = [
         ("postgresql", "/usr/lib/postgresql"),
@@ -179,7 +179,7 @@ fn install_servers() {
     }
 }
 
-/// Distribution packages, where we have the rights.
+/// Installs distribution packages, if run as root on a system with apt.
 fn install(packages: &[&str]) {
     let is_root = Command::new("id")
         .arg("-u")
@@ -237,12 +237,12 @@ fn schema() -> Done {
     Ok(())
 }
 
-/// Everything that a cluster needs; answers the program that runs one.
+/// Builds everything that a cluster needs; returns the path of the program that runs it.
 fn cluster_program() -> Result<String, String> {
     program_of_tests("cluster")
 }
 
-/// A program of the tests' crate, and the release build that it starts.
+/// Builds a program of the tests crate and the release binary that it starts.
 fn program_of_tests(name: &str) -> Result<String, String> {
     install_servers();
     run(".", "cargo", &["build", "--release"])?;

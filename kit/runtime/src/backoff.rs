@@ -1,8 +1,8 @@
-//! Waiting longer and longer, up to a limit.
+//! Exponential backoff, up to a limit.
 
 use std::time::Duration;
 
-/// A pause that doubles from 50 ms to a limit, half a minute by default.
+/// A pause that doubles from 50 ms up to a limit, 30 seconds by default.
 #[derive(Debug)]
 pub struct Backoff {
     next: Duration,
@@ -29,8 +29,8 @@ impl Backoff {
     }
 }
 
-/// The pause after so many attempts that came to nothing: doubling from the
-/// shortest to the longest.
+/// The pause after this many failed attempts: it doubles from `shortest` up to
+/// `longest`.
 pub fn doubling(attempts: i64, shortest: Duration, longest: Duration) -> Duration {
     let doublings = u32::try_from(attempts.clamp(0, 16)).unwrap_or(0);
     shortest.saturating_mul(1 << doublings).min(longest)

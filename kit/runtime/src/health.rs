@@ -13,18 +13,18 @@ use serde_json::{Map, Value, json};
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 const WATCH_EVERY: Duration = Duration::from_secs(5);
 
-/// Something that a process depends on.
+/// A dependency of the process.
 #[derive(Clone)]
 pub struct Check {
     pub name: String,
-    /// Whether the process can answer without it.
+    /// Whether the process can serve requests without it.
     pub optional: bool,
     pub is_ready: Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>,
 }
 
 impl Check {
     /// Without this the process is not ready.
-    pub fn needed<W>(name: &str, is_ready: impl Fn() -> W + Send + Sync + 'static) -> Self
+    pub fn required<W>(name: &str, is_ready: impl Fn() -> W + Send + Sync + 'static) -> Self
     where
         W: Future<Output = bool> + Send + 'static,
     {
@@ -35,32 +35,32 @@ impl Check {
         }
     }
 
-    /// Without this the process goes on, less well.
+    /// Without this the process runs degraded.
     pub fn optional<W>(name: &str, is_ready: impl Fn() -> W + Send + Sync + 'static) -> Self
     where
         W: Future<Output = bool> + Send + 'static,
     {
         Self {
             optional: true,
-            ..Self::needed(name, is_ready)
+            ..Self::required(name, is_ready)
         }
     }
 }
 
 impl Check {
-    async fn passes(&self) -> bool {
+    async fn is_available(&self) -> bool {
         tokio::time::timeout(CHECK_TIMEOUT, (self.is_ready)())
             .await
             .unwrap_or(false)
     }
 }
 
-/// Says in the log which dependency is away, and when it is back; runs until
-/// it is dropped.
+/// Logs when a dependency becomes unavailable and when it is back; runs until
+/// dropped.
 pub async fn watch(checks: Vec<Check>) {
     let mut away = vec![false; checks.len()];
     loop {
-        let results = join_all(checks.iter().map(Check::passes)).await;
+        let results = join_all(checks.iter().map(Check::is_available)).await;
         for ((check, was_away), ready) in checks.iter().zip(&mut away).zip(results) {
             match (*was_away, ready) {
                 (false, false) => {
@@ -75,11 +75,11 @@ pub async fn watch(checks: Vec<Check>) {
     }
 }
 
-/// 200 when everything that is needed is there, 503 otherwise; each dependency
-/// is named either way.
+/// 200 when every required dependency is available, 503 otherwise; the body lists
+/// all dependencies either way.
 pub async fn readiness(checks: &[Check]) -> Response {
     let results = join_all(checks.iter().map(|check| async move {
-        let ready = check.passes().await;
+        let ready = check.is_available().await;
         (check, ready)
     }))
     .await;

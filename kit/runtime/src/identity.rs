@@ -1,4 +1,4 @@
-//! Who calls. The router verifies a client's token once and passes a signed
+//! The caller's identity. The router verifies a client's token once and passes a signed
 //! identity that lives for a minute; services sign one for calls to peers. A
 //! service trusts nothing else.
 
@@ -12,11 +12,11 @@ use crate::clock::{Clock, Micros};
 pub const IDENTITY_HEADER: &str = "x-stoa-identity";
 
 const LIFETIME_SECONDS: i64 = 60;
-/// How far two machines' clocks may be apart.
+/// The clock skew between machines that is tolerated.
 const LEEWAY_SECONDS: i64 = 30;
 const ISSUER: &str = "stoa";
 
-/// What a user may do beyond their own things.
+/// What a user may do beyond their own data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Role {
@@ -39,7 +39,7 @@ impl Role {
     }
 }
 
-/// On whose behalf something is asked.
+/// On whose behalf a request is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Caller {
@@ -136,7 +136,7 @@ impl IdentityKey {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_issuer(&[ISSUER]);
         validation.validate_aud = false;
-        // The time comes from our clock, not from the library's.
+        // Expiry is checked below, with our clock instead of the library's.
         validation.validate_exp = false;
         let token = value.to_str().map_err(|_| InvalidIdentity)?;
         let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &validation)

@@ -4,16 +4,16 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`settings`] | environment variables, read with errors that say what to do; development and production |
-//! | [`secret`] | secrets from the environment or a file; made on first run in development |
+//! | [`secret`] | secrets from the environment or a file; generated on first run in development |
 //! | [`startup`] | the listener, open while the process still waits for a dependency |
-//! | [`listen`] | the accept loop, with its bounds |
-//! | [`shutdown`] | ending within a bound |
+//! | [`listen`] | the accept loop and its limits |
+//! | [`shutdown`] | graceful shutdown with a time limit |
 //! | [`health`] | readiness: what a process depends on |
 //! | [`identity`] | the caller: a short-lived signed header from the router or a peer |
 //! | [`telemetry`] | structured logs, correlation ids, traces |
 //! | [`redis`] | Redis, for values that may be lost |
 //! | [`backoff`] | pauses that grow between attempts |
-//! | [`clock`] | time as an input |
+//! | [`clock`] | an injectable clock |
 
 pub mod backoff;
 pub mod clock;

@@ -1,5 +1,5 @@
-//! The accept loop: HTTP/1.1 and HTTP/2 on one port, with a bound on
-//! connections, on headers, and on how long those may take to arrive.
+//! The accept loop: HTTP/1.1 and HTTP/2 on one port, with limits on
+//! connections, on headers, and on how long headers may take to arrive.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,26 +20,26 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-/// Open connections of one process; more wait to be accepted.
-const CONNECTIONS: usize = 20_000;
-/// How long a request's headers may take, or a kept connection may be idle.
+/// The maximum of open connections per process; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 20_000;
+/// How long a request's headers may take, or a keep-alive connection may be idle.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
-/// Bytes of a request's line and headers together.
-const HEADER_BYTES: usize = 32 * 1024;
-const HEADERS: usize = 100;
-/// Requests at once on one HTTP/2 connection.
-const STREAMS: u32 = 200;
+/// The maximum size of a request's line and headers together, in bytes.
+const MAX_HEADER_BYTES: usize = 32 * 1024;
+const MAX_HEADERS: usize = 100;
+/// The maximum of concurrent requests on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 200;
 const PING_EVERY: Duration = Duration::from_secs(30);
-/// After the system refused a connection, for want of file descriptors, say.
+/// The pause after `accept` fails, for example for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `stop` is cancelled; then finishes the requests under way.
+/// Serves until `stop` is cancelled; then finishes the requests in progress.
 ///
 /// # Errors
 /// None of its own; connections that fail are dropped.
 pub async fn serve(listener: TcpListener, app: Router, stop: CancellationToken) -> io::Result<()> {
     let builder = Arc::new(builder());
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
     let next = async || {
         let slot = slots.clone().acquire_owned().await.ok()?;
@@ -54,7 +54,7 @@ pub async fn serve(listener: TcpListener, app: Router, stop: CancellationToken) 
         }
     };
     while let Some(Some((slot, stream, address))) = stop.run_until_cancelled(next()).await {
-        // Answers are written whole: waiting to fill a packet only delays them.
+        // Responses are written whole: waiting to fill a packet only delays them.
         let _ = stream.set_nodelay(true);
         let app = app.clone();
         let service = service_fn(move |request: Request<Incoming>| {
@@ -85,13 +85,13 @@ fn builder() -> Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .max_headers(HEADERS)
-        .max_buf_size(HEADER_BYTES);
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEADER_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_header_list_size(32 * 1024)
-        .max_concurrent_streams(STREAMS)
+        .max_concurrent_streams(MAX_STREAMS)
         .keep_alive_interval(PING_EVERY);
     builder
 }
@@ -124,11 +124,14 @@ mod tests {
         let close = "connection: close\r\n\r\n";
         let plain = format!("GET / HTTP/1.1\r\nhost: x\r\n{close}");
         assert!(sent(plain.as_bytes()).await.ends_with("hello"));
-        let many = format!("GET / HTTP/1.1\r\n{}{close}", "a: b\r\n".repeat(HEADERS));
+        let many = format!(
+            "GET / HTTP/1.1\r\n{}{close}",
+            "a: b\r\n".repeat(MAX_HEADERS)
+        );
         assert!(sent(many.as_bytes()).await.starts_with("HTTP/1.1 431"));
         let long = format!(
             "GET / HTTP/1.1\r\na: {}\r\n{close}",
-            "x".repeat(HEADER_BYTES)
+            "x".repeat(MAX_HEADER_BYTES)
         );
         assert!(sent(long.as_bytes()).await.starts_with("HTTP/1.1 431"));
     }

@@ -1,5 +1,5 @@
-//! Redis, for what may be lost: cached values and rate counts. While it is
-//! away nothing waits for it and nothing fails.
+//! Redis, for data that may be lost: cached values and rate-limit counts. While it
+//! is unavailable, nothing waits for it and nothing fails.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use redis::{Client, RedisResult, TlsCertificates};
 
 use crate::settings::SettingError;
 
-/// How long an answer may take before we go on without it.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long a response may take before we go on without it.
+const RESPONSE_TIMEOUT: Duration = Duration::from_millis(100);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long we leave Redis alone after a failure.
-const REST: Duration = Duration::from_millis(500);
+/// How long Redis is not used after a failure.
+const COOLDOWN: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
 
-/// A connection that comes back by itself. Shared by all clones.
+/// A connection that reconnects by itself. Shared by all clones.
 #[derive(Clone)]
 pub struct Redis {
     manager: ConnectionManager,
@@ -28,8 +28,8 @@ pub struct Redis {
 
 struct Health {
     started: Instant,
-    /// Until when it is left alone, in milliseconds since `started`.
-    resting_until: AtomicU64,
+    /// Until when Redis is not used, in milliseconds since `started`.
+    cooldown_until: AtomicU64,
     down: AtomicBool,
 }
 
@@ -38,7 +38,7 @@ impl Redis {
     /// when it is first used.
     ///
     /// # Errors
-    /// If the URL is not of that form, or the authority's file cannot be read.
+    /// If the URL is not of that form, or the CA file cannot be read.
     pub fn open(name: &str, url: &str, ca_file: Option<&Path>) -> Result<Self, SettingError> {
         let bad = |error: &dyn std::fmt::Display| SettingError::new(name, error.to_string());
         let client = match ca_file {
@@ -63,23 +63,23 @@ impl Redis {
                 .map_err(|error| bad(&error))?,
             health: Arc::new(Health {
                 started: Instant::now(),
-                resting_until: AtomicU64::new(0),
+                cooldown_until: AtomicU64::new(0),
                 down: AtomicBool::new(false),
             }),
         })
     }
 
-    /// Does something with Redis; `None` if it is away or too slow.
+    /// Runs `work` with a connection; `None` if Redis is unavailable or too slow.
     pub async fn run<T>(
         &self,
         work: impl AsyncFnOnce(ConnectionManager) -> RedisResult<T>,
     ) -> Option<T> {
         let health = &self.health;
         let now = || u64::try_from(health.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if now() < health.resting_until.load(Ordering::Relaxed) {
+        if now() < health.cooldown_until.load(Ordering::Relaxed) {
             return None;
         }
-        let cause = match tokio::time::timeout(PATIENCE, work(self.manager.clone())).await {
+        let cause = match tokio::time::timeout(RESPONSE_TIMEOUT, work(self.manager.clone())).await {
             Ok(Ok(done)) => {
                 if health.down.swap(false, Ordering::Relaxed) {
                     tracing::info!("redis is back");
@@ -87,20 +87,20 @@ impl Redis {
                 return Some(done);
             }
             Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {PATIENCE:?}"),
+            Err(_) => format!("no response within {RESPONSE_TIMEOUT:?}"),
         };
-        let rest = now() + u64::try_from(REST.as_millis()).unwrap_or(0);
-        health.resting_until.store(rest, Ordering::Relaxed);
+        let rest = now() + u64::try_from(COOLDOWN.as_millis()).unwrap_or(0);
+        health.cooldown_until.store(rest, Ordering::Relaxed);
         if !health.down.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 error = cause,
-                "redis is away: no cache, and limits for this process alone"
+                "redis is unavailable: no cache, and rate limits count this process alone"
             );
         }
         None
     }
 
-    /// Whether it answers.
+    /// Whether Redis responds.
     pub async fn is_ready(&self) -> bool {
         self.run(async |mut connection| {
             redis::cmd("PING")

@@ -1,5 +1,5 @@
 //! Secrets: from `NAME` or the file that `NAME_FILE` names; in development,
-//! where neither is set, made on first run and kept in the data folder.
+//! where neither is set, generated on first run and kept in the data folder.
 
 use std::io::Write;
 use std::path::Path;
@@ -8,24 +8,24 @@ use uuid::Uuid;
 
 use crate::settings::{Environment, SettingError, read};
 
-/// What marks a secret that was made for development; production refuses it.
-const DEVELOPMENT: &str = "development-only-";
+/// The prefix of secrets generated for development; production refuses them.
+const DEVELOPMENT_PREFIX: &str = "development-only-";
 const MIN_LENGTH: usize = 32;
-/// Of a secret that somebody else made.
-const MIN_GIVEN: usize = 16;
+/// The minimum length of a secret that a third party issued.
+const MIN_EXTERNAL_LENGTH: usize = 16;
 
 /// Reads a secret of at least 32 characters.
 ///
 /// # Errors
 /// If it is missing in production, too short, made for development but used
-/// in production, or if its file cannot be read or made.
+/// in production, or if its file cannot be read or created.
 pub fn load(name: &str, environment: Environment, data_dir: &Path) -> Result<String, SettingError> {
     let value = match find(name)? {
         Some(value) => value,
         None if environment.is_development() => {
             return stored(name, data_dir, || {
                 format!(
-                    "{DEVELOPMENT}{}{}",
+                    "{DEVELOPMENT_PREFIX}{}{}",
                     Uuid::new_v4().simple(),
                     Uuid::new_v4().simple()
                 )
@@ -46,7 +46,7 @@ pub fn load(name: &str, environment: Environment, data_dir: &Path) -> Result<Str
             format!("shorter than {MIN_LENGTH} characters"),
         ));
     }
-    if environment == Environment::Production && value.starts_with(DEVELOPMENT) {
+    if environment == Environment::Production && value.starts_with(DEVELOPMENT_PREFIX) {
         return Err(SettingError::new(
             name,
             "was made for development and is refused in production",
@@ -55,7 +55,7 @@ pub fn load(name: &str, environment: Environment, data_dir: &Path) -> Result<Str
     Ok(value)
 }
 
-/// Reads a secret that somebody else made: nothing can stand in for it.
+/// Reads a secret that a third party issued: it cannot be generated.
 ///
 /// # Errors
 /// If it is missing, or its file cannot be read.
@@ -68,10 +68,10 @@ pub fn given(name: &str) -> Result<String, SettingError> {
     };
     let value = find(name)?.filter(|value| !value.is_empty());
     let value = value.ok_or_else(missing)?;
-    if value.len() < MIN_GIVEN {
+    if value.len() < MIN_EXTERNAL_LENGTH {
         return Err(SettingError::new(
             name,
-            format!("shorter than {MIN_GIVEN} characters"),
+            format!("shorter than {MIN_EXTERNAL_LENGTH} characters"),
         ));
     }
     Ok(value)
@@ -90,7 +90,7 @@ fn find(name: &str) -> Result<Option<String>, SettingError> {
     Ok(Some(text.trim().to_owned()))
 }
 
-/// Reads a value kept in the data folder, making it on first use. Two
+/// Reads a value kept in the data folder, generating it on first use. Two
 /// processes that start together end up with the same value.
 ///
 /// # Errors
@@ -111,8 +111,8 @@ pub fn stored(
         Err(error) => return Err(failed("read", error)),
     }
     std::fs::create_dir_all(&folder).map_err(|error| failed("make the folder of", error))?;
-    // Written whole under another name first: nobody ever reads a half of it,
-    // and a hard link fails if somebody else was faster.
+    // Written under a temporary name first: no process ever reads a partial value,
+    // and the hard link fails if another process was faster.
     let draft = folder.join(format!(".{}", Uuid::new_v4()));
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);

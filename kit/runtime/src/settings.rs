@@ -26,7 +26,8 @@ pub fn read(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Where the process runs. Nothing else tells development from production.
+/// Where the process runs. Nothing else distinguishes development from
+/// production.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Environment {
     Development,

@@ -1,15 +1,15 @@
-//! Ending: requests under way are finished, but not waited for without end.
+//! Graceful shutdown: requests in progress may finish, within a time limit.
 
 use std::io;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-/// How long requests under way may still take.
+/// How long requests in progress may still take.
 const DRAIN: Duration = Duration::from_secs(20);
 
-/// Runs a server that begins to drain when `stop` is cancelled, and gives up
-/// on what is still open after a while.
+/// Runs a server that starts to drain when `stop` is cancelled, and stops waiting
+/// for requests that are still open after `DRAIN`.
 ///
 /// # Errors
 /// Those of the server.
@@ -24,7 +24,7 @@ pub async fn bounded(
     tokio::select! {
         served = serving => served,
         () = patience => {
-            tracing::warn!("some requests were still open and are cut off");
+            tracing::warn!("shutdown timed out; requests that are still open are aborted");
             Ok(())
         }
     }

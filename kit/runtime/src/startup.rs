@@ -1,5 +1,5 @@
-//! The listener of a process, open from its first moment: while what it needs
-//! is not there yet, it says what it waits for.
+//! The process's listener, open from the start: until its dependencies are available,
+//! it responds with 503 and says what the process is waiting for.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -18,9 +18,10 @@ use crate::backoff::Backoff;
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// What a process serves: first that it is starting, then itself.
+/// Responds that the process is starting until the application's router is set,
+/// then serves that router.
 #[derive(Clone, Default)]
-pub struct Front(Arc<Inner>);
+pub struct StartupListener(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
@@ -28,8 +29,8 @@ struct Inner {
     waiting_for: Mutex<Option<String>>,
 }
 
-impl Front {
-    /// Starts to listen. Requests under way are finished when `stop` is
+impl StartupListener {
+    /// Starts to serve. Requests in progress are finished when `stop` is
     /// cancelled.
     pub fn serve(
         &self,
@@ -43,13 +44,13 @@ impl Front {
         })
     }
 
-    /// From now on the process answers; the first call counts.
+    /// Serves this router from now on; only the first call has an effect.
     pub fn open(&self, router: Router) {
         let _ = self.0.open.set(router);
     }
 
-    fn wait_for(&self, what: Option<String>) {
-        // A poisoned lock holds a whole value all the same.
+    fn set_waiting_for(&self, what: Option<String>) {
+        // The value is valid even if the lock is poisoned.
         *self
             .0
             .waiting_for
@@ -57,27 +58,27 @@ impl Front {
             .unwrap_or_else(PoisonError::into_inner) = what;
     }
 
-    /// Repeats something until it succeeds, and says so; an error that waiting
-    /// cannot cure ends it.
+    /// Repeats `attempt` until it succeeds, and reports meanwhile what it waits for;
+    /// an error that is not transient ends it.
     ///
     /// # Errors
-    /// The first that `is_passing` does not call one.
-    pub async fn until_there<T, E: std::fmt::Display>(
+    /// The first error for which `is_transient` returns false.
+    pub async fn wait_until_available<T, E: std::fmt::Display>(
         &self,
         what: &str,
-        is_passing: impl Fn(&E) -> bool,
+        is_transient: impl Fn(&E) -> bool,
         attempt: impl AsyncFn() -> Result<T, E>,
     ) -> Result<T, E> {
         let mut pause = Backoff::up_to(LONGEST_PAUSE);
         loop {
             match attempt().await {
                 Ok(there) => {
-                    self.wait_for(None);
+                    self.set_waiting_for(None);
                     return Ok(there);
                 }
-                Err(error) if is_passing(&error) => {
+                Err(error) if is_transient(&error) => {
                     tracing::warn!(%error, "waiting for {what}");
-                    self.wait_for(Some(what.to_owned()));
+                    self.set_waiting_for(Some(what.to_owned()));
                     pause.wait().await;
                 }
                 Err(error) => return Err(error),
@@ -86,7 +87,7 @@ impl Front {
     }
 }
 
-async fn answer(State(front): State<Front>, request: Request) -> Response {
+async fn answer(State(front): State<StartupListener>, request: Request) -> Response {
     if let Some(open) = front.0.open.get() {
         return match open.clone().oneshot(request).await {
             Ok(response) => response,

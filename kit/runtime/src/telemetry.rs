@@ -31,7 +31,7 @@ pub const CORRELATION_HEADER: &str = "x-correlation-id";
 pub const TRACE_HEADER: &str = "traceparent";
 
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
-const QUIET: &str = "info,sqlx=warn,hyper=warn,async_nats=warn,opentelemetry=warn,opentelemetry_sdk=warn,opentelemetry_otlp=warn";
+const DEFAULT_FILTER: &str = "info,sqlx=warn,hyper=warn,async_nats=warn,opentelemetry=warn,opentelemetry_sdk=warn,opentelemetry_otlp=warn";
 
 /// What must be flushed before the process ends.
 #[derive(Default)]
@@ -45,11 +45,11 @@ impl Telemetry {
     /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` says, unless `OTEL_SDK_DISABLED` is
     /// `true`; `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`,
     /// `OTEL_TRACES_SAMPLER`, `OTEL_EXPORTER_OTLP_HEADERS` and
-    /// `OTEL_EXPORTER_OTLP_TIMEOUT` mean what they mean everywhere.
+    /// `OTEL_EXPORTER_OTLP_TIMEOUT` have their standard meanings.
     pub fn init(service: &str) -> Self {
         let filter = read("STOA_LOG")
             .and_then(|text| EnvFilter::try_new(text).ok())
-            .unwrap_or_else(|| EnvFilter::new(QUIET));
+            .unwrap_or_else(|| EnvFilter::new(DEFAULT_FILTER));
         let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
         let lines = if read("STOA_LOG_FORMAT").as_deref() == Some("text") {
             lines.boxed()
@@ -80,7 +80,7 @@ impl Telemetry {
         Self(provider)
     }
 
-    /// Sends what is still waiting.
+    /// Sends the spans that are still buffered.
     pub async fn shutdown(self) {
         if let Some(provider) = self.0 {
             let flushed = tokio::task::spawn_blocking(move || provider.shutdown()).await;
@@ -154,7 +154,7 @@ impl HttpClient for OtlpClient {
     }
 }
 
-/// The caller's correlation id if it is a sane one, else a new one.
+/// The caller's correlation id if it is well-formed, else a new one.
 pub fn correlation_id(headers: &HeaderMap) -> String {
     headers
         .get(CORRELATION_HEADER)
@@ -171,19 +171,19 @@ pub fn correlation_id(headers: &HeaderMap) -> String {
 /// Makes a span a part of the trace that a request's headers name, if any.
 pub fn continue_trace(span: &Span, headers: &HeaderMap) {
     let parent = TraceContextPropagator::new().extract(&HeaderExtractor(headers));
-    // Without traces there is no layer to tell.
+    // Without traces there is no layer to set it on; the error is ignored.
     let _ = span.set_parent(parent);
 }
 
 /// Makes a span a part of the trace of a stored or received `traceparent`.
-pub fn continue_from(span: &Span, traceparent: Option<&str>) {
+pub fn continue_from_traceparent(span: &Span, traceparent: Option<&str>) {
     if let Some(value) = traceparent {
         let carrier = HashMap::from([(TRACE_HEADER.to_owned(), value.to_owned())]);
         let _ = span.set_parent(TraceContextPropagator::new().extract(&carrier));
     }
 }
 
-/// A stream each of whose items is made within a span.
+/// A stream whose items are produced within a span.
 pub fn in_span<S>(span: Span, stream: S) -> impl Stream<Item = S::Item> + Send
 where
     S: Stream + Send + Unpin,
@@ -195,8 +195,8 @@ where
     })
 }
 
-/// Names the current span by what is known only after it began.
-pub fn name_span(name: String) {
+/// Renames the current span, for a name that is known only after it began.
+pub fn rename_span(name: String) {
     Span::current().context().span().update_name(name);
 }
 
@@ -207,7 +207,7 @@ pub fn inject_trace(headers: &mut HeaderMap) {
     TraceContextPropagator::new().inject_context(&context, &mut HeaderInjector(headers));
 }
 
-/// The current span's `traceparent`, for what is stored and goes on later.
+/// The current span's `traceparent`, to store with work that continues later.
 pub fn traceparent() -> Option<String> {
     let mut carrier = HashMap::new();
     TraceContextPropagator::new().inject_context(&Span::current().context(), &mut carrier);

@@ -1,18 +1,18 @@
-//! Invariants as queries: each finds the rows that break one.
+//! Invariants as SQL queries: each selects the rows that violate one.
 
 use sea_orm::{ConnectionTrait, DbErr, Statement};
 
-/// At most this many breaches of one rule are told.
+/// At most this many violations of one rule are reported.
 const LIMIT: usize = 100;
 
-/// A rule, and the rows that break it: what about, and how.
+/// A rule, and the query for the rows that violate it.
 pub struct Rule {
     pub name: &'static str,
     /// Selects `subject` and `detail`, both text.
     pub sql: &'static str,
 }
 
-/// A rule that does not hold.
+/// A row that violates a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     pub rule: &'static str,
@@ -20,7 +20,7 @@ pub struct Violation {
     pub detail: String,
 }
 
-/// Finds what breaks the rules, up to a hundred rows of each.
+/// Finds the violations of the rules, up to a hundred of each.
 ///
 /// # Errors
 /// If the database fails.
@@ -32,7 +32,7 @@ pub async fn check<C: ConnectionTrait>(db: &C, rules: &[Rule]) -> Result<Vec<Vio
     Ok(found)
 }
 
-/// Finds what breaks one rule, by a query like a [`Rule`]'s.
+/// Finds the violations of one rule, by a query like a [`Rule`]'s.
 ///
 /// # Errors
 /// If the database fails.
@@ -55,7 +55,7 @@ pub async fn find<C: ConnectionTrait>(
         .collect()
 }
 
-/// The one number that a query answers.
+/// The single number that a query returns.
 ///
 /// # Errors
 /// If the database fails.

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 pub const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long the bus is sure to recognise a message id that it has seen.
 pub const DEDUPLICATION_WINDOW: Duration = Duration::from_secs(2 * 60);
-/// How long a consumer may be silent about a message before another process
-/// gets it.
-pub const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(5);
+/// How long a consumer may hold a message, without acknowledging it or extending
+/// the deadline, before another process gets it.
+pub const ACK_DEADLINE: Duration = Duration::from_secs(5);
 /// The most dead letters that are kept; the oldest go first.
 pub const MAX_DEAD_LETTERS: u64 = 100_000;
 
@@ -34,25 +34,25 @@ pub struct Publish {
     pub subject: String,
     /// A second message with the same id is not stored.
     pub message_id: String,
-    /// The sequence of the last message of this subject, 0 for none: if it is
-    /// another, somebody else published meanwhile and nothing is stored.
-    /// `None` publishes whatever came before.
+    /// The expected sequence of the last message of this subject, 0 for none: if it
+    /// differs, another process has published meanwhile and nothing is stored.
+    /// `None` publishes unconditionally.
     pub expected_last: Option<u64>,
     pub payload: String,
 }
 
-/// What became of a published message.
+/// The result of publishing a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Published {
     pub sequence: u64,
-    /// It was there already.
+    /// The message had been stored before.
     pub duplicate: bool,
 }
 
 /// What a stream holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamInfo {
-    /// Changes when the stream is made anew; sequences of another identity
+    /// Changes when the stream is recreated; sequences of another identity
     /// mean nothing here.
     pub identity: String,
     /// The oldest sequence still held; one past the last if there is none.
@@ -62,7 +62,7 @@ pub struct StreamInfo {
 
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
-    #[error("the subject has moved on: its last sequence is {last}")]
+    #[error("sequence conflict: the subject's last sequence is {last}")]
     Conflict { last: u64 },
     #[error("the event bus is unavailable: {0}")]
     Unavailable(String),
@@ -78,7 +78,7 @@ pub struct DeadLetter {
     pub sequence: u64,
     pub subject: String,
     pub payload: String,
-    /// What went wrong, the last time.
+    /// The error of the last attempt.
     pub error: String,
 }
 
@@ -88,33 +88,34 @@ pub trait Bus: Send + Sync {
     async fn publish(&self, message: Publish) -> Result<Published, BusError>;
 
     /// The newest message of one subject.
-    async fn last_of(&self, subject: &str) -> Result<Option<Message>, BusError>;
+    async fn last_message(&self, subject: &str) -> Result<Option<Message>, BusError>;
 
     /// At most `limit` messages that match a filter, past a sequence, oldest first.
     async fn read(&self, filter: &str, after: u64, limit: u64) -> Result<Vec<Message>, BusError>;
 
     /// The messages that match a filter, past a sequence, without a gap; each
-    /// process that calls this gets all of them. It ends when the bus is lost.
+    /// process that calls this gets all of them. It ends when the bus
+    /// connection is lost.
     async fn follow(
         &self,
         filter: &str,
         after: u64,
     ) -> Result<BoxStream<'static, Message>, BusError>;
 
-    /// A durable consumer, made at its first use: its position outlives us.
-    /// Several processes may share one: each message is with one of them at a
-    /// time, and the next one comes when it is acknowledged.
+    /// A durable consumer, created at its first use: its position outlives the process.
+    /// Several processes may share one: each message is delivered to one of them at a
+    /// time, and the next one when it is acknowledged.
     async fn consumer(&self, name: &str, filter: &str) -> Result<Box<dyn Consumer>, BusError>;
 
     async fn info(&self) -> Result<StreamInfo, BusError>;
 
-    /// Lays a message aside, once, however often this is called.
-    async fn bury(&self, dead: &DeadLetter) -> Result<(), BusError>;
+    /// Stores a dead letter, once, however often this is called.
+    async fn dead_letter(&self, dead: &DeadLetter) -> Result<(), BusError>;
 
     /// Dead letters with their ids, the oldest first.
     async fn dead_letters(&self, limit: u64) -> Result<Vec<(u64, DeadLetter)>, BusError>;
 
-    /// Forgets a dead letter.
+    /// Deletes a dead letter.
     async fn dead_letter_remove(&self, id: u64) -> Result<(), BusError>;
 }
 
@@ -122,25 +123,25 @@ pub trait Bus: Send + Sync {
 #[derive(Debug, Clone)]
 pub struct Delivery {
     pub message: Message,
-    /// 1 at first; higher if an earlier consumer ended without an answer.
+    /// 1 at first; higher if an earlier delivery was never acknowledged.
     pub attempt: u64,
 }
 
-/// Takes messages one after another; each comes again until it is acknowledged.
+/// Receives messages one after another; each is redelivered until it is acknowledged.
 #[async_trait]
 pub trait Consumer: Send {
     /// Waits for the next message.
     async fn next(&mut self) -> Result<Delivery, BusError>;
 
-    /// Says that the last message is still being worked on, which is to be
-    /// said more often than [`ACKNOWLEDGE_WITHIN`].
-    async fn keep(&mut self) -> Result<(), BusError>;
+    /// Extends the deadline of the last message, which is still in progress; to be
+    /// called at least once within every [`ACK_DEADLINE`].
+    async fn extend_ack_deadline(&mut self) -> Result<(), BusError>;
 
-    /// Done with the last message: it will not come again.
+    /// Acknowledges the last message: it will not be delivered again.
     async fn acknowledge(&mut self) -> Result<(), BusError>;
 }
 
-/// The subject on which a dead letter comes back to its consumer alone.
+/// The subject on which a dead letter is replayed to its consumer alone.
 fn replay_subject(consumer: &str, subject: &str) -> String {
     format!("{REPLAY_PREFIX}.{consumer}.{subject}")
 }
@@ -153,8 +154,8 @@ pub(crate) fn replay_filter(consumer: &str) -> String {
     replay_subject(consumer, ">")
 }
 
-/// Gives a dead letter to its consumer once more. A crash in between leaves it
-/// listed; consumers recognise what they have handled.
+/// Replays a dead letter to its consumer. A crash in between leaves it listed;
+/// consumers recognise what they have handled.
 ///
 /// # Errors
 /// If the bus fails.
@@ -170,21 +171,21 @@ pub async fn replay(bus: &dyn Bus, id: u64, dead: &DeadLetter) -> Result<(), Bus
     bus.dead_letter_remove(id).await
 }
 
-/// A bus that is never there: events stay in the outbox. For tests.
-pub struct NoBus;
+/// A bus that is never available: events stay in the outbox. For tests.
+pub struct UnavailableBus;
 
-fn nowhere<T>() -> Result<T, BusError> {
-    Err(BusError::Unavailable("there is no bus here".to_owned()))
+fn no_bus_error<T>() -> Result<T, BusError> {
+    Err(BusError::Unavailable("there is no event bus".to_owned()))
 }
 
 #[async_trait]
-impl Bus for NoBus {
+impl Bus for UnavailableBus {
     async fn publish(&self, _message: Publish) -> Result<Published, BusError> {
-        nowhere()
+        no_bus_error()
     }
 
-    async fn last_of(&self, _subject: &str) -> Result<Option<Message>, BusError> {
-        nowhere()
+    async fn last_message(&self, _subject: &str) -> Result<Option<Message>, BusError> {
+        no_bus_error()
     }
 
     async fn read(
@@ -193,7 +194,7 @@ impl Bus for NoBus {
         _after: u64,
         _limit: u64,
     ) -> Result<Vec<Message>, BusError> {
-        nowhere()
+        no_bus_error()
     }
 
     async fn follow(
@@ -201,26 +202,26 @@ impl Bus for NoBus {
         _filter: &str,
         _after: u64,
     ) -> Result<BoxStream<'static, Message>, BusError> {
-        nowhere()
+        no_bus_error()
     }
 
     async fn consumer(&self, _name: &str, _filter: &str) -> Result<Box<dyn Consumer>, BusError> {
-        nowhere()
+        no_bus_error()
     }
 
     async fn info(&self) -> Result<StreamInfo, BusError> {
-        nowhere()
+        no_bus_error()
     }
 
-    async fn bury(&self, _dead: &DeadLetter) -> Result<(), BusError> {
-        nowhere()
+    async fn dead_letter(&self, _dead: &DeadLetter) -> Result<(), BusError> {
+        no_bus_error()
     }
 
     async fn dead_letters(&self, _limit: u64) -> Result<Vec<(u64, DeadLetter)>, BusError> {
-        nowhere()
+        no_bus_error()
     }
 
     async fn dead_letter_remove(&self, _id: u64) -> Result<(), BusError> {
-        nowhere()
+        no_bus_error()
     }
 }

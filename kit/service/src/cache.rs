@@ -1,9 +1,9 @@
-//! A cache of JSON values, in memory or in Redis. It holds what may be a little
-//! old; stock never is, and is never in it.
+//! A cache of JSON values, in memory or in Redis. It holds data that may be
+//! slightly stale; stock must not be, and is never cached.
 //!
-//! Values stand in regions. A region is invalidated as a whole, by a new
-//! generation: whatever was looked up before a change is stored under the old
-//! generation, where nobody will find it.
+//! Values are grouped in regions. A region is invalidated as a whole, by a new
+//! generation: a value that was loaded before a change is stored under the old
+//! generation, which is no longer read.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -17,9 +17,9 @@ use serde::de::DeserializeOwned;
 
 use stoa_runtime::redis::Redis;
 
-/// The most bytes that are kept in memory.
+/// The maximum number of bytes kept in memory.
 const CAPACITY: u64 = 64 * 1024 * 1024;
-/// No region keeps values for longer.
+/// The upper limit of any region's time to live.
 const LONGEST_TTL: Duration = Duration::from_secs(10 * 60);
 
 /// Where values are kept. Shared by all clones.
@@ -29,7 +29,7 @@ pub enum Cache {
     Redis(Redis),
 }
 
-/// A value in memory, and until when it is good.
+/// A value in memory, and when it expires.
 #[derive(Clone)]
 pub struct Entry {
     value: Arc<str>,
@@ -58,7 +58,7 @@ impl Cache {
             ttl,
             generation: Arc::default(),
             changes: Arc::default(),
-            told: Arc::default(),
+            sent_changes: Arc::default(),
         }
     }
 }
@@ -71,14 +71,14 @@ pub struct Region {
     ttl: Duration,
     /// In memory; in Redis it is a key.
     generation: Arc<AtomicU64>,
-    /// How many changes there were, and how many of them Redis was told of.
+    /// How many invalidations there were, and how many of them have reached Redis.
     changes: Arc<AtomicU64>,
-    told: Arc<AtomicU64>,
+    sent_changes: Arc<AtomicU64>,
 }
 
 impl Region {
-    /// Answers values by key, loading those that are not there. Where the cache
-    /// is away, everything is loaded.
+    /// Returns values by key, loading those that are not cached. While the cache is
+    /// unavailable, everything is loaded.
     ///
     /// # Errors
     /// Those of `load`.
@@ -125,7 +125,7 @@ impl Region {
         Ok(found)
     }
 
-    /// Answers one value, loading it if it is not there.
+    /// Returns one value, loading it if it is not cached.
     ///
     /// # Errors
     /// Those of `load`.
@@ -152,13 +152,13 @@ impl Region {
         Ok(value)
     }
 
-    /// Forgets everything, after a change that was committed.
+    /// Invalidates all values, after a change was committed.
     pub async fn invalidate(&self) {
         Self::invalidate_all(&[self]).await;
     }
 
-    /// As [`Region::invalidate`], for several: each is marked before the first
-    /// is told, so that none is forgotten if we are cut off.
+    /// As [`Region::invalidate`], for several: all are marked before Redis
+    /// hears of the first, so that none is forgotten if this call is cancelled.
     pub async fn invalidate_all(regions: &[&Self]) {
         for region in regions {
             region.changes.fetch_add(1, Ordering::SeqCst);
@@ -173,19 +173,19 @@ impl Region {
         format!("stoa:{}:generation", self.name)
     }
 
-    /// `None` while the cache is away.
+    /// `None` while the cache is unavailable.
     async fn generation(&self) -> Option<u64> {
         let Cache::Redis(redis) = &self.cache else {
             return Some(self.generation.load(Ordering::SeqCst));
         };
         let key = self.generation_key();
-        // What Redis did not hear of a change before it hears now.
+        // Invalidations that have not reached Redis yet are sent now.
         let changes = self.changes.load(Ordering::SeqCst);
-        if changes > self.told.load(Ordering::SeqCst) {
+        if changes > self.sent_changes.load(Ordering::SeqCst) {
             let generation = redis
                 .run(async |mut connection| connection.incr(&key, 1_u64).await)
                 .await?;
-            self.told.fetch_max(changes, Ordering::SeqCst);
+            self.sent_changes.fetch_max(changes, Ordering::SeqCst);
             return Some(generation);
         }
         redis

@@ -1,5 +1,5 @@
-//! Handling a durable consumer's messages: one at a time, again and again while
-//! something is away, and aside with what can never be handled.
+//! Handles a durable consumer's messages: one at a time, retried while a dependency is
+//! unavailable, and moved to the dead letters when they cannot be handled.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,30 +9,30 @@ use tokio::time::Instant;
 use crate::bus::{Bus, BusError, Consumer, DeadLetter, Delivery, Message, replay_filter};
 use stoa_runtime::backoff::Backoff;
 
-/// How often a message may fail before it is laid aside.
+/// How often a message may fail before it is moved to the dead letters.
 pub const MAX_FAILURES: u32 = 5;
-/// How many processes may end with a message in their hands before it is laid
-/// aside.
+/// How many processes may end while they handle a message before it is moved to
+/// the dead letters.
 pub const MAX_ATTEMPTS: u64 = 10;
-/// Well within [`crate::bus::ACKNOWLEDGE_WITHIN`].
-const KEEP_EVERY: Duration = Duration::from_secs(2);
+/// Well within [`crate::bus::ACK_DEADLINE`].
+const EXTEND_INTERVAL: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Why a message was not handled.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Failure {
-    /// Something is away: the message is tried until it is back.
+    /// A dependency is unavailable: the message is retried until it is back.
     #[error("{0}")]
     Unavailable(String),
-    /// It may work the next time; after [`MAX_FAILURES`] it is laid aside.
+    /// A retry may succeed; after [`MAX_FAILURES`] it becomes a dead letter.
     #[error("{0}")]
     Failed(String),
-    /// It never will: it is laid aside at once.
+    /// A retry cannot succeed: it becomes a dead letter at once.
     #[error("{0}")]
     Poison(String),
 }
 
-/// Handles a consumer's messages, and its replayed dead letters, for ever.
+/// Handles a consumer's messages, and its replayed dead letters, until dropped.
 pub async fn consume<F, W>(bus: Arc<dyn Bus>, name: &str, filter: &str, handle: F)
 where
     F: Fn(Message) -> W,
@@ -41,13 +41,13 @@ where
     let replays = replay_filter(name);
     let replayer = format!("{name}-replay");
     tokio::join!(
-        take_for_ever(&bus, name, name, filter, &handle),
-        take_for_ever(&bus, &replayer, name, &replays, &handle),
+        run_consumer(&bus, name, name, filter, &handle),
+        run_consumer(&bus, &replayer, name, &replays, &handle),
     );
 }
 
-/// `owner` is the consumer to which a dead letter comes back.
-async fn take_for_ever<F, W>(bus: &Arc<dyn Bus>, name: &str, owner: &str, filter: &str, handle: &F)
+/// `owner` is the consumer to which a dead letter is replayed.
+async fn run_consumer<F, W>(bus: &Arc<dyn Bus>, name: &str, owner: &str, filter: &str, handle: &F)
 where
     F: Fn(Message) -> W,
     W: Future<Output = Result<(), Failure>>,
@@ -56,7 +56,7 @@ where
     loop {
         let lost = match bus.consumer(name, filter).await {
             Ok(mut consumer) => loop {
-                match take_one(&**bus, &mut *consumer, owner, handle).await {
+                match handle_next(&**bus, &mut *consumer, owner, handle).await {
                     Ok(()) => pause = Backoff::up_to(LONGEST_PAUSE),
                     Err(error) => break error,
                 }
@@ -68,7 +68,7 @@ where
     }
 }
 
-async fn take_one<F, W>(
+async fn handle_next<F, W>(
     bus: &dyn Bus,
     consumer: &mut dyn Consumer,
     owner: &str,
@@ -79,16 +79,16 @@ where
     W: Future<Output = Result<(), Failure>>,
 {
     let delivery = consumer.next().await?;
-    if let Err(error) = try_hard(consumer, &delivery, handle).await? {
+    if let Err(error) = handle_with_retries(consumer, &delivery, handle).await? {
         let message = &delivery.message;
         tracing::error!(
             consumer = owner,
             sequence = message.sequence,
             subject = %message.subject,
             %error,
-            "an event could not be handled and is laid aside; see `stoa events dead`"
+            "an event could not be handled and is now a dead letter; see `stoa events dead`"
         );
-        bus.bury(&DeadLetter {
+        bus.dead_letter(&DeadLetter {
             consumer: owner.to_owned(),
             sequence: message.sequence,
             subject: original_subject(owner, &message.subject).to_owned(),
@@ -100,8 +100,9 @@ where
     consumer.acknowledge().await
 }
 
-/// Handles one message until it is done, or given up (the inner error).
-async fn try_hard<F, W>(
+/// Handles one message, with retries, until it succeeds or is given up (the inner
+/// error).
+async fn handle_with_retries<F, W>(
     consumer: &mut dyn Consumer,
     delivery: &Delivery,
     handle: &F,
@@ -116,14 +117,17 @@ where
             "{times} processes ended while they handled it"
         ))));
     }
-    let mut hands = Hands {
+    let mut in_flight = InFlight {
         consumer,
-        heard: Instant::now(),
+        extended_at: Instant::now(),
     };
     let mut failures = 0;
     let mut pause = Backoff::up_to(LONGEST_PAUSE);
     loop {
-        let error = match hands.during(handle(delivery.message.clone())).await? {
+        let error = match in_flight
+            .extend_while(handle(delivery.message.clone()))
+            .await?
+        {
             Ok(()) => return Ok(Ok(())),
             Err(error) => error,
         };
@@ -135,35 +139,35 @@ where
             sequence = delivery.message.sequence,
             subject = %delivery.message.subject,
             %error,
-            "an event is tried again"
+            "handling an event failed; it is retried"
         );
-        hands.during(pause.wait()).await?;
+        in_flight.extend_while(pause.wait()).await?;
     }
 }
 
-/// A message in our hands, of which the bus must hear now and then.
-struct Hands<'c> {
+/// A message in progress, whose deadline must be extended regularly.
+struct InFlight<'c> {
     consumer: &'c mut dyn Consumer,
-    heard: Instant,
+    extended_at: Instant,
 }
 
-impl Hands<'_> {
-    /// Waits for something, and keeps the message meanwhile.
-    async fn during<T>(&mut self, work: impl Future<Output = T>) -> Result<T, BusError> {
+impl InFlight<'_> {
+    /// Awaits `work`, and extends the message's deadline meanwhile.
+    async fn extend_while<T>(&mut self, work: impl Future<Output = T>) -> Result<T, BusError> {
         let mut work = std::pin::pin!(work);
         loop {
-            match tokio::time::timeout_at(self.heard + KEEP_EVERY, &mut work).await {
+            match tokio::time::timeout_at(self.extended_at + EXTEND_INTERVAL, &mut work).await {
                 Ok(done) => return Ok(done),
                 Err(_) => {
-                    self.consumer.keep().await?;
-                    self.heard = Instant::now();
+                    self.consumer.extend_ack_deadline().await?;
+                    self.extended_at = Instant::now();
                 }
             }
         }
     }
 }
 
-/// The subject that a message had before it was laid aside and replayed.
+/// The subject that a message had before it became a dead letter and was replayed.
 fn original_subject<'s>(owner: &str, subject: &'s str) -> &'s str {
     let prefix = replay_filter(owner);
     subject

@@ -10,7 +10,7 @@ use stoa_schema::UserId;
 
 use crate::error::CommonError;
 
-/// What is known of a call before its content.
+/// What a request's headers say: the caller, the correlation id and the cookies.
 #[derive(Debug, Clone)]
 pub struct CallContext {
     pub caller: Caller,

@@ -1,5 +1,5 @@
 //! The database of one service: SQLite with one writer and a pool of readers,
-//! or a PostgreSQL pool. Code above sees no difference.
+//! or a PostgreSQL pool. Callers see no difference.
 
 use std::time::Duration;
 
@@ -39,8 +39,8 @@ pub struct Database {
 }
 
 impl Database {
-    /// Connects to `sqlite://PATH` or `postgres://...`, making an SQLite file
-    /// that is not there. A PostgreSQL URL takes libpq's TLS parameters:
+    /// Connects to `sqlite://PATH` or `postgres://...`, creating an SQLite
+    /// file that does not exist. A PostgreSQL URL takes libpq's TLS parameters:
     /// `sslmode` (`prefer` by default; `verify-full` is the safe one),
     /// `sslrootcert`, `sslcert` and `sslkey`.
     ///
@@ -48,8 +48,8 @@ impl Database {
     /// If the URL names neither, or the database cannot be opened.
     pub async fn connect(url: &str, pool: &PoolOptions) -> Result<Self, DbErr> {
         if url.starts_with("sqlite:") {
-            // One writer: SQLite allows no more, and waiting for a turn in our
-            // own queue is fair where its busy handler is not.
+            // One writer: SQLite allows no more, and waiting in the pool's
+            // queue is fair, where its busy handler is not.
             let write = SeaDatabase::connect(sqlite(url, 1)).await?;
             let read = SeaDatabase::connect(sqlite(url, READERS)).await?;
             Ok(Self { read, write })
@@ -90,8 +90,8 @@ impl Database {
     pub async fn migrate<M: MigratorTrait>(&self) -> Result<(), DbErr> {
         let txn = self.begin().await?;
         if txn.get_database_backend() == sea_orm::DbBackend::Postgres {
-            // The others wait for as long as it takes, and so does a table that
-            // is written anew.
+            // No timeouts: the other processes wait for as long as it takes, and a
+            // table rewrite may take long.
             txn.execute_unprepared(
                 "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock(7824101)",
             )
@@ -106,8 +106,8 @@ impl Database {
         &self.read
     }
 
-    /// Begins a transaction that may write. It holds the write lock from its
-    /// first moment: one that reads first and locks later fails under load.
+    /// Begins a transaction that may write. It holds the write lock from the
+    /// start: one that reads first and locks later fails under load.
     ///
     /// # Errors
     /// If no connection is free within ten seconds.
@@ -120,7 +120,7 @@ impl Database {
             .await
     }
 
-    /// Whether the database answers.
+    /// Whether the database responds.
     pub async fn is_ready(&self) -> bool {
         self.read.ping().await.is_ok()
     }
@@ -132,7 +132,7 @@ impl Database {
     }
 }
 
-/// Whether a database is away, rather than refusing what it was asked: waiting
+/// Whether the database is unavailable, rather than rejecting the statement: waiting
 /// may help.
 pub fn is_unavailable(error: &DbErr) -> bool {
     let (DbErr::Conn(cause) | DbErr::Exec(cause) | DbErr::Query(cause)) = error else {
@@ -148,9 +148,9 @@ pub fn is_unavailable(error: &DbErr) -> bool {
         | sqlx::Error::WorkerCrashed
         | sqlx::Error::Protocol(_) => true,
         // SQLSTATE: 08 connection, 53 resources, 57 operator intervention (a
-        // server that starts or stops, a time-out), 58 the system, 25P03 an
-        // idle transaction was ended, 25006 a standby, 40 serialisation and
-        // deadlock, 55P03 a lock was not to be had.
+        // server that starts or stops, a timeout), 58 system error, 25P03 idle
+        // transaction timeout, 25006 read-only standby, 40 serialization failure
+        // and deadlock, 55P03 lock not available.
         sqlx::Error::Database(refusal) => refusal.code().is_some_and(|code| {
             ["08", "53", "57", "58", "25P03", "25006", "40", "55P03"]
                 .iter()
@@ -160,9 +160,9 @@ pub fn is_unavailable(error: &DbErr) -> bool {
     }
 }
 
-/// Whether a database that cannot be opened may come by waiting: it is away,
-/// or is only about to be made.
-pub fn may_come(error: &DbErr) -> bool {
+/// Whether a database that cannot be opened may become available: it is unavailable,
+/// or has not been created yet.
+pub fn may_become_available(error: &DbErr) -> bool {
     const NO_SUCH_DATABASE: &str = "3D000";
     let missing = matches!(
         error,

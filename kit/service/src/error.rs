@@ -14,8 +14,8 @@ pub const UNAUTHENTICATED: &str = "UNAUTHENTICATED";
 pub const FORBIDDEN: &str = "FORBIDDEN";
 pub const UNAVAILABLE: &str = "UNAVAILABLE";
 
-/// A domain error's place in the catalogue of codes.
-pub trait Coded: Display {
+/// A domain error with an error code.
+pub trait CodedError: Display {
     /// The value of `extensions.code`.
     fn code(&self) -> &'static str;
 
@@ -25,14 +25,14 @@ pub trait Coded: Display {
     }
 }
 
-/// A data loader's error is shared by all who waited for the batch.
-impl<E: Coded> Coded for Arc<E> {
+/// A data loader's error is shared by all callers that waited for the batch.
+impl<E: CodedError> CodedError for Arc<E> {
     fn code(&self) -> &'static str {
         self.as_ref().code()
     }
 }
 
-impl Coded for PageError {
+impl CodedError for PageError {
     fn code(&self) -> &'static str {
         BAD_USER_INPUT
     }
@@ -68,7 +68,7 @@ impl From<DbErr> for CommonError {
     }
 }
 
-impl Coded for CommonError {
+impl CodedError for CommonError {
     fn code(&self) -> &'static str {
         match self {
             Self::Unauthenticated => UNAUTHENTICATED,

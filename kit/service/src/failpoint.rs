@@ -1,9 +1,8 @@
-//! Named places at which a test ends the process, as a crash would, or holds one
-//! of several that do the same: between any two lines that matter. Builds for
-//! release have none.
+//! Failpoints: named places where a test aborts the process, as a crash would, or
+//! pauses one of several concurrent tasks. Release builds have none.
 
-/// Ends the process here if `STOA_FAULT` names this place; `name:3` means the
-/// third time that it is passed.
+/// Aborts the process here if `STOA_FAULT` names this failpoint; `name:3` means the
+/// third time that it is reached.
 pub fn crash_if_chosen(name: &str) {
     #[cfg(debug_assertions)]
     crash_points::pass(name);
@@ -16,7 +15,7 @@ mod crash_points {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// The place, and how often it is still to be passed.
+    /// The chosen failpoint, and how many more times it must be reached.
     static CHOSEN: OnceLock<Option<(String, AtomicUsize)>> = OnceLock::new();
 
     pub fn pass(name: &str) {
@@ -32,13 +31,13 @@ mod crash_points {
             && place == name
             && left.fetch_sub(1, Ordering::SeqCst) == 1
         {
-            eprintln!("STOA_FAULT: the process ends at {name}");
+            eprintln!("STOA_FAULT: aborting the process at {name}");
             std::process::abort();
         }
     }
 }
 
-/// Waits here for as long as a test holds this place for this subject.
+/// Waits here for as long as a test holds this failpoint for this subject.
 pub async fn wait_while_held(name: &str, subject: &str) {
     #[cfg(debug_assertions)]
     gates::pass(name, subject).await;
@@ -55,7 +54,7 @@ mod gates {
 
     use tokio::sync::oneshot;
 
-    /// A place that is held, and nobody has come to yet.
+    /// A held failpoint that no task has reached yet.
     struct Gate {
         name: String,
         subject: String,
@@ -65,13 +64,13 @@ mod gates {
 
     static GATES: Mutex<Vec<Gate>> = Mutex::new(Vec::new());
 
-    /// A place where the first to come waits.
+    /// A failpoint where the first task to reach it waits.
     pub struct Held {
         reached: oneshot::Receiver<()>,
         released: oneshot::Sender<()>,
     }
 
-    /// Holds the first that comes to a place for a subject.
+    /// Holds the first task that reaches this failpoint for this subject.
     pub fn hold(name: &str, subject: &str) -> Held {
         let (reach, reached) = oneshot::channel();
         let (release, released) = oneshot::channel();
@@ -88,12 +87,12 @@ mod gates {
     }
 
     impl Held {
-        /// Waits until somebody is held here.
+        /// Waits until a task is held here.
         pub async fn reached(&mut self) {
             let _ = (&mut self.reached).await;
         }
 
-        /// Lets them go on.
+        /// Lets the held task continue.
         pub fn release(self) {
             let _ = self.released.send(());
         }

@@ -13,21 +13,21 @@ use stoa_schema::address::Address;
 use stoa_schema::money::{Currency, Money};
 
 use crate::context::CallContext;
-use crate::error::{BAD_USER_INPUT, Coded, UNAVAILABLE};
+use crate::error::{BAD_USER_INPUT, CodedError, UNAVAILABLE};
 use crate::page::{self, Slice};
 use stoa_runtime::clock::{self, Micros};
 
 /// A domain error as a GraphQL error, with its code. Internal errors are logged
 /// here and described to the client no further.
-pub fn to_graphql_error<E: Coded + std::fmt::Debug>(error: E) -> async_graphql::Error {
+pub fn to_graphql_error<E: CodedError + std::fmt::Debug>(error: E) -> async_graphql::Error {
     let code = error.code();
     let message = if error.is_internal() {
         tracing::error!(%error, "internal error");
-        "something went wrong on our side; the correlation id of this answer helps us find it"
+        "something went wrong on our side; the correlation id of this response helps us find it"
             .to_owned()
     } else {
         if code == UNAVAILABLE {
-            tracing::warn!(?error, "refused for now");
+            tracing::warn!(?error, "temporarily unavailable");
         }
         error.to_string()
     };
@@ -42,7 +42,7 @@ pub fn call_context<'a>(ctx: &Context<'a>) -> async_graphql::Result<&'a CallCont
     ctx.data::<CallContext>()
 }
 
-/// An error with a code of the catalogue.
+/// A GraphQL error with this error code.
 pub fn coded(code: &str, message: impl Into<String>) -> async_graphql::Error {
     let mut error = async_graphql::Error::new(message);
     error
@@ -52,12 +52,12 @@ pub fn coded(code: &str, message: impl Into<String>) -> async_graphql::Error {
     error
 }
 
-/// A value that a scalar does not take.
-fn unfit<T: InputType>(message: &str) -> InputValueError<T> {
+/// The error for a value that a scalar does not accept.
+fn invalid_scalar<T: InputType>(message: &str) -> InputValueError<T> {
     InputValueError::custom(message).with_extension("code", BAD_USER_INPUT)
 }
 
-/// A 64-bit integer, answered as a string so that no client rounds it;
+/// A 64-bit integer, returned as a string so that no client rounds it;
 /// accepted as a string or a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BigInt(pub i64);
@@ -69,12 +69,12 @@ impl ScalarType for BigInt {
             Value::Number(number) => number
                 .as_i64()
                 .map(BigInt)
-                .ok_or_else(|| unfit("not an integer of 64 bits")),
+                .ok_or_else(|| invalid_scalar("not an integer of 64 bits")),
             Value::String(text) => text
                 .parse()
                 .map(BigInt)
-                .map_err(|_| unfit("not an integer of 64 bits")),
-            _ => Err(unfit("not of this type")),
+                .map_err(|_| invalid_scalar("not an integer of 64 bits")),
+            _ => Err(invalid_scalar("not of this type")),
         }
     }
 
@@ -83,7 +83,7 @@ impl ScalarType for BigInt {
     }
 }
 
-/// An instant, as RFC 3339 writes it, in UTC: 2026-11-22T09:30:00.000000Z.
+/// An instant in RFC 3339 format, in UTC: 2026-11-22T09:30:00.000000Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DateTime(pub Micros);
 
@@ -96,8 +96,8 @@ impl ScalarType for DateTime {
         match &value {
             Value::String(text) => clock::from_rfc3339(text)
                 .map(DateTime)
-                .ok_or_else(|| unfit("not an instant of RFC 3339")),
-            _ => Err(unfit("not of this type")),
+                .ok_or_else(|| invalid_scalar("not an instant of RFC 3339")),
+            _ => Err(invalid_scalar("not of this type")),
         }
     }
 
@@ -116,7 +116,7 @@ pub struct MoneyObject {
     pub currency_code: String,
     /// How many decimal places the currency has.
     pub exponent: i32,
-    /// For people: "€12.50".
+    /// Formatted for display: "€12.50".
     pub formatted: String,
 }
 
@@ -131,7 +131,7 @@ impl From<Money> for MoneyObject {
     }
 }
 
-/// An amount of money that a client gives.
+/// An amount of money, as input.
 #[derive(Debug, Clone, InputObject)]
 pub struct MoneyInput {
     /// The amount in the currency's smallest unit.
@@ -141,7 +141,7 @@ pub struct MoneyInput {
 }
 
 impl MoneyInput {
-    /// `None` for a currency that the shop does not know.
+    /// `None` for a currency that is not supported.
     pub fn to_money(&self) -> Option<Money> {
         Some(Money::new(
             self.amount_minor.0,
@@ -205,7 +205,7 @@ impl From<AddressInput> for Address {
     }
 }
 
-/// Where a page stands in its list.
+/// The position of a page in its list.
 #[derive(Debug, Clone, SimpleObject)]
 #[graphql(shareable)]
 pub struct PageInfo {
@@ -233,7 +233,7 @@ impl<T: OutputType> TypeName for Edge<T> {
 pub type Count =
     Arc<dyn Fn() -> BoxFuture<'static, async_graphql::Result<u64>> + Send + Sync + 'static>;
 
-/// A page of a list, after the Relay connection specification.
+/// A page of a list, as the Relay connection specification defines it.
 #[derive(SimpleObject)]
 #[graphql(name_type, complex)]
 pub struct Connection<T: OutputType> {

@@ -1,8 +1,8 @@
 //! Mutations that must happen once. A client's key is claimed in the same
 //! transaction as the change, or, where the change spans services, before it;
-//! what it came to is stored and answered again to whoever repeats it.
+//! the result is stored, and returned again to a caller that repeats the request.
 //!
-//! Keys are scoped to the caller and expire after [`KEPT`]. The table is
+//! Keys are scoped to the caller and expire after [`RETENTION`]. The table is
 //! `idempotency` in the service's own database.
 
 use std::time::Duration;
@@ -17,47 +17,47 @@ use stoa_runtime::clock::{Clock, Micros, micros};
 
 /// How long an attempt may run before another may take it over.
 pub const LEASE: Duration = Duration::from_secs(30);
-/// How long a key is remembered; after that it may be used for anything.
-pub const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// How long a key is remembered; after that it may be used for another request.
+pub const RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const MAX_KEY: usize = 128;
 
-/// What a claim found.
+/// The outcome of claiming a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Claim {
-    /// Nobody used the key, or its attempt was given up: go on, about this subject.
-    Go {
+pub enum ClaimOutcome {
+    /// The key is new, or its last attempt was abandoned: proceed, with this subject.
+    Acquired {
         subject_id: String,
-        /// Until when it is ours; it tells our attempt from any other.
+        /// When the claim expires; it also identifies this attempt.
         lease: Micros,
     },
-    /// It was done; this is what it came to.
+    /// Completed before, with this result.
     Done { answer: String },
-    /// Another attempt is under way.
+    /// Another attempt is in progress.
     InProgress,
-    /// The key was used for something else.
+    /// The key was used for another request.
     Reused,
 }
 
-impl Claim {
-    /// The lease of an attempt that may go on; 0 for any other claim.
+impl ClaimOutcome {
+    /// The lease of an attempt that may proceed; 0 for any other outcome.
     pub fn lease(&self) -> Micros {
         match self {
-            Self::Go { lease, .. } => *lease,
+            Self::Acquired { lease, .. } => *lease,
             _ => 0,
         }
     }
 }
 
-/// One use of a key.
+/// A caller's idempotency key, and the operation and body that it is used for.
 #[derive(Debug, Clone)]
-pub struct Use {
+pub struct IdempotencyKey {
     caller: String,
     key: String,
     operation: &'static str,
     body_hash: String,
 }
 
-impl Use {
+impl IdempotencyKey {
     /// `None` if the key is empty, longer than 128 characters, or holds control
     /// characters.
     pub fn new(
@@ -82,7 +82,7 @@ impl Use {
         })
     }
 
-    /// Claims the key; `subject_id` names what a first attempt will be about.
+    /// Claims the key; `subject_id` is kept as the subject of a first attempt.
     ///
     /// # Errors
     /// If the database fails.
@@ -91,8 +91,9 @@ impl Use {
         txn: &C,
         subject_id: &str,
         now: Micros,
-    ) -> Result<Claim, DbErr> {
+    ) -> Result<ClaimOutcome, DbErr> {
         let lease = now + micros(LEASE);
+        // Takes a new key, or one that has expired and has no attempt in progress.
         let inserted = txn
             .execute_raw(Statement::from_sql_and_values(
                 txn.get_database_backend(),
@@ -111,7 +112,7 @@ impl Use {
             .await?
             .rows_affected();
         if inserted == 1 {
-            return Ok(Claim::Go {
+            return Ok(ClaimOutcome::Acquired {
                 subject_id: subject_id.to_owned(),
                 lease,
             });
@@ -126,17 +127,18 @@ impl Use {
             .ok_or_else(|| DbErr::RecordNotFound("idempotency".to_owned()))?;
         let operation: String = row.try_get("", "operation")?;
         let body_hash: String = row.try_get("", "body_hash")?;
+        // A key stands for one request: a repetition must be of the same one.
         if operation != self.operation || body_hash != self.body_hash {
-            return Ok(Claim::Reused);
+            return Ok(ClaimOutcome::Reused);
         }
         if let Some(answer) = row.try_get::<Option<String>>("", "answer")? {
-            return Ok(Claim::Done { answer });
+            return Ok(ClaimOutcome::Done { answer });
         }
         let until: i64 = row.try_get("", "lease_until")?;
         if until > now {
-            return Ok(Claim::InProgress);
+            return Ok(ClaimOutcome::InProgress);
         }
-        // Given up: take it over, unless somebody else just did.
+        // The lease has expired: take it over, unless another attempt just did.
         let taken = txn
             .execute_raw(Statement::from_sql_and_values(
                 txn.get_database_backend(),
@@ -151,16 +153,16 @@ impl Use {
             .await?
             .rows_affected();
         if taken == 1 {
-            Ok(Claim::Go {
+            Ok(ClaimOutcome::Acquired {
                 subject_id: row.try_get("", "subject_id")?,
                 lease,
             })
         } else {
-            Ok(Claim::InProgress)
+            Ok(ClaimOutcome::InProgress)
         }
     }
 
-    /// Stores what it came to; false if another attempt already did.
+    /// Stores the result; false if another attempt already did.
     ///
     /// # Errors
     /// If the database fails.
@@ -186,11 +188,11 @@ impl Use {
         Ok(stored == 1)
     }
 
-    /// What the key came to.
+    /// The stored result of the key.
     ///
     /// # Errors
     /// If the database fails, or nothing is stored yet.
-    pub async fn answer_in_txn<C: ConnectionTrait>(&self, txn: &C) -> Result<String, DbErr> {
+    pub async fn stored_result_in_txn<C: ConnectionTrait>(&self, txn: &C) -> Result<String, DbErr> {
         let row = txn
             .query_one_raw(Statement::from_sql_and_values(
                 txn.get_database_backend(),
@@ -202,12 +204,12 @@ impl Use {
         row.try_get("", "answer")
     }
 
-    /// Lets the next attempt begin at once, after one that could not decide;
-    /// an attempt that has taken over meanwhile is left alone.
+    /// Lets the next attempt begin at once, after one without a result; an attempt that
+    /// has taken over meanwhile is not affected.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn give_up_in_txn<C: ConnectionTrait>(
+    pub async fn release_in_txn<C: ConnectionTrait>(
         &self,
         txn: &C,
         lease: Micros,
@@ -227,16 +229,16 @@ impl Use {
 }
 
 fn expired_before(now: Micros) -> Micros {
-    now - micros(KEPT)
+    now - micros(RETENTION)
 }
 
-/// Deletes keys that have expired, now and then, until the process ends.
-pub async fn trim_for_ever(database: Database, clock: Clock) {
+/// Deletes expired keys at intervals, until the process ends.
+pub async fn run_purge(database: Database, clock: Clock) {
     let (database, clock) = (&database, &clock);
     purge::run("idempotency keys", || trim(database, clock.now())).await;
 }
 
-/// Deletes a batch of keys that have expired; answers how many.
+/// Deletes a batch of expired keys; returns how many.
 ///
 /// # Errors
 /// If the database fails.

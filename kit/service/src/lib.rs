@@ -8,20 +8,20 @@
 //! | [`graphql`] | scalars, money, connections, and how an error becomes `extensions.code` |
 //! | [`error`] | the catalogue of error codes, and the errors that every service can meet |
 //! | [`problem`] | what is wrong with a client's input |
-//! | [`sdl`] | a subgraph's SDL in the form in which it is served and committed |
+//! | [`sdl`] | a subgraph's SDL, as it is served and committed |
 //! | [`database`] | the pool: SQLite with one writer, or PostgreSQL |
 //! | [`bus`] | the event bus trait; [`embedded_bus`] implements it on SQLite, [`nats_bus`] on NATS JetStream |
 //! | [`outbox`] | events that commit with the change they describe, and their relay |
 //! | [`consume`] | handling a durable consumer's messages; those that cannot be handled become dead letters |
 //! | [`peer`] | direct calls between services |
-//! | [`idempotency`] | mutations that must happen once |
+//! | [`idempotency`] | idempotency keys, for mutations that must happen once |
 //! | [`cache`] | a cache with times to live |
 //! | [`page`] | keyset pagination |
-//! | [`purge`] | deleting what has expired |
-//! | [`audit`] | invariants as queries |
+//! | [`purge`] | deletion of expired rows |
+//! | [`audit`] | invariants as SQL queries |
 //! | [`signing`] | keyed hashes |
 //! | [`failpoint`] | places at which a test crashes or holds the process |
-//! | [`fault_injection`] | calls that fail at random, in development |
+//! | [`fault_injection`] | random fault injection, in development |
 
 pub mod audit;
 pub mod bus;

@@ -1,6 +1,6 @@
-//! The outbox: an event is a row that commits with the change it tells of. A
-//! relay publishes the rows in their order; a crash anywhere loses nothing,
-//! and what it repeats the bus recognises.
+//! The transactional outbox: an event is a row that commits with the change it
+//! describes. A relay publishes the rows in order; a crash anywhere loses nothing,
+//! and the bus recognises events that are published again.
 //!
 //! Every service's database has the table `outbox`.
 
@@ -20,8 +20,8 @@ use stoa_runtime::telemetry;
 
 const BATCH: i64 = 100;
 /// How long a row may wait if the wake-up for it was lost.
-const SWEEP: Duration = Duration::from_secs(1);
-/// How long we leave the way to a relay that was faster.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// The pause after a conflict, which lets the faster relay go first.
 const AFTER_CONFLICT: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -76,7 +76,7 @@ pub struct Relay {
     wake: Arc<Notify>,
 }
 
-/// Why an outbox waits.
+/// Why publishing failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
     #[error(transparent)]
@@ -103,35 +103,35 @@ impl Relay {
         }
     }
 
-    /// Says that something was committed; publishing starts at once.
+    /// Signals that an event was committed; publishing starts at once.
     pub fn wake(&self) {
         self.wake.notify_one();
     }
 
-    /// Publishes for ever.
+    /// Publishes until dropped.
     pub async fn run(self) {
         let mut pause = Backoff::up_to(LONGEST_PAUSE);
         loop {
-            match self.publish_waiting().await {
+            match self.publish_pending().await {
                 Ok(0) => {
                     pause = Backoff::up_to(LONGEST_PAUSE);
-                    let _ = tokio::time::timeout(SWEEP, self.wake.notified()).await;
+                    let _ = tokio::time::timeout(SWEEP_INTERVAL, self.wake.notified()).await;
                 }
                 Ok(_) => pause = Backoff::up_to(LONGEST_PAUSE),
                 Err(error) => {
-                    tracing::warn!(%error, "the outbox waits");
+                    tracing::warn!(%error, "cannot publish the outbox; it is retried");
                     pause.wait().await;
                 }
             }
         }
     }
 
-    /// Publishes what waits, oldest first; answers how much. Several relays of
-    /// one outbox get in each other's way, but into no disorder.
+    /// Publishes a batch of pending rows, oldest first; returns its size. Several
+    /// relays of one outbox may conflict, but they keep the order.
     ///
     /// # Errors
-    /// If the database or the bus fails; what was published is noted all the same.
-    pub async fn publish_waiting(&self) -> Result<usize, RelayError> {
+    /// If the database or the bus fails; what was published is still marked.
+    pub async fn publish_pending(&self) -> Result<usize, RelayError> {
         let reader = self.database.read();
         let rows = reader
             .query_all_raw(Statement::from_sql_and_values(
@@ -157,10 +157,10 @@ impl Relay {
             let trace = event
                 .as_ref()
                 .and_then(|event| event.traceparent.as_deref());
-            telemetry::continue_from(&span, trace);
+            telemetry::continue_from_traceparent(&span, trace);
             match self.publish_one(&row).instrument(span).await {
                 Ok(()) => done.push(row.position),
-                // Another relay was faster, and has noted it or soon will.
+                // Another relay was faster, and has marked the row or soon will.
                 Err(RelayError::Bus(BusError::Conflict { .. })) => {
                     tokio::time::sleep(AFTER_CONFLICT).await;
                     break;
@@ -171,17 +171,17 @@ impl Relay {
                 }
             }
         }
-        self.note_published(&done).await?;
+        self.mark_published(&done).await?;
         outcome.map(|()| rows.len())
     }
 
-    async fn note_published(&self, positions: &[i64]) -> Result<(), DbErr> {
+    async fn mark_published(&self, positions: &[i64]) -> Result<(), DbErr> {
         if positions.is_empty() {
             return Ok(());
         }
-        // Each by its own number: on PostgreSQL one with a smaller number may
-        // have been committed since we looked.
-        let places: Vec<String> = (0..positions.len())
+        // Each by its own position, not as a range: on PostgreSQL a row with a smaller
+        // position may have been committed since the rows were read.
+        let placeholders: Vec<String> = (0..positions.len())
             .map(|index| format!("${}", index + 2))
             .collect();
         let mut values: Vec<Value> = vec![self.clock.now().into()];
@@ -191,7 +191,7 @@ impl Relay {
             txn.get_database_backend(),
             format!(
                 "UPDATE outbox SET published_at = $1 WHERE position IN ({})",
-                places.join(", ")
+                placeholders.join(", ")
             ),
             values,
         ))
@@ -199,10 +199,10 @@ impl Relay {
         txn.commit().await
     }
 
-    /// The bus forgets message ids after a while, so what counts is the
-    /// version of the subject's last event.
+    /// The bus forgets message ids after a while, so the version of the
+    /// subject's last event decides whether this one was published.
     async fn publish_one(&self, row: &Row) -> Result<(), RelayError> {
-        let last = self.bus.last_of(&row.subject).await?;
+        let last = self.bus.last_message(&row.subject).await?;
         if let Some(last) = &last
             && version_of(&last.payload).is_some_and(|version| version >= row.version)
         {

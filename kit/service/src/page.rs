@@ -1,5 +1,5 @@
 //! Keyset pagination: a page begins after the last key of the one before it,
-//! so rows that come and go shift nothing.
+//! so inserted and deleted rows do not shift later pages.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,11 +15,11 @@ const MAX_CURSOR: usize = 1024;
 pub enum PageError {
     #[error("first must be between 0 and {MAX_PAGE}, not {0}")]
     First(i32),
-    #[error("after is not a cursor that this list answered")]
+    #[error("after is not a cursor of this list")]
     Cursor,
 }
 
-/// What a client asks of a list.
+/// A client's pagination arguments.
 #[derive(Debug, Clone, Default, serde::Serialize)]
 pub struct PageRequest {
     pub first: Option<i32>,
@@ -58,12 +58,12 @@ impl PageRequest {
 }
 
 impl<K> Page<K> {
-    /// How many rows to fetch: one more tells whether there is a next page.
+    /// How many rows to fetch: one more than the page, to see whether another follows.
     pub fn limit(&self) -> u64 {
         self.size + 1
     }
 
-    /// Makes the page of the rows that a fetch of [`Page::limit`] brought.
+    /// Makes the page from rows that were fetched with [`Page::limit`].
     pub fn slice<T>(&self, mut rows: Vec<T>) -> Slice<T> {
         let size = usize::try_from(self.size).unwrap_or(usize::MAX);
         let has_next = rows.len() > size;
@@ -88,7 +88,7 @@ fn decode<K: DeserializeOwned>(cursor: &str) -> Result<K, PageError> {
     let bytes = URL_SAFE_NO_PAD
         .decode(cursor)
         .map_err(|_| PageError::Cursor)?;
-    // No key of ours holds NUL, and PostgreSQL would refuse it.
+    // No key contains NUL, and PostgreSQL would reject it.
     if bytes.windows(6).any(|window| window == b"\\u0000") {
         return Err(PageError::Cursor);
     }

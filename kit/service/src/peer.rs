@@ -1,5 +1,5 @@
 //! Direct calls between services: HTTP between processes, a plain call within
-//! one. Either way the caller is a service, and proves it.
+//! one. Either way the caller is identified as a service.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -29,11 +29,11 @@ pub enum PeerError {
     Forbidden,
     #[error("there is no method \"{0}\"")]
     UnknownMethod(String),
-    #[error("the message is not of the method's form: {0}")]
+    #[error("the message does not match the method: {0}")]
     BadMessage(String),
 }
 
-/// Answers a service's peer methods. Messages are those of
+/// Handles a service's peer methods. Messages are those of
 /// [`stoa_schema::peer`], as JSON.
 #[async_trait]
 pub trait PeerHandler: Send + Sync {
@@ -60,14 +60,14 @@ impl PeerHandler for NoPeerMethods {
     }
 }
 
-/// Answers one request type with a function, inside a [`PeerHandler`].
+/// Handles one request type with a function, inside a [`PeerHandler`].
 ///
 /// # Errors
-/// [`PeerError::BadMessage`] if the JSON does not fit; whatever `answer` says.
+/// [`PeerError::BadMessage`] if the JSON does not match the type; else the function's own.
 pub async fn answer<R, F>(message: Value, answer: F) -> Result<Value, PeerError>
 where
     R: PeerRequest,
-    F: AsyncFnOnce(R) -> Result<R::Answer, PeerError>,
+    F: AsyncFnOnce(R) -> Result<R::Response, PeerError>,
 {
     let request = serde_json::from_value(message)
         .map_err(|error| PeerError::BadMessage(error.to_string()))?;
@@ -79,11 +79,11 @@ where
 #[derive(Clone)]
 pub struct Peers {
     name: Arc<str>,
-    way: Way,
+    way: Transport,
 }
 
 #[derive(Clone)]
-enum Way {
+enum Transport {
     Local(LocalPeers),
     Http {
         client: reqwest::Client,
@@ -92,12 +92,12 @@ enum Way {
     },
 }
 
-/// The services of one process, each known to the others once all are built.
+/// The services of one process, which can call each other once all are built.
 #[derive(Clone, Default)]
 pub struct LocalPeers(Arc<OnceLock<HashMap<&'static str, Arc<dyn PeerHandler>>>>);
 
 impl LocalPeers {
-    /// Makes the services known; the first call wins.
+    /// Registers the services; the first call wins.
     pub fn connect(&self, handlers: HashMap<&'static str, Arc<dyn PeerHandler>>) {
         let _ = self.0.set(handlers);
     }
@@ -108,7 +108,7 @@ impl Peers {
     pub fn local(name: &str, peers: LocalPeers) -> Self {
         Self {
             name: name.into(),
-            way: Way::Local(peers),
+            way: Transport::Local(peers),
         }
     }
 
@@ -127,7 +127,7 @@ impl Peers {
             .build()?;
         Ok(Self {
             name: name.into(),
-            way: Way::Http {
+            way: Transport::Http {
                 client,
                 urls: Arc::new(urls),
                 key,
@@ -135,7 +135,7 @@ impl Peers {
         })
     }
 
-    /// Calls a peer. The caller decides whether to repeat: every message of
+    /// Calls a peer. The caller decides whether to retry: every message of
     /// the schema is idempotent.
     ///
     /// # Errors
@@ -144,7 +144,7 @@ impl Peers {
         &self,
         correlation_id: &str,
         request: &R,
-    ) -> Result<R::Answer, PeerError> {
+    ) -> Result<R::Response, PeerError> {
         let bad = |error: serde_json::Error| PeerError::BadMessage(error.to_string());
         let message = serde_json::to_value(request).map_err(bad)?;
         let span = tracing::info_span!(
@@ -156,8 +156,10 @@ impl Peers {
         );
         let call = async {
             match &self.way {
-                Way::Local(peers) => self.call_local::<R>(peers, correlation_id, message).await,
-                Way::Http { client, urls, key } => {
+                Transport::Local(peers) => {
+                    self.call_local::<R>(peers, correlation_id, message).await
+                }
+                Transport::Http { client, urls, key } => {
                     self.call_http::<R>(client, urls, key, correlation_id, &message)
                         .await
                 }
@@ -225,8 +227,8 @@ impl Peers {
         request = request.headers(trace);
         let again = request.try_clone();
         let response = match (request.send().await, again) {
-            // A connection that a restarted peer has left, or a replica that
-            // just went: once more, for every message is idempotent.
+            // A restarted peer closed the connection, or its replica just stopped:
+            // retried once, since every message is idempotent.
             (Err(error), Some(again)) if !error.is_timeout() => {
                 tokio::time::sleep(RETRY_AFTER).await;
                 again.send().await

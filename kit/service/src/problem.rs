@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::idempotency::Claim;
+use crate::idempotency::ClaimOutcome;
 
 /// One thing that is wrong; `C` is the service's enum of codes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,8 +40,8 @@ impl<C: IdempotencyCodes> Problem<C> {
     }
 
     /// The key's claim was not acquired.
-    pub fn key_conflict(claim: &Claim) -> Self {
-        let (code, message) = if *claim == Claim::InProgress {
+    pub fn key_conflict(claim: &ClaimOutcome) -> Self {
+        let (code, message) = if *claim == ClaimOutcome::InProgress {
             (
                 C::IN_PROGRESS,
                 "a request with this key is still running; repeat it in a moment",

@@ -1,15 +1,15 @@
-//! Deleting what has expired: a batch at a time, so that nobody waits long for
+//! Deletes expired rows in batches, so that no other transaction waits long for
 //! the database.
 
 use std::fmt::Display;
 use std::time::Duration;
 
-/// How many rows a batch has at most.
+/// The maximum number of rows in a batch.
 pub const BATCH: u64 = 1_000;
-const EVERY: Duration = Duration::from_secs(60 * 60);
+const INTERVAL: Duration = Duration::from_secs(60 * 60);
 
-/// Deletes batches for as long as they are full, then rests for an hour.
-/// `batch` answers how many rows it deleted.
+/// Deletes batches until one is not full, then waits an hour and starts again.
+/// `batch` returns how many rows it deleted.
 pub async fn run<E, F>(what: &'static str, batch: impl Fn() -> F)
 where
     E: Display,
@@ -23,6 +23,6 @@ where
                 tracing::warn!(%error, what, "expired rows could not be deleted; the next attempt is in an hour")
             }
         }
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(INTERVAL).await;
     }
 }

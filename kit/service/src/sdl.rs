@@ -3,7 +3,7 @@
 //!
 //! async-graphql 7.2 links federation v2.5 with a fixed list of imports and
 //! prints definitions of GraphQL's own directives; here a subgraph imports
-//! what it uses and defines what is its own.
+//! only what it uses and defines only its own directives.
 
 use async_graphql::{ObjectType, SDLExportOptions, Schema, SubscriptionType};
 
@@ -51,7 +51,7 @@ fn rewrite(printed: &str) -> String {
     let mut lines: Vec<&str> = Vec::new();
     for line in body.lines() {
         if BUILT_IN.iter().any(|start| line.starts_with(start)) {
-            // Its description, if any, stands right above.
+            // Its description, if any, is right above.
             while lines.last().is_some_and(|above| above.starts_with('"')) {
                 lines.pop();
             }

@@ -32,7 +32,7 @@ use crate::context::CallContext;
 use crate::peer::{PeerError, PeerHandler};
 use crate::service::{GraphqlService, Service};
 
-/// The most bytes that a request to a subgraph may have.
+/// The maximum size of a request to a subgraph, in bytes.
 const MAX_BODY: usize = 16 * 1024 * 1024;
 /// How often an idle event stream sends a comment, so that the router can tell
 /// it from a dead one.

@@ -18,7 +18,7 @@ use crate::bus::Bus;
 use crate::database::Database;
 use crate::peer::PeerHandler;
 
-/// A GraphQL schema, whatever its types.
+/// A GraphQL schema, independent of its root types.
 #[async_trait]
 pub trait GraphqlService: Send + Sync {
     async fn execute(&self, request: Request) -> Response;
@@ -54,14 +54,14 @@ where
         if !mutates {
             return self.schema.execute(request).await;
         }
-        // A client that goes away ends a query, but leaves no change half told:
-        // what follows a commit is done all the same.
+        // A client that disconnects cancels a query, but not a mutation: what follows its
+        // commit must still be done.
         let schema = self.schema.clone();
         let work = async move { schema.execute(request).await };
         tokio::spawn(work.in_current_span())
             .await
             .unwrap_or_else(|error| {
-                tracing::error!(%error, "a mutation ended in the middle");
+                tracing::error!(%error, "a mutation panicked or was cancelled");
                 Response::from_errors(vec![ServerError::new("the operation failed", None)])
             })
     }
@@ -75,7 +75,7 @@ where
     }
 }
 
-/// Whether an operation is `{ _service { sdl } }`, which we answer ourselves
+/// Whether an operation is `{ _service { sdl } }`, which is answered here
 /// with the rewritten text.
 fn asks_for_sdl(document: &ExecutableDocument) -> bool {
     document.operations.iter().all(|(_, operation)| {
@@ -88,10 +88,10 @@ fn asks_for_sdl(document: &ExecutableDocument) -> bool {
     })
 }
 
-/// Routes beside GraphQL.
+/// HTTP routes besides GraphQL.
 pub type Routes = Router;
 
-/// Work that a service does beside answering requests.
+/// A service's background work.
 pub type Task = BoxFuture<'static, ()>;
 
 /// A built subgraph.
@@ -100,7 +100,7 @@ pub struct Service {
     pub graphql: Arc<dyn GraphqlService>,
     pub peer: Arc<dyn PeerHandler>,
     pub database: Database,
-    /// Routes beside GraphQL, such as images and keys.
+    /// HTTP routes besides GraphQL, such as images and keys.
     pub routes: Router,
     pub tasks: Vec<Task>,
     /// What the service depends on.
@@ -108,19 +108,19 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service's readiness: its database, and what else it names.
+    /// Whether the service's database responds.
     pub fn database_check(database: &Database) -> Check {
         let database = database.clone();
-        Check::needed("database", move || {
+        Check::required("database", move || {
             let database = database.clone();
             async move { database.is_ready().await }
         })
     }
 
-    /// Whether the event bus answers.
+    /// Whether the event bus responds.
     pub fn bus_check(bus: &Arc<dyn Bus>) -> Check {
         let bus = bus.clone();
-        Check::needed("bus", move || {
+        Check::required("bus", move || {
             let bus = bus.clone();
             async move { bus.info().await.is_ok() }
         })
@@ -139,8 +139,8 @@ impl Service {
 }
 
 /// Runs tasks until `stop` is cancelled. One that ends before that has failed:
-/// the process stops too, rather than go on without it. Answers whether all
-/// went well.
+/// the process stops too, rather than go on without it. Returns whether none
+/// failed.
 pub fn spawn_tasks(tasks: Vec<Task>, stop: &CancellationToken) -> tokio::task::JoinHandle<bool> {
     let mut running = tokio::task::JoinSet::new();
     for task in tasks {

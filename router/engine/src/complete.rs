@@ -1,5 +1,5 @@
-//! Completing values: from what subgraphs answered to what the client asked.
-//! Texts and numbers are copied as they arrived, once they are known to fit.
+//! Value completion: turns the subgraphs' data into what the client selected.
+//! Strings and numbers are copied as they arrived, once they are checked.
 //!
 //! Source: GraphQL October 2021, sections 6.4.3 (value completion) and 6.4.4
 //! (errors and nullability).
@@ -15,8 +15,8 @@ use crate::tree::{ListId, Node, ObjectId, Tree};
 const TYPENAME: u32 = 0;
 
 /// Writes the `data` entry; `null` if a null reached the root. Errors that
-/// completion itself finds are appended to `errors`. Nothing if the answer
-/// would have more than [`MAX_ANSWER`] bytes.
+/// completion itself finds are appended to `errors`. `None` if the response
+/// would have more than [`MAX_RESPONSE_BYTES`] bytes.
 pub fn complete(
     shape: &ObjectShape,
     tree: &Tree,
@@ -24,7 +24,7 @@ pub fn complete(
     errors: &mut Vec<GraphQLError>,
     explained: Vec<Vec<PathSegment>>,
 ) -> Option<Vec<u8>> {
-    let mut known = Explained::default();
+    let mut known = ExplainedPaths::default();
     for error in errors.iter() {
         known.add(&error.path);
     }
@@ -48,24 +48,25 @@ pub fn complete(
     (!completer.too_large).then_some(completer.out)
 }
 
-/// The most bytes that an answer may have: an entity that stands at many
-/// places is written at each.
-pub const MAX_ANSWER: usize = 64 * 1024 * 1024;
+/// The most bytes that a response may have: an entity that occurs at many places
+/// is written at each.
+pub const MAX_RESPONSE_BYTES: usize = 64 * 1024 * 1024;
 
-/// At most this many errors are found by completion itself; the values are
-/// null all the same.
+/// The most errors that completion itself reports; further invalid values are
+/// null without an error.
 const MAX_ERRORS: usize = 100;
 
-/// The places at which a null has its explanation.
+/// The paths at which an error already explains a null.
 #[derive(Default)]
-struct Explained {
-    /// An error stands here: all below is explained.
+struct ExplainedPaths {
+    /// An error is at this path: all nulls below are explained.
     at: HashSet<Vec<PathSegment>>,
-    /// An error stands here or below: a null that rose to here is explained.
+    /// An error is at or below this path: a null that propagated up to it is
+    /// explained.
     through: HashSet<Vec<PathSegment>>,
 }
 
-impl Explained {
+impl ExplainedPaths {
     fn add(&mut self, path: &[PathSegment]) {
         if path.is_empty() {
             return;
@@ -76,17 +77,17 @@ impl Explained {
         }
     }
 
-    fn holds(&self, path: &[PathSegment]) -> bool {
+    fn covers(&self, path: &[PathSegment]) -> bool {
         !self.at.is_empty()
             && (self.through.contains(path)
                 || (1..=path.len()).any(|length| self.at.contains(&path[..length])))
     }
 }
 
-/// A null that the parent must take.
+/// A null that propagates to the parent.
 struct Bubble;
 
-/// A step of the path that is being written.
+/// A step of the current path.
 #[derive(Clone, Copy)]
 enum Step<'a> {
     Key(&'a str),
@@ -99,7 +100,7 @@ struct Completer<'a> {
     tree: &'a Tree,
     introspection: &'a Map<String, Value>,
     errors: &'a mut Vec<GraphQLError>,
-    known: Explained,
+    known: ExplainedPaths,
     found: usize,
     too_large: bool,
 }
@@ -117,14 +118,16 @@ impl<'a> Completer<'a> {
                 let name = name.and_then(|name| self.tree.plain(name));
                 match (name.map(|name| (name, known.get_key_value(name))), untyped) {
                     (Some((_, Some((name, fields)))), _) => (name, fields),
+                    // No fetch had to ask for the type: nothing depends on it.
                     (None, Some(fields)) => ("", fields),
+                    // An @inaccessible type is null to clients, and no error.
                     (Some((name, None)), _) if hidden.iter().any(|ty| ty == name) => {
-                        self.explain();
+                        self.mark_explained();
                         return Err(Bubble);
                     }
                     _ => {
                         self.error(
-                            "a service answered with an object of an unexpected type",
+                            "a service returned an object of an unexpected type",
                             Node::Object(object),
                         );
                         return Err(Bubble);
@@ -132,7 +135,7 @@ impl<'a> Completer<'a> {
                 }
             }
         };
-        if self.out.len() > MAX_ANSWER || self.too_large {
+        if self.out.len() > MAX_RESPONSE_BYTES || self.too_large {
             self.too_large = true;
             self.out.clear();
             return Err(Bubble);
@@ -143,7 +146,7 @@ impl<'a> Completer<'a> {
             if index > 0 {
                 self.out.push(b',');
             }
-            // A name of GraphQL needs no escapes.
+            // A GraphQL name needs no escapes.
             self.name(&field.key);
             self.out.push(b':');
             match field.source {
@@ -153,9 +156,10 @@ impl<'a> Completer<'a> {
                     // Writing JSON into memory cannot fail.
                     let _ = serde_json::to_writer(&mut self.out, value.unwrap_or(&Value::Null));
                 }
+                // The plan already reports an error for it.
                 FieldSource::Denied => {
                     self.path.push(Step::Key(&field.key));
-                    self.explain();
+                    self.mark_explained();
                     let done = self.value(&field.value, Node::Null);
                     self.path.pop();
                     done?;
@@ -173,7 +177,7 @@ impl<'a> Completer<'a> {
         Ok(())
     }
 
-    /// Writes a value; answers whether it was not null.
+    /// Writes a value; returns whether it was not null.
     fn value(&mut self, shape: &'a ValueShape, value: Node) -> Result<bool, Bubble> {
         if let ValueShape::NonNull(inner) = shape {
             if self.value(inner, value)? {
@@ -181,7 +185,7 @@ impl<'a> Completer<'a> {
             }
             if !self.is_explained() {
                 self.error(
-                    "a service answered null for a field that is never null",
+                    "a service returned null for a field that is never null",
                     value,
                 );
             }
@@ -194,7 +198,7 @@ impl<'a> Completer<'a> {
             (ValueShape::List(item), Node::List(list)) => self.list(item, list),
             (ValueShape::Object(shape), Node::Object(object)) => self.object(shape, object),
             _ => {
-                self.error("a service answered with a value of the wrong shape", value);
+                self.error("a service returned a value of the wrong shape", value);
                 Err(Bubble)
             }
         };
@@ -256,9 +260,9 @@ impl<'a> Completer<'a> {
             }
             (Leaf::Enum(values), Node::Text(_)) => {
                 match self.tree.plain(value).and_then(|name| values.get(name)) {
-                    // What clients may not see is nothing to them.
+                    // An @inaccessible value is null to clients, and no error.
                     Some(false) => {
-                        self.explain();
+                        self.mark_explained();
                         return Err(Bubble);
                     }
                     public => public.is_some(),
@@ -271,14 +275,14 @@ impl<'a> Completer<'a> {
             Ok(())
         } else {
             self.error(
-                "a service answered with a value that does not fit the field's type",
+                "a service returned a value that does not fit the field's type",
                 value,
             );
             Err(Bubble)
         }
     }
 
-    /// Writes between quotes what needs no escapes.
+    /// Writes a quoted string that needs no escapes.
     fn name(&mut self, text: &str) {
         self.out.push(b'"');
         self.out.extend_from_slice(text.as_bytes());
@@ -296,11 +300,11 @@ impl<'a> Completer<'a> {
     }
 
     fn is_explained(&self) -> bool {
-        !self.known.at.is_empty() && self.known.holds(&self.here())
+        !self.known.at.is_empty() && self.known.covers(&self.here())
     }
 
-    /// Notes that the null here needs no error.
-    fn explain(&mut self) {
+    /// Records that the null at the current path needs no error.
+    fn mark_explained(&mut self) {
         let here = self.here();
         self.known.add(&here);
     }
@@ -321,13 +325,13 @@ impl<'a> Completer<'a> {
     }
 }
 
-/// Whether a JSON number written as digits is of 32 bits.
+/// Whether a JSON number written as digits fits into 32 bits.
 fn is_int(digits: &[u8]) -> bool {
     digits.len() < 10 || std::str::from_utf8(digits).is_ok_and(|text| text.parse::<i32>().is_ok())
 }
 
-/// The Int that a number with a point or an exponent is, `1.0` or `1e3`;
-/// nothing for one that is written as digits, or is no Int.
+/// The Int value of a number with a decimal point or an exponent (`1.0`, `1e3`);
+/// `None` for one that is written as digits only, or is not an Int.
 fn whole(digits: &[u8]) -> Option<i32> {
     if !digits.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E')) {
         return None;
@@ -339,7 +343,7 @@ fn whole(digits: &[u8]) -> Option<i32> {
     fits.then_some(number as i32)
 }
 
-/// Whether a JSON number is one that a Float can be.
+/// Whether a JSON number is a finite Float.
 fn is_finite(digits: &[u8]) -> bool {
     let plain = digits.len() < 300 && !digits.iter().any(|byte| matches!(byte, b'e' | b'E'));
     plain

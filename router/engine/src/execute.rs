@@ -1,5 +1,5 @@
-//! Runs a plan. One task owns the data; fetches run beside it and each starts
-//! as soon as those that it depends on are done.
+//! Runs a plan. One task owns the data; fetches run concurrently, and each starts
+//! as soon as the fetches that it depends on are done.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use stoa_federation::plan::{FetchKind, QueryPlan};
 use crate::complete::complete;
 use crate::paths;
 use crate::representation::{self, Batch};
-use crate::request::{self, Part, Texts};
+use crate::request::{self, BatchPart, OperationTexts};
 use crate::response::{GraphQLError, PathSegment, Response};
-use crate::settle::{Pending, Sent, State};
+use crate::settle::{ExecutionState, Pending, SentRequest};
 use crate::transport::{Transport, TransportError};
 use crate::tree::{Node, ObjectId, Tree};
 
-/// At most this many errors are told to a client.
+/// The most errors in one response.
 const MAX_ERRORS: usize = 1_000;
 
 /// Everything that running one plan needs.
@@ -31,20 +31,20 @@ pub struct Execution {
     pub transport: Arc<dyn Transport>,
     /// The operation's variables, coerced.
     pub variables: Arc<Map<String, Value>>,
-    /// The answers to `__schema` and `__type`, by response key.
+    /// The values of `__schema` and `__type`, by response key.
     pub introspection: Arc<Map<String, Value>>,
-    /// Makes the headers for each subgraph, by its position in the graph: once
-    /// for an operation, and anew for each event of a subscription, for what
-    /// they hold may be short-lived.
+    /// Makes the headers for each subgraph, by its index in the graph: once for an
+    /// operation, and again for each event of a subscription, as they may hold
+    /// short-lived values.
     pub headers: Arc<dyn Fn() -> Arc<[HeaderMap]> + Send + Sync>,
 }
 
 /// Executes a query or mutation.
 pub async fn execute(execution: &Execution) -> Response {
-    run(execution, State::new(execution.plan.fetches.len())).await
+    run(execution, ExecutionState::new(execution.plan.fetches.len())).await
 }
 
-/// Starts a subscription and answers each of its events.
+/// Starts a subscription and executes the rest of the plan for each event.
 ///
 /// The outer error is a request error: the source stream never began.
 pub async fn subscribe(execution: Execution) -> Result<BoxStream<'static, Response>, Response> {
@@ -60,9 +60,9 @@ pub async fn subscribe(execution: Execution) -> Result<BoxStream<'static, Respon
     let request = execution.request(
         source,
         &Batch::default(),
-        &Part::default(),
+        &BatchPart::default(),
         &(execution.headers)(),
-        &mut Texts::default(),
+        &mut OperationTexts::default(),
     );
     let events = match execution.transport.subscribe(request).await {
         Ok(events) => events,
@@ -71,13 +71,13 @@ pub async fn subscribe(execution: Execution) -> Result<BoxStream<'static, Respon
             return Err(Response::request_error(error.to_graphql()));
         }
     };
-    // One event at a time: the next is taken when this one is answered, so a
-    // slow client slows its source and not this process.
+    // One event at a time: the next is read when the response to this one is
+    // taken, so a slow client slows its source and fills no memory here.
     Ok(events
         .then(move |event| {
             let execution = execution.clone();
             async move {
-                let mut state = State::new(execution.plan.fetches.len());
+                let mut state = ExecutionState::new(execution.plan.fetches.len());
                 if let Some(pending) = state.pending.first_mut() {
                     *pending = Pending::Done;
                 }
@@ -111,12 +111,12 @@ fn cursor_of(plan: &QueryPlan, tree: &Tree, event: Option<ObjectId>) -> Option<S
     serde_json::from_slice(tree.raw(tree.get(payload, cursor.id)?)).ok()
 }
 
-async fn run(execution: &Execution, mut state: State) -> Response {
+async fn run(execution: &Execution, mut state: ExecutionState) -> Response {
     let mut running = FuturesUnordered::new();
     let headers = (execution.headers)();
     loop {
-        // Starting one may settle it at once, when there is nothing to ask for.
-        while let Some(index) = state.next_ready(&execution.plan) {
+        // A fetch without objects is done at once, which may make others ready.
+        while let Some(index) = state.next_ready_fetch(&execution.plan) {
             let fetch = &execution.plan.fetches[index];
             let batch = Arc::new(match &fetch.kind {
                 FetchKind::Root { .. } => representation::find(&state.tree, &fetch.path),
@@ -132,18 +132,18 @@ async fn run(execution: &Execution, mut state: State) -> Response {
                 continue;
             }
             let parts = match &fetch.kind {
-                FetchKind::Root { .. } => vec![Part {
+                FetchKind::Root { .. } => vec![BatchPart {
                     count: 1,
-                    ..Part::default()
+                    ..BatchPart::default()
                 }],
                 FetchKind::Entities { .. } => request::parts(&batch),
             };
             state.pending[index] = Pending::Started(parts.len());
-            let mut texts = Texts::default();
+            let mut texts = OperationTexts::default();
             for part in parts {
                 let request = execution.request(fetch, &batch, &part, &headers, &mut texts);
                 let transport = execution.transport.clone();
-                let sent = Sent {
+                let sent = SentRequest {
                     fetch: index,
                     batch: batch.clone(),
                     part,
@@ -162,13 +162,13 @@ async fn run(execution: &Execution, mut state: State) -> Response {
     finish(execution, state)
 }
 
-fn finish(execution: &Execution, state: State) -> Response {
+fn finish(execution: &Execution, state: ExecutionState) -> Response {
     let shape = &execution.plan.shape;
     let mut errors: Vec<GraphQLError> = Vec::with_capacity(state.errors.len());
     let mut seen = HashSet::new();
     for error in state.errors {
         let path = paths::to_client(shape, &state.tree, &error.path);
-        // Fetches that ask for the same objects may fail for the same reason.
+        // Several fetches of the same objects may fail for the same reason.
         let new = seen.insert((path.clone(), error.message.clone()));
         if new && errors.len() < MAX_ERRORS {
             errors.push(GraphQLError { path, ..error });
@@ -201,7 +201,7 @@ fn finish(execution: &Execution, state: State) -> Response {
 fn too_large() -> GraphQLError {
     GraphQLError::new(
         "RESPONSE_TOO_LARGE",
-        "the answer would be too large: ask for less at a time",
+        "the response would be too large: ask for less at a time",
     )
 }
 

@@ -1,5 +1,5 @@
-//! What contexts give the objects of a fetch: looked up once an ancestor, and
-//! the objects in groups of equal values.
+//! Context values (`@fromContext`) of the objects of a fetch: each is looked up
+//! once per ancestor, and objects are grouped by equal values.
 
 use std::collections::HashMap;
 
@@ -13,13 +13,12 @@ const MAX_GROUPS: usize = 10_000;
 /// The most bytes that contexts may add to one fetch's requests.
 const MAX_VALUE_BYTES: usize = 64 * 1024 * 1024;
 
-/// Representations that share what contexts give them.
+/// Representations with equal context values.
 #[derive(Debug)]
 pub struct Group {
-    /// In the order of the fetch's contexts, by their numbers among the
-    /// batch's values.
+    /// For each context of the fetch, in order: an index into the batch's values.
     pub values: Vec<u32>,
-    /// The number of its first representation.
+    /// The index of its first representation.
     pub first: u32,
 }
 
@@ -27,15 +26,15 @@ pub struct Group {
 #[derive(Default)]
 pub struct Groups {
     known: HashMap<Vec<u32>, u32>,
-    /// Of each group, the numbers of its values.
+    /// For each group, the indexes of its values.
     groups: Vec<Vec<u32>>,
     values: Vec<Vec<u8>>,
     value_numbers: HashMap<Vec<u8>, u32>,
-    /// By context, source and ancestor: the number of the value found there.
+    /// By context, source and ancestor: the index of the value found there.
     found: HashMap<(usize, usize, ObjectId), Option<u32>>,
-    /// Of each representation, its group.
+    /// For each representation, its group.
     pub members: Vec<u32>,
-    /// How many bytes of values requests will hold.
+    /// How many bytes of values the requests will hold.
     bytes: usize,
 }
 
@@ -62,8 +61,8 @@ impl Groups {
         Some(number)
     }
 
-    /// The number of a context's value for an object, by the nearest ancestor
-    /// that sets it. Looked for once an ancestor.
+    /// The index of a context's value for an object, from the nearest ancestor
+    /// that sets it. Looked up once per ancestor.
     fn value(
         &mut self,
         tree: &Tree,
@@ -86,8 +85,8 @@ impl Groups {
         if let Some(known) = self.found.get(&(context, source, ancestor)) {
             return *known;
         }
-        let text = leaf_of(tree, ancestor, &value.sources[source].field)
-            .filter(|text| fits(&value.ty, text));
+        let text = read_leaf(tree, ancestor, &value.sources[source].field)
+            .filter(|text| is_null_safe(&value.ty, text));
         let number = text.and_then(|text| match self.value_numbers.get(&text) {
             Some(number) => Some(*number),
             None => {
@@ -105,7 +104,7 @@ impl Groups {
         self.groups.len() > MAX_GROUPS || self.bytes > MAX_VALUE_BYTES
     }
 
-    /// Puts the representations of each group beside each other.
+    /// Reorders the batch so that the representations of each group are adjacent.
     pub fn sort(self, batch: &mut Batch) {
         if self.members.is_empty() {
             return;
@@ -136,16 +135,16 @@ impl Groups {
     }
 }
 
-/// Whether a value has no null where its type has none: one that has would
-/// spoil the request of all others.
-fn fits(ty: &str, text: &[u8]) -> bool {
+/// Whether a value has no null where its type is non-null: such a null would
+/// make the request of all others fail.
+fn is_null_safe(ty: &str, text: &[u8]) -> bool {
     if !ty.contains("!]") {
         return !ty.ends_with('!') || text != b"null";
     }
-    serde_json::from_slice(text).is_ok_and(|value| value_fits(ty, &value))
+    serde_json::from_slice(text).is_ok_and(|value| is_value_null_safe(ty, &value))
 }
 
-fn value_fits(ty: &str, value: &serde_json::Value) -> bool {
+fn is_value_null_safe(ty: &str, value: &serde_json::Value) -> bool {
     let (inner, non_null) = match ty.strip_suffix('!') {
         Some(inner) => (inner, true),
         None => (ty, false),
@@ -155,20 +154,20 @@ fn value_fits(ty: &str, value: &serde_json::Value) -> bool {
         serde_json::Value::Array(items) => {
             let item = inner.strip_prefix('[').and_then(|ty| ty.strip_suffix(']'));
             let item = item.unwrap_or(inner);
-            items.iter().all(|value| value_fits(item, value))
+            items.iter().all(|value| is_value_null_safe(item, value))
         }
         _ => true,
     }
 }
 
-/// What stands at the end of a chain of fields.
-fn leaf_of(tree: &Tree, object: ObjectId, field: &Required) -> Option<Vec<u8>> {
+/// The JSON value at the end of a chain of fields.
+fn read_leaf(tree: &Tree, object: ObjectId, field: &Required) -> Option<Vec<u8>> {
     let found = tree.get(object, field.key.id)?;
     let mut out = Vec::new();
     leaf(tree, found, field, &mut out).then_some(out)
 }
 
-/// Writes what stands at the end of a chain of fields, lists as lists.
+/// Writes the value at the end of a chain of fields, lists as lists.
 fn leaf(tree: &Tree, node: Node, field: &Required, out: &mut Vec<u8>) -> bool {
     if field.nested.is_empty() {
         out.extend_from_slice(tree.raw(node));
@@ -176,7 +175,7 @@ fn leaf(tree: &Tree, node: Node, field: &Required, out: &mut Vec<u8>) -> bool {
     }
     match node {
         Node::Object(object) => {
-            // Types may keep a field of one name under keys of their own.
+            // Types may have a field of the same name under different keys.
             let below = field.nested.iter().find(|below| match &below.only {
                 Some(types) => has_type(tree, object, types),
                 None => true,

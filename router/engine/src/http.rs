@@ -1,4 +1,4 @@
-//! Subgraphs over HTTP: JSON answers, and server-sent events (the distinct
+//! Subgraphs over HTTP: JSON responses, and server-sent events (the distinct
 //! connections mode of the GraphQL over SSE protocol) for subscriptions.
 
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use futures_util::stream::{BoxStream, StreamExt};
 use crate::transport::{Events, SubgraphRequest, SubgraphResponse, Transport, TransportError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Servers of the protocol send a comment at least every few seconds; a
-/// connection silent for longer is dead.
+/// Servers of the protocol send a comment every few seconds; a connection that
+/// is silent for longer is considered lost.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What one answer may take.
+/// The limits of one response.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpLimits {
-    /// The most bytes that an answer, or an event, may have.
+    /// The most bytes of a response or an event.
     pub response: usize,
-    /// From the request to the last byte of the answer, or to the first of a
-    /// stream's.
+    /// From sending the request to the last byte of the response, or to the head
+    /// of a stream's response.
     pub timeout: Duration,
 }
 
@@ -195,9 +195,10 @@ impl EventSource {
             }
             let chunk = match tokio::time::timeout(EVENT_TIMEOUT, self.chunks.next()).await {
                 Ok(Some(Ok(chunk))) => chunk,
-                // Cut off without `complete`: the source is gone, not done.
+                // Cut off without `complete`: the connection was lost, the stream did
+                // not end.
                 Ok(Some(Err(error))) => return self.fail(error.without_url().to_string()),
-                Ok(None) => return self.fail("the stream broke off".to_owned()),
+                Ok(None) => return self.fail("the stream was cut off".to_owned()),
                 Err(_) => return self.fail("the stream fell silent".to_owned()),
             };
             if !self.parser.push(&chunk) {
@@ -229,7 +230,7 @@ struct Event {
 /// Splits `text/event-stream` bytes into events (WHATWG HTML, section 9.2.6).
 struct EventParser {
     buffer: Vec<u8>,
-    /// How far the buffer is known to hold no end of an event.
+    /// The length of the prefix that was searched for the end of an event.
     scanned: usize,
     limit: usize,
 }
@@ -243,7 +244,7 @@ impl EventParser {
         }
     }
 
-    /// Takes more bytes; false if an event grows past the limit.
+    /// Adds received bytes; false if an event exceeds the limit.
     fn push(&mut self, bytes: &[u8]) -> bool {
         self.buffer
             .extend(bytes.iter().filter(|byte| **byte != b'\r'));

@@ -1,9 +1,9 @@
-//! Reads a subgraph's answer into the tree.
+//! Reads a subgraph's response into the tree.
 //!
-//! Every byte is checked (RFC 8259), none is decoded: texts and numbers become
-//! spans. Keys usually arrive in the order of the object before, so each is
-//! first compared with that one's; a key that the plan does not know is
-//! skipped.
+//! Every byte is checked (RFC 8259), none is decoded: strings and numbers become
+//! spans. Keys usually come in the same order as in the previous object, so each
+//! is first compared with the key at that position. Keys that the plan does not
+//! know are skipped.
 
 use std::sync::Arc;
 
@@ -15,24 +15,24 @@ use crate::response::GraphQLError;
 use crate::transport::TransportError;
 use crate::tree::{Node, ObjectId, Tree};
 
-/// How deep values may nest.
-const DEPTH: usize = 128;
+/// The deepest nesting of values.
+const MAX_DEPTH: usize = 128;
 
-/// How many root keys that no plan knows are kept.
+/// How many root keys that the plan does not know are kept.
 const MAX_ENTITIES: usize = 200;
 
-/// What an answer holds beside its data.
+/// A parsed response; its data is in the tree.
 #[derive(Debug, Default)]
-pub struct Answer {
-    /// `None` for null, and where there is none.
+pub struct ParsedResponse {
+    /// `None` if it is null or absent.
     pub data: Option<ObjectId>,
-    /// What stands under root keys that no plan knows: `_entities`, or its
+    /// The values of root keys that the plan does not know: `_entities`, or its
     /// aliases.
     pub entities: Vec<(Box<str>, Node)>,
     pub errors: Vec<GraphQLError>,
 }
 
-/// Reads `{"data": ..., "errors": [...]}`; anything else beside is skipped.
+/// Reads `{"data": ..., "errors": [...]}` and skips all other keys.
 ///
 /// # Errors
 /// What is wrong with the text, for the log.
@@ -41,9 +41,9 @@ pub fn read(
     slots: &SlotTable,
     body: Bytes,
     source: Arc<str>,
-) -> Result<Answer, String> {
+) -> Result<ParsedResponse, String> {
     if std::str::from_utf8(&body).is_err() {
-        return Err("the answer is not UTF-8".to_owned());
+        return Err("the response is not UTF-8".to_owned());
     }
     let buffer = tree.add_buffer(body.clone(), source.clone());
     let mut reader = Reader {
@@ -62,7 +62,7 @@ pub fn read(
     answer.map_err(|reason| format!("{reason} at byte {}", reader.at))
 }
 
-/// One entry of `errors`, whatever a server put there.
+/// One entry of `errors`; a generic error if it is malformed.
 fn error(entry: Value, source: &Arc<str>) -> GraphQLError {
     serde_json::from_value(entry).unwrap_or_else(|_| {
         let cause = String::new();
@@ -80,9 +80,9 @@ struct Reader<'a> {
     /// The subgraph's name.
     source: Arc<str>,
     depth: usize,
-    /// By depth: the slots of the last object's keys, in order.
+    /// By depth: the slots of the previous object's keys, in order.
     known: Vec<Vec<u32>>,
-    /// The items of the lists that are being read.
+    /// A stack with the items of the lists that are being read.
     items: Vec<Node>,
     entities: Vec<(Box<str>, Node)>,
 }
@@ -92,28 +92,28 @@ type Read<T> = Result<T, &'static str>;
 const UNKNOWN: u32 = u32::MAX;
 
 impl Reader<'_> {
-    fn answer(&mut self) -> Read<Answer> {
-        let mut answer = Answer::default();
+    fn answer(&mut self) -> Read<ParsedResponse> {
+        let mut answer = ParsedResponse::default();
         let mut has_data = false;
-        self.space();
+        self.skip_whitespace();
         self.byte(b'{')?;
-        self.space();
+        self.skip_whitespace();
         if self.peek() == Some(b'}') {
             self.at += 1;
         } else {
             loop {
-                self.space();
+                self.skip_whitespace();
                 let (start, end) = self.string()?;
-                self.space();
+                self.skip_whitespace();
                 self.byte(b':')?;
-                self.space();
+                self.skip_whitespace();
                 match &self.bytes[start..end] {
                     b"\"data\"" => {
                         has_data = true;
                         match self.value()? {
                             Node::Object(id) => answer.data = Some(id),
                             Node::Null => {}
-                            _ => return Err("the data is no object"),
+                            _ => return Err("the data is not an object"),
                         }
                         answer.entities = std::mem::take(&mut self.entities);
                     }
@@ -122,13 +122,13 @@ impl Reader<'_> {
                         self.skip()?;
                         let errors: Option<Vec<Value>> =
                             serde_json::from_slice(&self.bytes[from..self.at])
-                                .map_err(|_| "the errors are no list")?;
+                                .map_err(|_| "the errors are not a list")?;
                         let errors = errors.unwrap_or_default().into_iter();
                         answer.errors = errors.map(|entry| error(entry, &self.source)).collect();
                     }
                     _ => self.skip()?,
                 }
-                self.space();
+                self.skip_whitespace();
                 match self.next() {
                     Some(b',') => {}
                     Some(b'}') => break,
@@ -136,9 +136,9 @@ impl Reader<'_> {
                 }
             }
         }
-        self.space();
+        self.skip_whitespace();
         if self.at < self.bytes.len() {
-            return Err("something follows the answer");
+            return Err("there is text after the response");
         }
         if answer.data.is_none() && answer.errors.is_empty() {
             return Err(match has_data {
@@ -159,7 +159,7 @@ impl Reader<'_> {
         Some(byte)
     }
 
-    fn space(&mut self) {
+    fn skip_whitespace(&mut self) {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
             self.at += 1;
         }
@@ -201,7 +201,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A string with its quotes: where it starts and ends.
+    /// The start and end of a string, with its quotes.
     fn string(&mut self) -> Read<(usize, usize)> {
         let start = self.at;
         self.byte(b'"')?;
@@ -221,7 +221,7 @@ impl Reader<'_> {
                 },
                 Some(0..=0x1f) => return Err("a control character in a string"),
                 Some(_) => {}
-                None => return Err("the answer breaks off"),
+                None => return Err("the response is cut off"),
             }
         }
     }
@@ -262,28 +262,28 @@ impl Reader<'_> {
         Ok((start, self.at))
     }
 
-    fn deeper(&mut self) -> Read<()> {
+    fn enter_level(&mut self) -> Read<()> {
         self.depth += 1;
-        if self.depth > DEPTH {
+        if self.depth > MAX_DEPTH {
             return Err("values nest too deep");
         }
         Ok(())
     }
 
     fn list(&mut self) -> Read<Node> {
-        self.deeper()?;
+        self.enter_level()?;
         let start = self.at;
         let first = self.items.len();
         self.at += 1;
-        self.space();
+        self.skip_whitespace();
         if self.peek() == Some(b']') {
             self.at += 1;
         } else {
             loop {
-                self.space();
+                self.skip_whitespace();
                 let item = self.value()?;
                 self.items.push(item);
-                self.space();
+                self.skip_whitespace();
                 match self.next() {
                     Some(b',') => {}
                     Some(b']') => break,
@@ -297,7 +297,7 @@ impl Reader<'_> {
     }
 
     fn object(&mut self) -> Read<Node> {
-        self.deeper()?;
+        self.enter_level()?;
         let start = self.at;
         let id = self
             .tree
@@ -307,20 +307,20 @@ impl Reader<'_> {
             self.known.resize_with(depth + 1, Vec::new);
         }
         self.at += 1;
-        self.space();
+        self.skip_whitespace();
         if self.peek() == Some(b'}') {
             self.at += 1;
         } else {
             let mut ordinal = 0;
             loop {
-                self.space();
+                self.skip_whitespace();
                 let from = self.at;
                 let slot = self.key(depth, ordinal)?;
                 let key = from..self.at;
                 ordinal += 1;
-                self.space();
+                self.skip_whitespace();
                 self.byte(b':')?;
-                self.space();
+                self.skip_whitespace();
                 let value = self.value()?;
                 if slot != UNKNOWN {
                     self.tree.add_field(id, slot, value);
@@ -328,7 +328,7 @@ impl Reader<'_> {
                     let key = String::from_utf8_lossy(&self.bytes[key]);
                     self.entities.push((key.trim_matches('"').into(), value));
                 }
-                self.space();
+                self.skip_whitespace();
                 match self.next() {
                     Some(b',') => {}
                     Some(b'}') => break,
@@ -342,7 +342,7 @@ impl Reader<'_> {
         Ok(Node::Object(id))
     }
 
-    /// The slot of a key, most likely that of the object before.
+    /// The slot of a key; most likely the previous object's key at this position.
     fn key(&mut self, depth: usize, ordinal: usize) -> Read<u32> {
         if let Some(known) = self.known[depth].get(ordinal)
             && let Some(name) = self.slots.names.get(*known as usize)
@@ -376,27 +376,27 @@ impl Reader<'_> {
         Ok(slot)
     }
 
-    /// Passes over a value.
+    /// Skips a value.
     fn skip(&mut self) -> Read<()> {
         match self.peek() {
             Some(open @ (b'{' | b'[')) => {
-                self.deeper()?;
+                self.enter_level()?;
                 let close = if open == b'{' { b'}' } else { b']' };
                 self.at += 1;
-                self.space();
+                self.skip_whitespace();
                 if self.peek() == Some(close) {
                     self.at += 1;
                 } else {
                     loop {
-                        self.space();
+                        self.skip_whitespace();
                         if open == b'{' {
                             self.string()?;
-                            self.space();
+                            self.skip_whitespace();
                             self.byte(b':')?;
-                            self.space();
+                            self.skip_whitespace();
                         }
                         self.skip()?;
-                        self.space();
+                        self.skip_whitespace();
                         match self.next() {
                             Some(b',') => {}
                             Some(byte) if byte == close => break,
@@ -418,7 +418,7 @@ impl Reader<'_> {
 mod tests {
     use super::*;
 
-    fn reads(text: &str) -> Result<Answer, String> {
+    fn reads(text: &str) -> Result<ParsedResponse, String> {
         read(
             &mut Tree::default(),
             &SlotTable::default(),

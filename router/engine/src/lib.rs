@@ -2,18 +2,18 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`transport`] | the one trait by which a subgraph is reached, and its errors |
-//! | [`http`] | that trait over HTTP: JSON for answers, server-sent events for subscriptions |
-//! | [`execute`] | runs a plan: each fetch as soon as what it needs is there |
-//! | [`json`] | reads answers into the data, checking and decoding nothing twice |
+//! | [`transport`] | the trait through which subgraphs are reached, and its errors |
+//! | [`http`] | that trait over HTTP: JSON for responses, server-sent events for subscriptions |
+//! | [`execute`] | runs a plan: each fetch as soon as those it depends on are done |
+//! | [`json`] | reads responses into the data, checking and decoding nothing twice |
 //! | [`tree`] | the data: spans of what was received, merged into one tree |
-//! | [`request`] | what is sent for them, in parts that a request may hold |
-//! | [`settle`] | merges answers into the data and gives their errors places |
-//! | [`representation`] | finds entities in the data and asks for each once |
-//! | `groups` | what contexts give them |
-//! | [`paths`] | from the data's slots to the client's keys |
-//! | [`complete`] | turns the data into the client's answer: order, coercion, null propagation |
-//! | [`response`] | the answer and its errors |
+//! | [`request`] | builds the requests of a fetch, in parts of bounded size |
+//! | [`settle`] | merges responses into the data and maps errors to paths |
+//! | [`representation`] | finds entities in the data; equal ones are fetched once |
+//! | `groups` | the context values of entities |
+//! | [`paths`] | maps paths through the data to the client's response keys |
+//! | [`complete`] | turns the data into the client's response: order, coercion, null propagation |
+//! | [`response`] | the response and its errors |
 
 pub mod complete;
 pub mod execute;

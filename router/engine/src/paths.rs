@@ -1,4 +1,4 @@
-//! From the slots of the data to the keys of the client.
+//! Maps paths through the data's slots to the client's response keys.
 
 use stoa_federation::plan::{FieldShape, FieldSource, ObjectShape, ValueShape};
 
@@ -7,12 +7,12 @@ use crate::tree::{Node, Tree};
 
 const TYPENAME: u32 = 0;
 
-/// A path through the data as the client sees it. One that runs into a field
-/// which only the plan added ends before it.
+/// A path through the data as the client sees it. It ends before the first field
+/// that only the plan added.
 pub fn to_client(shape: &ObjectShape, tree: &Tree, path: &[PathSegment]) -> Vec<PathSegment> {
     let mut out = Vec::with_capacity(path.len());
     let mut here = vec![shape];
-    // What stands there, as long as there is something.
+    // The value at the path so far, while there is one.
     let mut node = Some(Node::Object(tree.root()));
     for segment in path {
         match segment {
@@ -48,7 +48,7 @@ pub fn to_client(shape: &ObjectShape, tree: &Tree, path: &[PathSegment]) -> Vec<
     out
 }
 
-/// The fields of an object by its type, or, where that is not known, of all.
+/// The fields of an object by its type; if that is unknown, those of all types.
 fn fields<'s>(shape: &'s ObjectShape, tree: &Tree, node: Option<Node>) -> Vec<&'s FieldShape> {
     match shape {
         ObjectShape::One(_, fields) => fields.iter().collect(),

@@ -1,4 +1,4 @@
-//! Entities: finding them in the data and asking for each once.
+//! Entities: finds them in the data and builds one representation for equal ones.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use crate::tree::{ListId, Node, ObjectId, Tree};
 
 const TYPENAME: u32 = 0;
 
-/// An object of the data, with the indexes of the lists on the way to it.
+/// An object of the data, with the list indexes of the path to it.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
     pub object: ObjectId,
@@ -18,16 +18,16 @@ pub struct Target {
     end: u32,
 }
 
-/// The objects that a fetch is about, and how to ask for them.
+/// The objects that a fetch is for, and their representations.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// Each as JSON, equal ones once.
+    /// As JSON, without duplicates.
     pub representations: Vec<Vec<u8>>,
-    /// With the number of the representation that stands for it, by number.
+    /// Each with the index of its representation, sorted by that index.
     pub targets: Vec<(u32, Target)>,
-    /// Where contexts tell them apart: the groups, in order.
+    /// If the fetch has contexts: the groups of equal context values, in order.
     pub groups: Vec<Group>,
-    /// What contexts give, as JSON.
+    /// The context values, as JSON.
     pub values: Vec<Vec<u8>>,
     /// There were more than [`MAX_TARGETS`].
     pub overflow: bool,
@@ -37,7 +37,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Where a target stands, under the data's own keys.
+    /// The path of a target, under the data's own keys.
     pub fn path(&self, target: Target, path: &[PathStep]) -> Vec<PathSegment> {
         let mut indexes = self.indexes[target.start as usize..target.end as usize].iter();
         let keys = path.iter().filter_map(|step| match step {
@@ -64,13 +64,13 @@ impl Batch {
     }
 }
 
-/// The most places that one fetch may be about: an entity that stands at many
+/// The most objects that one fetch may be for: an entity that occurs at many
 /// places multiplies what is below it.
 pub const MAX_TARGETS: usize = 200_000;
-/// The most values that are looked at to find them.
+/// The most values that are visited to find them.
 const MAX_VISITED: usize = 5_000_000;
 
-/// The objects at a path, not as entities.
+/// The objects at a path, without representations.
 pub fn find(tree: &Tree, path: &[PathStep]) -> Batch {
     let mut walk = Walk::new(tree);
     walk.visit(Node::Object(tree.root()), path, 0, &mut |_, _| Some(0));
@@ -87,31 +87,31 @@ pub fn collect(
     let mut seen: HashMap<Vec<u8>, u32> = HashMap::new();
     let mut representations = Vec::new();
     let mut groups = Groups::default();
-    let mut made = Vec::new();
+    let mut bytes = Vec::new();
     let mut walk = Walk::new(tree);
     walk.visit(
         Node::Object(tree.root()),
         path,
         0,
         &mut |object, ancestors| {
-            made.clear();
-            if !represent(tree, object, inputs, &mut made) {
+            bytes.clear();
+            if !write_representation(tree, object, inputs, &mut bytes) {
                 return None;
             }
             let group = match contexts {
                 Some(contexts) => Some(groups.of(tree, contexts, ancestors)?),
                 None => None,
             };
-            let length = made.len();
-            // Part of what makes one representation differ from another.
-            made.extend(group.into_iter().flat_map(u32::to_be_bytes));
-            if let Some(known) = seen.get(&made) {
+            let length = bytes.len();
+            // Representations in different groups are different.
+            bytes.extend(group.into_iter().flat_map(u32::to_be_bytes));
+            if let Some(known) = seen.get(&bytes) {
                 return Some(*known);
             }
             let number = u32::try_from(representations.len()).ok()?;
-            seen.insert(made.clone(), number);
-            made.truncate(length);
-            representations.push(made.clone());
+            seen.insert(bytes.clone(), number);
+            bytes.truncate(length);
+            representations.push(bytes.clone());
             groups.members.extend(group);
             Some(number)
         },
@@ -120,13 +120,13 @@ pub fn collect(
     batch.representations = representations;
     batch.overflow |= groups.is_too_large();
     groups.sort(&mut batch);
-    // Found in the order of places; wanted in that of representations.
+    // They were found in the order of the data.
     batch.targets.sort_by_key(|(number, _)| *number);
     batch
 }
 
-/// Answers the number of an object's representation, if it has one; it is told
-/// the objects on the way, by the number of keys that lead to each.
+/// Returns the index of an object's representation, if it has one. The second
+/// argument is the objects on the path to it, one for each number of keys.
 type Visitor<'v> = dyn FnMut(ObjectId, &[ObjectId]) -> Option<u32> + 'v;
 
 /// A walk along a path.
@@ -134,7 +134,7 @@ struct Walk<'t> {
     tree: &'t Tree,
     batch: Batch,
     visited: usize,
-    /// The indexes of the lists on the way.
+    /// The list indexes on the path so far.
     at: Vec<u32>,
     ancestors: Vec<ObjectId>,
 }
@@ -168,7 +168,7 @@ impl<'t> Walk<'t> {
                 self.ancestors.truncate(key);
                 self.ancestors.push(object);
                 match path.split_first() {
-                    None => self.arrive(object, key, found),
+                    None => self.add_target(object, key, found),
                     Some((PathStep::Key(slot), rest)) => {
                         if let Some(inner) = self.tree.get(object, slot.id) {
                             note_lists(&mut self.batch, key, self.at.len());
@@ -186,7 +186,7 @@ impl<'t> Walk<'t> {
         }
     }
 
-    fn arrive(&mut self, object: ObjectId, key: usize, found: &mut Visitor<'_>) {
+    fn add_target(&mut self, object: ObjectId, key: usize, found: &mut Visitor<'_>) {
         let Some(number) = found(object, &self.ancestors) else {
             return;
         };
@@ -199,7 +199,7 @@ impl<'t> Walk<'t> {
     }
 }
 
-/// Notes that `total` lists were gone through by the first `keys` keys.
+/// Records that the first `keys` keys of the path go through `total` lists.
 fn note_lists(batch: &mut Batch, keys: usize, total: usize) {
     let Some(last) = keys.checked_sub(1) else {
         return;
@@ -219,7 +219,12 @@ pub(crate) fn has_type(tree: &Tree, object: ObjectId, types: &[impl AsRef<str>])
 }
 
 /// Writes the representation of an object; false if it has none.
-fn represent(tree: &Tree, object: ObjectId, inputs: &[EntityInput], out: &mut Vec<u8>) -> bool {
+fn write_representation(
+    tree: &Tree,
+    object: ObjectId,
+    inputs: &[EntityInput],
+    out: &mut Vec<u8>,
+) -> bool {
     let typename = tree.get(object, TYPENAME).and_then(|name| tree.plain(name));
     let input = match (typename, inputs) {
         (Some(name), inputs) => inputs

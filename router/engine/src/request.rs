@@ -1,4 +1,4 @@
-//! The requests that a fetch makes for its objects.
+//! Builds the requests of a fetch.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -11,18 +11,18 @@ use crate::execute::Execution;
 use crate::representation::Batch;
 use crate::transport::SubgraphRequest;
 
-/// At most this many representations go into one request.
+/// The most representations in one request.
 const MAX_REPRESENTATIONS: usize = 1_000;
-/// At most this many groups, each with an `_entities` of its own.
+/// The most groups in one request, each with its own `_entities`.
 const MAX_GROUPS: usize = 100;
 
 /// The text and prefix of a fetch's operation, by the number of groups.
-pub type Texts = HashMap<usize, (Arc<str>, Arc<str>)>;
+pub type OperationTexts = HashMap<usize, (Arc<str>, Arc<str>)>;
 
-/// The part of a batch that one request is about.
+/// The part of a batch that one request asks for.
 #[derive(Debug, Clone, Default)]
-pub struct Part {
-    /// The number of its first representation.
+pub struct BatchPart {
+    /// The index of its first representation.
     pub first: u32,
     pub count: u32,
     /// How many representations each of its groups has; empty where the fetch
@@ -30,8 +30,8 @@ pub struct Part {
     pub groups: Vec<u32>,
 }
 
-/// Cuts a batch into parts that a request may hold.
-pub fn parts(batch: &Batch) -> Vec<Part> {
+/// Splits a batch into parts, one for each request.
+pub fn parts(batch: &Batch) -> Vec<BatchPart> {
     let total = batch.representations.len();
     let ends = batch
         .groups
@@ -46,9 +46,9 @@ pub fn parts(batch: &Batch) -> Vec<Part> {
     let mut first = 0;
     let mut group = 0;
     while first < total {
-        let mut part = Part {
+        let mut part = BatchPart {
             first: number(first),
-            ..Part::default()
+            ..BatchPart::default()
         };
         let most = total.min(first + MAX_REPRESENTATIONS);
         let mut end = most;
@@ -80,9 +80,9 @@ impl Execution {
         &self,
         fetch: &Fetch,
         batch: &Batch,
-        part: &Part,
+        part: &BatchPart,
         headers: &[HeaderMap],
-        texts: &mut Texts,
+        texts: &mut OperationTexts,
     ) -> SubgraphRequest {
         let info = self.graph.subgraph(fetch.subgraph);
         let mut variables = vec![b'{'];
@@ -106,7 +106,7 @@ impl Execution {
                         .or_insert_with(|| contexts.text(part.groups.len()))
                         .clone();
                 }
-                grouped(&mut variables, contexts, batch, part);
+                write_groups(&mut variables, contexts, batch, part);
             }
             FetchKind::Entities { contexts: None, .. } => {
                 key(&mut variables, REPRESENTATIONS);
@@ -132,8 +132,8 @@ impl Execution {
     }
 }
 
-/// Writes each group's representations and what contexts give them.
-fn grouped(out: &mut Vec<u8>, contexts: &Contexts, batch: &Batch, part: &Part) {
+/// Writes each group's representations and context values.
+fn write_groups(out: &mut Vec<u8>, contexts: &Contexts, batch: &Batch, part: &BatchPart) {
     let mut from = part.first as usize;
     let first = batch
         .groups
@@ -154,7 +154,7 @@ fn grouped(out: &mut Vec<u8>, contexts: &Contexts, batch: &Batch, part: &Part) {
     }
 }
 
-/// Begins an entry of a JSON object.
+/// Writes the key of a JSON object's entry.
 fn key(out: &mut Vec<u8>, name: &str) {
     if out.len() > 1 {
         out.push(b',');
@@ -175,8 +175,8 @@ fn list(out: &mut Vec<u8>, items: &[Vec<u8>]) {
     out.push(b']');
 }
 
-/// Which of a part's entities an alias stands for.
-pub fn alias_of(part: &Part, alias: &str) -> Option<Range<usize>> {
+/// The range of a part's entities that an alias holds.
+pub fn entities_of_alias(part: &BatchPart, alias: &str) -> Option<Range<usize>> {
     let mut start = 0;
     for (number, count) in part.groups.iter().enumerate() {
         let end = start + *count as usize;

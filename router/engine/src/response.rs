@@ -1,4 +1,4 @@
-//! The answer to a client.
+//! The response to a client.
 
 use std::sync::Arc;
 
@@ -71,7 +71,7 @@ impl GraphQLError {
     }
 }
 
-/// An executed operation's answer.
+/// The response of an operation.
 #[derive(Debug, Default)]
 pub struct Response {
     /// The `data` entry as JSON text; `None` where execution never began.
@@ -80,7 +80,7 @@ pub struct Response {
     /// Response headers of the subgraphs that sent any, for the router to
     /// choose from.
     pub headers: Vec<(Arc<str>, HeaderMap)>,
-    /// Of a resumable subscription's event: where to resume.
+    /// For an event of a resumable subscription: the cursor to resume after.
     pub cursor: Option<String>,
     /// The `extensions` entry; left out when empty.
     pub extensions: Map<String, Value>,
@@ -95,7 +95,7 @@ impl Response {
         }
     }
 
-    /// The whole answer as JSON text.
+    /// The whole response as JSON text.
     pub fn to_json(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.data.as_ref().map_or(0, Vec::len) + 64);
         out.push(b'{');

@@ -1,4 +1,4 @@
-//! Settles answers: merges them into the data, and gives their errors places.
+//! Processes responses: merges them into the data and maps their errors to paths.
 
 use std::sync::Arc;
 
@@ -6,57 +6,58 @@ use ::http::HeaderMap;
 use stoa_federation::plan::{Contexts, Fetch, FetchKind, PathStep, QueryPlan, SlotTable};
 
 use crate::execute::{Execution, log_failure};
-use crate::json::{self, Answer};
+use crate::json::{self, ParsedResponse};
 use crate::representation::Batch;
-use crate::request::{self, Part};
+use crate::request::{self, BatchPart};
 use crate::response::{GraphQLError, PathSegment};
 use crate::transport::{SubgraphResponse, TransportError};
 use crate::tree::{Node, ObjectId, Tree};
 
-/// At most this many errors without a position are spread over null entities.
+/// The most copies of one entity error: an error without an index is reported for
+/// each entity that it may be about.
 const MAX_SPREAD_ERRORS: usize = 100;
-/// At most this many objects and lists are copied for one operation.
+/// The most objects and lists that are copied for one operation.
 const MAX_COPIES: usize = 1_000_000;
-/// At most this many bytes are received for one operation.
+/// The most bytes that are received for one operation.
 const MAX_RECEIVED: usize = 256 * 1024 * 1024;
 
-/// How far a fetch is.
+/// The progress of a fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pending {
     NotStarted,
-    /// This many requests are out.
+    /// Waits for the responses to this many requests.
     Started(usize),
     Done,
 }
 
-/// The data so far and what is known of each fetch.
-pub struct State {
+/// The data so far, and the progress of each fetch.
+pub struct ExecutionState {
     pub tree: Tree,
     pub errors: Vec<GraphQLError>,
-    /// Where data is missing for a reason that one error tells for all.
+    /// Paths whose missing data is explained by an error at another path.
     pub explained: Vec<Vec<PathSegment>>,
     pub headers: Vec<(Arc<str>, HeaderMap)>,
     pub pending: Vec<Pending>,
     /// How many objects and lists may still be copied.
     copies: usize,
-    /// The answer grew past a bound.
+    /// The data exceeded a limit.
     pub overflow: bool,
 }
 
-/// A request of a fetch: which, and the objects it is about.
-pub struct Sent {
+/// A request that was sent: its fetch, and the objects it asks for.
+pub struct SentRequest {
     pub fetch: usize,
     pub batch: Arc<Batch>,
-    pub part: Part,
+    pub part: BatchPart,
 }
 
-/// An answer that was read.
-pub struct Answered {
-    pub answer: Answer,
+/// A response that was read into the tree.
+pub struct ReadResponse {
+    pub answer: ParsedResponse,
     pub headers: HeaderMap,
 }
 
-impl State {
+impl ExecutionState {
     pub fn new(fetches: usize) -> Self {
         Self {
             tree: Tree::default(),
@@ -69,7 +70,7 @@ impl State {
         }
     }
 
-    pub fn next_ready(&self, plan: &QueryPlan) -> Option<usize> {
+    pub fn next_ready_fetch(&self, plan: &QueryPlan) -> Option<usize> {
         plan.fetches.iter().enumerate().position(|(index, fetch)| {
             self.pending[index] == Pending::NotStarted
                 && fetch
@@ -79,13 +80,13 @@ impl State {
         })
     }
 
-    /// Reads an answer into the tree.
+    /// Reads a response into the tree.
     pub fn read(
         &mut self,
         response: SubgraphResponse,
         execution: &Execution,
         index: usize,
-    ) -> Result<Answered, TransportError> {
+    ) -> Result<ReadResponse, TransportError> {
         let subgraph: Arc<str> = match execution.plan.fetches.get(index) {
             Some(fetch) => execution
                 .graph
@@ -104,7 +105,7 @@ impl State {
         let slots = &execution.plan.slots;
         let read = json::read(&mut self.tree, slots, response.body, subgraph.clone());
         match (read, response.failure) {
-            (Ok(answer), _) => Ok(Answered {
+            (Ok(answer), _) => Ok(ReadResponse {
                 answer,
                 headers: response.headers,
             }),
@@ -115,7 +116,7 @@ impl State {
 
     pub fn settle(
         &mut self,
-        sent: &Sent,
+        sent: &SentRequest,
         result: Result<SubgraphResponse, TransportError>,
         execution: &Execution,
     ) {
@@ -126,8 +127,8 @@ impl State {
         };
         let fetch = &execution.plan.fetches[index];
         let result = result.and_then(|response| self.read(response, execution, index));
-        let result =
-            result.and_then(|answered| self.check_count(answered, fetch, &sent.part, execution));
+        let result = result
+            .and_then(|answered| self.check_entity_count(answered, fetch, &sent.part, execution));
         let answered = match result {
             Ok(answered) => answered,
             Err(error) => {
@@ -145,10 +146,10 @@ impl State {
         }
     }
 
-    /// Merges an answer from a root type into the objects that it belongs to.
+    /// Merges a response from a root type into the objects that the fetch is for.
     pub fn settle_root(
         &mut self,
-        answered: Answered,
+        answered: ReadResponse,
         execution: &Execution,
         index: usize,
         batch: &Batch,
@@ -177,16 +178,22 @@ impl State {
         }
     }
 
-    fn settle_entities(&mut self, answer: Answer, sent: &Sent, fetch: &Fetch, slots: &SlotTable) {
-        // Without any the whole batch failed: its reasons stand for all.
+    fn settle_entities(
+        &mut self,
+        answer: ParsedResponse,
+        sent: &SentRequest,
+        fetch: &Fetch,
+        slots: &SlotTable,
+    ) {
+        // Without entities the whole batch failed: its errors are for all of them.
         let Some(entities) = self.entities(&answer, &sent.part) else {
-            self.fail_with(answer.errors, fetch, sent);
+            self.add_batch_errors(answer.errors, fetch, sent);
             return;
         };
         for error in answer.errors {
             self.place(error, &entities, sent, fetch, slots);
         }
-        let Part { first, count, .. } = sent.part;
+        let BatchPart { first, count, .. } = sent.part;
         let mut last = None;
         for (number, target) in sent.batch.of(first, count) {
             let again = last.replace(*number) == Some(*number);
@@ -199,8 +206,8 @@ impl State {
         }
     }
 
-    /// Merges what was answered into one of its places: as it is, or a copy of
-    /// it where others must not share it.
+    /// Merges a received object into a target: the object itself, or a copy if the
+    /// targets must not share it.
     fn merge_at(&mut self, into: ObjectId, from: ObjectId, fetch: &Fetch, again: bool) {
         if !(again && fetch.apart) {
             self.tree.merge(into, from);
@@ -212,9 +219,9 @@ impl State {
         }
     }
 
-    /// The entities that an answer holds, those of its groups one after
-    /// another; `None` if it holds no list of any.
-    fn entities(&self, answer: &Answer, part: &Part) -> Option<Vec<Node>> {
+    /// The entities in a response, group after group; `None` if it has no list of
+    /// entities.
+    fn entities(&self, answer: &ParsedResponse, part: &BatchPart) -> Option<Vec<Node>> {
         let items = |node: &Node| match node {
             Node::List(list) => Some(self.tree.items(*list)),
             _ => None,
@@ -240,14 +247,14 @@ impl State {
         any.then_some(all)
     }
 
-    /// Refuses an answer that leaves entities out without a word.
-    fn check_count(
+    /// Rejects a response that leaves out entities without an error.
+    fn check_entity_count(
         &self,
-        answered: Answered,
+        answered: ReadResponse,
         fetch: &Fetch,
-        part: &Part,
+        part: &BatchPart,
         execution: &Execution,
-    ) -> Result<Answered, TransportError> {
+    ) -> Result<ReadResponse, TransportError> {
         if matches!(fetch.kind, FetchKind::Root { .. }) || !answered.answer.errors.is_empty() {
             return Ok(answered);
         }
@@ -276,28 +283,30 @@ impl State {
         })
     }
 
-    /// Moves an entity error to the client's path. Some servers give it no
-    /// index; then it belongs to the entities that lack what it is about.
+    /// Maps the path of an entity error to the entity's path in the data. Some
+    /// servers send no index; then the error is for the entities without the field.
     fn place(
         &mut self,
         mut error: GraphQLError,
         entities: &[Node],
-        sent: &Sent,
+        sent: &SentRequest,
         fetch: &Fetch,
         slots: &SlotTable,
     ) {
         error.locations.clear();
-        // Which entities it is about: those of one group, or all.
+        // The entities that it may be about: those of one group, or all.
         let mut among = 0..entities.len();
         let rest = match error.path.split_first() {
             Some((PathSegment::Key(key), rest)) if &**key == "_entities" => rest.to_vec(),
-            Some((PathSegment::Key(key), rest)) => match request::alias_of(&sent.part, key) {
-                Some(group) => {
-                    among = group;
-                    rest.to_vec()
+            Some((PathSegment::Key(key), rest)) => {
+                match request::entities_of_alias(&sent.part, key) {
+                    Some(group) => {
+                        among = group;
+                        rest.to_vec()
+                    }
+                    None => Vec::new(),
                 }
-                None => Vec::new(),
-            },
+            }
             _ => Vec::new(),
         };
         let (indexes, rest): (Vec<usize>, Vec<PathSegment>) = match rest.split_first() {
@@ -306,7 +315,7 @@ impl State {
             }
             Some((PathSegment::Key(key), _)) => {
                 let slot = slots.id(key);
-                let lacking = |index: &usize| self.lacks(entities[*index], slot);
+                let lacking = |index: &usize| self.is_missing(entities[*index], slot);
                 (among.filter(lacking).collect(), rest.clone())
             }
             None => {
@@ -337,7 +346,7 @@ impl State {
         self.errors.append(&mut placed);
     }
 
-    fn lacks(&self, entity: Node, slot: Option<u32>) -> bool {
+    fn is_missing(&self, entity: Node, slot: Option<u32>) -> bool {
         match (entity, slot) {
             (Node::Object(entity), Some(slot)) => {
                 matches!(self.tree.get(entity, slot), None | Some(Node::Null))
@@ -346,8 +355,8 @@ impl State {
         }
     }
 
-    /// Reasons why a batch has no data, where the first of it would be.
-    fn fail_with(&mut self, errors: Vec<GraphQLError>, fetch: &Fetch, sent: &Sent) {
+    /// Adds the errors of a batch without data, at the path of its first object.
+    fn add_batch_errors(&mut self, errors: Vec<GraphQLError>, fetch: &Fetch, sent: &SentRequest) {
         let all: Vec<_> = sent
             .batch
             .of(sent.part.first, sent.part.count)
@@ -363,8 +372,8 @@ impl State {
         self.explained.extend(all);
     }
 
-    /// A fetch that gave no answer: one error where its data would be.
-    fn fail(&mut self, error: &TransportError, fetch: &Fetch, sent: &Sent) {
+    /// Adds an error at the paths where the data of a failed fetch would be.
+    fn fail(&mut self, error: &TransportError, fetch: &Fetch, sent: &SentRequest) {
         let error = error.to_graphql();
         let paths = sent
             .batch
@@ -381,7 +390,7 @@ impl State {
                     }
                 }
             }
-            FetchKind::Entities { .. } => self.fail_with(vec![error], fetch, sent),
+            FetchKind::Entities { .. } => self.add_batch_errors(vec![error], fetch, sent),
         }
     }
 }

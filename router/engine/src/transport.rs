@@ -16,9 +16,9 @@ use crate::response::GraphQLError;
 pub struct SubgraphRequest {
     pub subgraph: Arc<str>,
     pub url: Arc<str>,
-    /// Fixed for the life of a plan: a transport may cache by it.
+    /// The same for all executions of a plan, so that a transport can cache by it.
     pub text: Arc<str>,
-    /// A JSON request up to its variables, which only `}` follows.
+    /// The JSON request up to its variables; after them only `}` follows.
     pub prefix: Arc<str>,
     pub operation_name: Option<Arc<str>>,
     /// A JSON object.
@@ -26,40 +26,40 @@ pub struct SubgraphRequest {
     pub headers: HeaderMap,
 }
 
-/// What a subgraph answered.
+/// The response of a subgraph.
 #[derive(Debug, Default)]
 pub struct SubgraphResponse {
-    /// A GraphQL response as JSON, or whatever else came.
+    /// The body: a GraphQL response as JSON, unless the subgraph failed.
     pub body: Bytes,
-    /// The HTTP status, if it was not one of success.
+    /// The HTTP status, if it was not a success.
     pub failure: Option<u16>,
     pub headers: HeaderMap,
 }
 
 impl SubgraphResponse {
-    /// An answer of a subgraph that is no server.
+    /// A response from a subgraph in the same process.
     pub fn of(answer: &impl serde::Serialize) -> Self {
         Self {
-            // What cannot be written is no answer, and found out when read.
+            // If it cannot be serialised, reading the empty body reports an error.
             body: serde_json::to_vec(answer).unwrap_or_default().into(),
             ..Self::default()
         }
     }
 }
 
-/// Why a subgraph gave no answer. The texts are fit for clients: no address
-/// and no inner cause; those are for the log.
+/// Why a request to a subgraph failed. The messages are safe for clients: they
+/// have no address and no inner cause, which are only logged.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TransportError {
     #[error("the \"{subgraph}\" service cannot be reached")]
     Unreachable { subgraph: Arc<str>, cause: String },
-    #[error("the \"{subgraph}\" service did not answer within {after:?}")]
+    #[error("the \"{subgraph}\" service did not respond within {after:?}")]
     Timeout { subgraph: Arc<str>, after: Duration },
-    #[error("the \"{subgraph}\" service answered with HTTP status {status}")]
+    #[error("the \"{subgraph}\" service responded with HTTP status {status}")]
     Status { subgraph: Arc<str>, status: u16 },
-    #[error("the \"{subgraph}\" service answered with something that is not a GraphQL response")]
+    #[error("the \"{subgraph}\" service responded with something that is not a GraphQL response")]
     Invalid { subgraph: Arc<str>, cause: String },
-    #[error("the \"{subgraph}\" service answered with more than {limit} bytes")]
+    #[error("the \"{subgraph}\" service responded with more than {limit} bytes")]
     TooLarge { subgraph: Arc<str>, limit: usize },
 }
 
@@ -85,7 +85,7 @@ impl TransportError {
         }
     }
 
-    /// As a client sees it.
+    /// The error as clients see it.
     pub fn to_graphql(&self) -> GraphQLError {
         let mut error = GraphQLError::new(self.code(), self.to_string());
         error

@@ -1,16 +1,15 @@
-//! The data: one tree of all that subgraphs answered. Texts and numbers stay
-//! where they arrived; the tree holds where.
+//! The data: one tree of all that subgraphs returned. Strings and numbers stay in
+//! the buffers they arrived in; the tree holds their positions.
 //!
-//! Objects are chains of fields in one arena, so that an answer merges into an
-//! object by adding to its chain, and nothing is cloned. An entity that stands
-//! at several places is one object at all of them, unless contexts tell the
-//! places apart.
+//! Objects are linked lists of fields in one arena, so that merging into an object
+//! appends to its list and clones nothing. An entity that occurs at several places
+//! is one object at all of them, unless the places have different context values.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// A piece of a received answer.
+/// A piece of a received response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
     buffer: u32,
@@ -18,13 +17,13 @@ pub struct Span {
     end: u32,
 }
 
-/// A value. Copying one copies no data.
+/// A value. Copying a node copies no data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Node {
     Null,
     Bool(bool),
     Number(Span),
-    /// As it arrived: escaped, between its quotes.
+    /// A string as it arrived: escaped, with its quotes.
     Text(Span),
     List(ListId),
     Object(ObjectId),
@@ -58,14 +57,14 @@ struct Field {
     value: Node,
 }
 
-/// A place in an object's chain from which the next lookup begins: fields are
-/// mostly looked up in the order in which they arrived.
+/// The field at which the next lookup in an object begins: fields are mostly
+/// looked up in the order in which they arrived.
 #[derive(Debug, Clone, Copy)]
 pub struct Cursor(u32);
 
 #[derive(Debug)]
 pub struct Tree {
-    /// Each answer, with the subgraph that gave it.
+    /// Each response, with the name of its subgraph.
     buffers: Vec<(Bytes, Arc<str>)>,
     objects: Vec<Object>,
     fields: Vec<Field>,
@@ -90,7 +89,7 @@ impl Default for Tree {
     }
 }
 
-/// Positions fit 32 bits: an answer has a limit far below that.
+/// Positions fit into 32 bits: the limit on received bytes is far below that.
 fn index(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(NONE)
 }
@@ -163,7 +162,7 @@ impl Tree {
         &buffer[span.start as usize..span.end as usize]
     }
 
-    /// The subgraph that a value came from, where it tells.
+    /// The subgraph that a value came from; unknown for null and booleans.
     pub fn source(&self, node: Node) -> Option<&str> {
         let span = match node {
             Node::Null | Node::Bool(_) => return None,
@@ -175,7 +174,7 @@ impl Tree {
         (!source.is_empty()).then_some(source)
     }
 
-    /// The JSON of a value that no fetch merged into.
+    /// The JSON of a value as it arrived, without what was merged into it.
     pub fn raw(&self, node: Node) -> &[u8] {
         match node {
             Node::Null => b"null",
@@ -187,7 +186,7 @@ impl Tree {
         }
     }
 
-    /// A text without its quotes, if it holds no escapes.
+    /// A string without its quotes, if it has no escapes.
     pub fn plain(&self, node: Node) -> Option<&str> {
         let Node::Text(span) = node else { return None };
         let bytes = self.bytes(span);
@@ -207,8 +206,8 @@ impl Tree {
         Cursor(self.objects[object.0 as usize].first)
     }
 
-    /// A field of an object, looked for from the cursor on and then from the
-    /// first; the cursor moves behind it.
+    /// A field of an object, searched from the cursor on and then from the first
+    /// field; the cursor moves behind it.
     pub fn field(&self, object: ObjectId, slot: u32, cursor: &mut Cursor) -> Option<Node> {
         let first = self.objects[object.0 as usize].first;
         let found = self
@@ -235,8 +234,7 @@ impl Tree {
         None
     }
 
-    /// The same value as objects and lists of its own; `None` past `left` of
-    /// them.
+    /// A deep copy of a value; `None` if it has more than `left` objects and lists.
     pub fn copy(&mut self, node: Node, left: &mut usize) -> Option<Node> {
         if !matches!(node, Node::List(_) | Node::Object(_)) {
             return Some(node);
@@ -267,7 +265,7 @@ impl Tree {
         })
     }
 
-    /// Merges an object into another: what is there stays, but null gives way.
+    /// Merges an object into another: existing values stay, except nulls.
     pub fn merge(&mut self, into: ObjectId, from: ObjectId) {
         if into == from {
             return;

@@ -1,4 +1,4 @@
-//! Plans executed against subgraphs that answer what each test says.
+//! Executes plans against subgraphs whose responses each test defines.
 
 #![allow(
     clippy::unwrap_used,
@@ -33,15 +33,15 @@ type Long implements Review { stars: Int! text: String }
 type Product @key(fields: "id") { id: ID! reviews: [Review!] rating: Int! score: Int }
 "#;
 
-/// Answers by subgraph, in turn, and keeps what it was asked.
+/// Returns the given responses of each subgraph in turn and records the requests.
 #[derive(Default)]
-struct Played {
+struct FakeTransport {
     answers: Mutex<HashMap<String, Vec<Result<Value, TransportError>>>>,
     asked: Mutex<Vec<(String, Value)>>,
 }
 
 #[async_trait]
-impl Transport for Played {
+impl Transport for FakeTransport {
     async fn execute(&self, request: SubgraphRequest) -> Result<SubgraphResponse, TransportError> {
         let name = request.subgraph.to_string();
         let mut answers = self.answers.lock().unwrap();
@@ -60,7 +60,7 @@ impl Transport for Played {
     }
 }
 
-/// Runs a query; answers the response and what each subgraph was asked.
+/// Runs a query; returns the response and the requests to the subgraphs.
 async fn run(
     query: &str,
     products: Vec<Result<Value, TransportError>>,
@@ -75,7 +75,7 @@ async fn run(
         ExecutableDocument::parse_and_validate(graph.api(), query, "query.graphql").unwrap();
     let operation = document.operations.get(None).unwrap();
     let planned = plan::plan(&graph, &document, operation, &Default::default()).unwrap();
-    let played = Arc::new(Played::default());
+    let played = Arc::new(FakeTransport::default());
     *played.answers.lock().unwrap() =
         HashMap::from([("products".into(), products), ("reviews".into(), reviews)]);
     let execution = Execution {
@@ -125,7 +125,7 @@ async fn entities_are_asked_for_once_each_and_answered_everywhere() {
             { "id": "1", "rating": 5, "related": [] },
         ] } })
     );
-    // Two of the three products are one.
+    // Two of the three are the same product.
     assert_eq!(
         asked[1].1["_stoa_representations"],
         json!([{ "__typename": "Product", "id": 1 }, { "__typename": "Product", "id": "2" }])
@@ -164,7 +164,7 @@ async fn nulls_travel_to_the_nearest_nullable_parent() {
     .await;
     assert_eq!(answer["data"], Value::Null);
     assert_eq!(answer["errors"].as_array().unwrap().len(), 1);
-    // An error that explains the null is not doubled.
+    // A null that an error explains gets no second error.
     let explained = json!({ "data": null, "errors": [{ "message": "no", "path": ["product"], "locations": null, "extensions": null }] });
     let (answer, _) = run("{ product { name } }", vec![Ok(explained)], vec![]).await;
     assert_eq!(
@@ -177,13 +177,14 @@ async fn nulls_travel_to_the_nearest_nullable_parent() {
 async fn entity_errors_stand_at_the_clients_path() {
     let top = json!({ "top": [{ "id": "1", "name": "a" }, { "id": "2", "name": "b" }] });
     for (errors, entities, path) in [
-        // By the specification: with an index.
+        // As the specification says: with an index.
         (
             json!(["_entities", 1, "score"]),
             json!([{ "score": 1 }, { "score": null }]),
             json!(["top", 1, "score"]),
         ),
-        // As async-graphql answers: without; then it belongs to who lacks it.
+        // As async-graphql responds: without one; then it is for the entity
+        // without the field.
         (
             json!(["_entities", "score"]),
             json!([{ "score": 1 }, {}]),
@@ -280,7 +281,7 @@ async fn wrong_values_are_errors_and_not_passed_on() {
             "{field} {value}"
         );
     }
-    // What is hidden is nothing, and no fault.
+    // An inaccessible value is null, and no error.
     let (answer, _) = run("{ size }", vec![data(json!({ "size": "L" }))], vec![]).await;
     assert_eq!(answer, json!({ "data": { "size": null } }));
 }
@@ -327,7 +328,7 @@ async fn a_batch_that_leaves_entities_out_is_no_answer() {
         short["errors"][0]["extensions"]["code"],
         "SUBGRAPH_INVALID_RESPONSE"
     );
-    // Reasons of its own stand where the first of the batch does.
+    // The subgraph's own errors are at the path of the batch's first object.
     let (denied, _) = run(
         "{ top { name score } }",
         vec![data(top)],

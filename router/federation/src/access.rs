@@ -1,10 +1,11 @@
-//! Who may see what: `@authenticated`, `@requiresScopes` and `@policy`.
+//! Access control: `@authenticated`, `@requiresScopes` and `@policy`.
 //!
-//! A field is denied when its own demands, or those of the type it answers,
-//! are not met; a field of an interface carries the demands of every
-//! implementation, an implementation those of its interfaces, and a field with
-//! `@requires` or a context those of what it reads. What is denied is left out
-//! of the plan, answered as null, and told in an error.
+//! A demand is what such directives require of a client. A field is denied when
+//! its own demands, or those of the type it returns, are not met; a field of an
+//! interface has the demands of every implementation, an implementation those of
+//! its interfaces, and a field with `@requires` or a context those of the fields
+//! that it reads. A denied field is left out of the plan, is null in the response,
+//! and is reported in an error.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -14,16 +15,16 @@ use apollo_compiler::{Name, Schema};
 
 use crate::subgraph::fields_of;
 
-/// The number of a demand in the graph's table.
+/// The index of a demand in the graph's table.
 pub type DemandId = u32;
 
-/// What must hold for a client: all that is set.
+/// What is required of a client: everything that is set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Demand {
     pub authenticated: bool,
-    /// One of these, with every scope in it.
+    /// Every scope of at least one of these lists.
     pub scopes: Vec<Vec<String>>,
-    /// One of these, with every policy in it.
+    /// Every policy of at least one of these lists.
     pub policies: Vec<Vec<String>>,
 }
 
@@ -49,7 +50,7 @@ impl Demand {
     }
 }
 
-/// Whether whoever meets all of some demands meets another as well.
+/// Whether every client that meets all of some demands also meets another.
 pub(crate) fn imply(all: &[&Demand], other: &Demand) -> bool {
     let implied = |of: fn(&Demand) -> &[Vec<String>]| {
         let wanted = of(other);
@@ -101,11 +102,10 @@ impl Access {
         known.len() > before
     }
 
-    /// Lets what an interface asks for by itself hold for its objects as well:
-    /// nobody shall see by an object's own name what the interface closes.
-    /// Composers also write onto interfaces what some of their objects ask for;
-    /// that holds for those alone.
-    pub fn inherit(&mut self, schema: &Schema) {
+    /// Applies an interface's own demands to its objects as well, so that a query for
+    /// an object type cannot bypass them. Composers also copy the demands of some
+    /// objects to their interface; those then hold for these objects only.
+    pub fn inherit_from_interfaces(&mut self, schema: &Schema) {
         let mut objects: HashMap<&Name, Vec<&Name>> = HashMap::new();
         for (name, ty) in &schema.types {
             if let ExtendedType::Object(object) = ty {
@@ -166,14 +166,14 @@ impl Access {
         u32::try_from(index).ok()
     }
 
-    /// What a type asks for; of an abstract one, what each of its objects does.
-    pub fn of_type<'a>(
+    /// The demands of a type; for an interface, those of its objects as well.
+    pub fn demands_on_type<'a>(
         &'a self,
         schema: &'a Schema,
         ty: &'a Name,
         possible: &'a [Name],
     ) -> impl Iterator<Item = DemandId> + 'a {
-        // Objects of a union are told apart by fragments, which are checked.
+        // Objects of a union are selected in fragments, which are checked.
         let inherited = match schema.types.get(ty) {
             Some(ExtendedType::Interface(_)) => possible,
             _ => &[],
@@ -185,8 +185,8 @@ impl Access {
             .copied()
     }
 
-    /// What a field itself asks for.
-    pub fn of_field<'a>(
+    /// The demands of a field itself.
+    pub fn demands_on_field<'a>(
         &'a self,
         ty: &'a Name,
         possible: &'a [Name],
@@ -200,7 +200,8 @@ impl Access {
     }
 }
 
-/// An argument that is a list of lists of names: one of them, with all in it.
+/// An argument that is a list of lists of names: alternatives, each a list of
+/// names that must all be granted.
 pub(crate) fn options(directive: &Directive, argument: &str) -> Vec<Vec<String>> {
     let Some(Value::List(items)) = directive
         .specified_argument_by_name(argument)

@@ -1,4 +1,4 @@
-//! Diagnostics of composition: a published code, a message and where to look.
+//! Diagnostics of composition: a published code, a message and source positions.
 
 use std::fmt;
 
@@ -41,8 +41,8 @@ pub(crate) fn diagnostic_location(
     })
 }
 
-/// One reason why subgraphs do not compose. The codes are those that the
-/// Apollo Federation documentation publishes.
+/// One reason why subgraphs do not compose. The codes are those published in the
+/// Apollo Federation documentation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CompositionError {
     pub code: &'static str,
@@ -85,7 +85,7 @@ impl fmt::Display for CompositionError {
     }
 }
 
-/// How much a hint matters.
+/// The severity of a hint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -94,7 +94,7 @@ pub enum Level {
     Warn,
 }
 
-/// Something legal that may not be meant.
+/// Something valid that may be a mistake.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Hint {
     pub level: Level,
@@ -126,7 +126,7 @@ impl fmt::Display for Hint {
     }
 }
 
-/// Every reason found, in the order of the subgraphs; never empty.
+/// Every error found, in the order of the subgraphs; never empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CompositionErrors(pub Vec<CompositionError>);
 

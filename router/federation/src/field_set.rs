@@ -29,14 +29,14 @@ pub fn unbraced(text: &str) -> &str {
         .unwrap_or(text)
 }
 
-/// Prints selections as they stand in a directive: on one line, without braces.
+/// Prints selections as a directive has them: on one line, without braces.
 pub fn print(fields: &[Selection]) -> String {
     let mut out = String::new();
     write_selections(fields, &mut out);
     out
 }
 
-/// Prints selections one a line, indented by two spaces a level.
+/// Prints one selection per line, indented by two spaces per level.
 pub fn print_pretty(fields: &[Selection], level: usize) -> String {
     let mut out = String::new();
     let indent = "  ".repeat(level);

@@ -5,12 +5,12 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`subgraph`] | parses and validates one subgraph's SDL and resolves its `@link`s |
-//! | [`compose`] | merges subgraphs into supergraph SDL (join v0.4, link v1.0), or lists every reason why not |
-//! | [`supergraph`] | loads supergraph SDL (ours or anyone's) into the model that planning reads |
-//! | [`access`] | who may see what |
+//! | [`compose`] | merges subgraphs into supergraph SDL (join v0.4 or v0.5, link v1.0), or reports errors |
+//! | [`supergraph`] | loads supergraph SDL (from any composer) into the model that planning reads |
+//! | [`access`] | access control: which fields a client may see |
 //! | [`operation`] | a client operation with fragments inlined and conditions decided |
-//! | [`one_of`] | the rules of `@oneOf`, which the compiler lacks |
-//! | [`plan`] | chooses the fetches that answer an operation, and the shape of its answer |
+//! | [`one_of`] | the rules of `@oneOf`, which apollo-compiler does not check |
+//! | [`plan`] | chooses the fetches for an operation, and the shape of its response |
 //!
 //! The format is that of the Apollo Federation 2 specification and its
 //! `join`/`link` supergraph specifications.

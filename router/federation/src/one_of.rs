@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 /// The directive's definition, which GraphQL's October 2021 edition lacks.
 pub(crate) const DEFINITION: &str = "directive @oneOf on INPUT_OBJECT";
 
-/// The field of `__Type` that tells of an input object whether it is one.
+/// The field of `__Type` that says whether an input object is `@oneOf`.
 pub const IS_ONE_OF: &str = "isOneOf";
 
 /// Lets clients ask for [`IS_ONE_OF`].
@@ -36,7 +36,7 @@ fn one_of<'s>(schema: &'s Schema, ty: &Name) -> Option<&'s InputObjectType> {
     input.directives.has("oneOf").then_some(&**input)
 }
 
-/// Checks the values that a valid document's operation is written with.
+/// Checks the literal values in a valid document's operation.
 ///
 /// # Errors
 /// The first that does not give exactly one field.
@@ -172,5 +172,5 @@ fn check_json(schema: &Schema, ty: &Name, value: &Json) -> Result<(), String> {
 }
 
 fn exactly_one(ty: &Name) -> String {
-    format!("of \"{ty}\" exactly one field is given, and not null")
+    format!("\"{ty}\" needs exactly one field, and it must not be null")
 }

@@ -1,8 +1,8 @@
-//! A client operation made plain: fragments inlined, `@skip` and `@include`
-//! decided, fields of one response key merged.
+//! A normalised client operation: fragments inlined, `@skip` and `@include`
+//! decided, fields with the same response key merged.
 //!
-//! A plan is made per operation *and* per value of the variables that its
-//! conditions read, so nothing after this module knows of conditions.
+//! A plan is made for an operation *and* the values of the variables that its
+//! conditions read, so the code after this step needs no conditions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use crate::access::DemandId;
 use crate::plan::{Decisions, PlanError};
 use crate::supergraph::Supergraph;
 
-/// Begins the slots and variables that planning adds.
+/// The prefix of the slots and variables that planning adds.
 pub const RESERVED: &str = "_stoa_";
 
 /// The values of the boolean variables that conditions read.
@@ -49,14 +49,14 @@ pub(crate) enum Item {
 #[derive(Debug, Clone)]
 pub(crate) struct Field {
     pub key: Name,
-    /// Where the data has it, if that is settled.
+    /// The slot that holds it in the data, if already decided.
     pub slot: Option<Name>,
     pub name: Name,
     pub arguments: Vec<Node<Argument>>,
-    /// The named type that the field answers.
+    /// The named type that the field returns.
     pub ty: Name,
     pub selections: Selections,
-    /// Not for this client: answered as null.
+    /// The client may not see it: null in the response.
     pub denied: bool,
 }
 
@@ -104,7 +104,7 @@ fn condition<'a>(directives: &'a DirectiveList, name: &str) -> Option<&'a Value>
     Some(directives.get(name)?.specified_argument_by_name("if")?)
 }
 
-/// The numbers of the demands that an operation's fields may make.
+/// The access demands that an operation's fields may have.
 pub fn demands(
     graph: &Supergraph,
     document: &ExecutableDocument,
@@ -141,7 +141,7 @@ fn note_demands(graph: &Supergraph, set: &SelectionSet, found: &mut BTreeSet<Dem
 pub struct Denied {
     pub ty: Name,
     pub field: Name,
-    /// The response keys on the way to it.
+    /// The response keys of the path to it.
     pub path: Vec<Name>,
 }
 
@@ -163,8 +163,8 @@ pub(crate) fn flatten(
         decisions,
         budget,
         path: Vec::new(),
-        // A root type may be closed as a whole.
-        closed: graph
+        // The whole root type may be denied.
+        in_denied_type: graph
             .demands_of_type(&operation.selection_set.ty)
             .any(|demand| decisions.denied.contains(&demand)),
         denied: Vec::new(),
@@ -185,7 +185,7 @@ struct Flatten<'a> {
     budget: &'a mut usize,
     path: Vec<Name>,
     /// Inside a fragment on a type that this client may not see.
-    closed: bool,
+    in_denied_type: bool,
     denied: Vec<Denied>,
 }
 
@@ -258,7 +258,7 @@ impl Flatten<'_> {
         });
         if let Some(Item::Field(merged)) = out.0.get_mut(index) {
             let ty = merged.ty.clone();
-            // Below a denied field nothing more is asked or told.
+            // Below a denied field nothing is fetched or reported.
             if !denied {
                 self.path.push(key);
                 self.set(&ty, &field.selection_set, &mut merged.selections)?;
@@ -287,13 +287,13 @@ impl Flatten<'_> {
             return Ok(());
         }
         let mut inner = Selections::default();
-        let before = self.closed;
-        self.closed |= self
+        let before = self.in_denied_type;
+        self.in_denied_type |= self
             .graph
             .demands_of_type(condition)
             .any(|demand| self.decisions.denied.contains(&demand));
         let done = self.set(condition, set, &mut inner);
-        self.closed = before;
+        self.in_denied_type = before;
         done?;
         if !inner.0.is_empty() {
             out.0.push(Item::Fragment(condition.clone(), inner));
@@ -304,7 +304,7 @@ impl Flatten<'_> {
     fn is_denied(&self, parent: &Name, field: &executable::Field) -> bool {
         let denied = &self.decisions.denied;
         field.name != "__typename"
-            && (self.closed
+            && (self.in_denied_type
                 || (!denied.is_empty()
                     && !self
                         .graph

@@ -1,4 +1,4 @@
-//! Every reason for which subgraphs do not compose, with its code and place.
+//! Composition errors, with their codes and positions.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,7 +10,7 @@ use stoa_federation::{Subgraph, compose};
 
 const LINK: &str = r#"extend schema @link(url: "https://specs.apollo.dev/federation/v2.5", import: ["@key", "@shareable", "@external", "@requires", "@provides", "@override", { name: "@inaccessible", as: "@hidden" }])"#;
 
-/// What composing reports: each error as `CODE [subgraph] line:column ...`.
+/// The errors of composing: each as `CODE subgraph:line:column ...`.
 fn errors(subgraphs: &[(&str, &str)]) -> Vec<String> {
     let mut parsed = Vec::new();
     let mut all = Vec::new();
@@ -37,7 +37,7 @@ fn errors(subgraphs: &[(&str, &str)]) -> Vec<String> {
         .collect()
 }
 
-/// Subgraphs by name, and what composing them reports.
+/// Subgraphs by name, and the errors of composing them.
 type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
 
 #[test]

@@ -1,4 +1,4 @@
-//! Goldens of plans over a small graph that uses every directive we compose.
+//! Snapshot tests of plans over a small graph.
 //! `INSTA_UPDATE=always cargo test -p stoa-federation` rewrites them.
 
 #![allow(
@@ -189,13 +189,13 @@ fn composed_supergraph() {
 fn names_that_planning_adds_are_reserved() {
     let query = "query ($_stoa_after: ID!) { user(id: $_stoa_after) { name } }";
     assert!(planned(query).contains("reserved"), "{query}");
-    // A client's own `representations` is nobody else's.
+    // A client may use the name `representations` itself.
     assert_snapshot!(planned(
         "query ($representations: ID!) { user(id: $representations) { reviews { body } } }"
     ));
 }
 
-/// Composition refuses such a graph; a file from elsewhere may still have it.
+/// Composition rejects such a graph, but a file from another composer may have it.
 #[test]
 fn a_cycle_of_requires_is_refused() {
     let graph = Supergraph::parse(

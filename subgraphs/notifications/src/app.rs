@@ -1,4 +1,4 @@
-//! The verbs of inboxes and live updates. Who may see what is decided here.
+//! Operations on inboxes and live updates. Permissions are checked here.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use stoa_schema::events::{
     Event, NotificationCreated, OrderStatusChanged, customer_subjects, notification_subjects,
     order_subject,
 };
-use stoa_schema::peer::OrderOwner;
+use stoa_schema::peer::GetOrderOwner;
 use stoa_schema::{NotificationId, OrderId, UserId};
 use stoa_service::bus::Message;
 use stoa_service::consume::Failure;
@@ -23,15 +23,15 @@ use stoa_service::page::{PageRequest, Slice};
 use stoa_service::peer::Peers;
 use tracing::Instrument;
 
-use crate::cursor::{ANY, CursorKey};
+use crate::cursor::{ANY_SCOPE, CursorKey};
 use crate::domain::{self, Notification};
 use crate::error::Error;
 use crate::live::{Hub, Subscriber};
 use crate::store;
 
-/// How many aggregates' versions a subscription remembers, to drop what comes
-/// a second time.
-const MAX_REMEMBERED: usize = 10_000;
+/// How many aggregates' versions a subscription remembers, to drop repeated
+/// events.
+const MAX_TRACKED_AGGREGATES: usize = 10_000;
 
 /// The notifications service, independent of any transport.
 #[derive(Clone)]
@@ -44,9 +44,9 @@ pub struct App {
     cursors: CursorKey,
 }
 
-/// A live event with the cursor that comes after it.
+/// A live event, with the cursor that continues after it.
 #[derive(Debug, Clone)]
-pub struct Live<T> {
+pub struct LiveEvent<T> {
     pub cursor: String,
     pub event: Event<T>,
 }
@@ -70,11 +70,11 @@ impl App {
         }
     }
 
-    /// Takes an order's event from the bus: once, however often it comes.
+    /// Handles an order's event from the bus: once, however often it is delivered.
     ///
     /// # Errors
-    /// [`Failure`] says whether it is worth trying again.
-    pub async fn order_event_take(&self, message: &Message) -> Result<(), Failure> {
+    /// [`Failure`] says whether to try again.
+    pub async fn order_event_receive(&self, message: &Message) -> Result<(), Failure> {
         let event: Event<OrderStatusChanged> = serde_json::from_str(&message.payload)
             .map_err(|error| Failure::Poison(format!("it cannot be read: {error}")))?;
         let span = tracing::info_span!(
@@ -83,7 +83,7 @@ impl App {
             correlation_id = event.correlationid.as_deref().unwrap_or_default(),
             order_id = %event.data.order_id
         );
-        telemetry::continue_from(&span, event.traceparent.as_deref());
+        telemetry::continue_from_traceparent(&span, event.traceparent.as_deref());
         self.order_event_handle(&event)
             .instrument(span)
             .await
@@ -93,12 +93,12 @@ impl App {
     async fn order_event_handle(&self, event: &Event<OrderStatusChanged>) -> Result<(), Error> {
         let now = self.clock.now();
         let txn = self.database.begin().await?;
-        if !store::event_see_in_txn(&txn, event).await? {
+        if !store::event_record_in_txn(&txn, event).await? {
             return Ok(());
         }
         let order = &event.data;
         let happened = clock::from_rfc3339(&event.time).unwrap_or(now);
-        let notification = domain::of_order(order, happened);
+        let notification = domain::order_notification(order, happened);
         store::notification_insert_in_txn(&txn, &notification).await?;
         let created = NotificationCreated {
             notification_id: notification.id,
@@ -112,19 +112,20 @@ impl App {
         Ok(())
     }
 
-    /// Follows one order: from its first event on, or after a cursor.
+    /// Subscribes to one order: from its first event on, or after a cursor.
     pub async fn order_follow(
         &self,
         context: &CallContext,
         order_id: &str,
         after: Option<&str>,
-    ) -> Result<impl Stream<Item = Result<Live<OrderStatusChanged>, Error>> + use<>, Error> {
+    ) -> Result<impl Stream<Item = Result<LiveEvent<OrderStatusChanged>, Error>> + use<>, Error>
+    {
         let principal = &context.caller.signed_in()?;
         let order = OrderId::parse(order_id).ok_or(Error::NoSuchOrder)?;
         let owner = match store::order_owner(self.database.read(), &order).await? {
             Some(owner) => owner,
             None => {
-                let ask = OrderOwner {
+                let ask = GetOrderOwner {
                     order_id: order.clone(),
                 };
                 self.peers
@@ -139,23 +140,25 @@ impl App {
         self.follow(principal, &filter, after, Some(0)).await
     }
 
-    /// Follows all orders of the caller: from now on, or after a cursor.
+    /// Subscribes to all orders of the caller: from now on, or after a cursor.
     pub async fn own_orders_follow(
         &self,
         caller: &Caller,
         after: Option<&str>,
-    ) -> Result<impl Stream<Item = Result<Live<OrderStatusChanged>, Error>> + use<>, Error> {
+    ) -> Result<impl Stream<Item = Result<LiveEvent<OrderStatusChanged>, Error>> + use<>, Error>
+    {
         let principal = &caller.signed_in()?;
         let filter = customer_subjects(principal);
         self.follow(principal, &filter, after, None).await
     }
 
-    /// Follows the caller's inbox: from now on, or after a cursor.
+    /// Subscribes to the caller's inbox: from now on, or after a cursor.
     pub async fn inbox_follow(
         &self,
         caller: &Caller,
         after: Option<&str>,
-    ) -> Result<impl Stream<Item = Result<Live<NotificationCreated>, Error>> + use<>, Error> {
+    ) -> Result<impl Stream<Item = Result<LiveEvent<NotificationCreated>, Error>> + use<>, Error>
+    {
         let principal = &caller.signed_in()?;
         let filter = notification_subjects(principal);
         self.follow(principal, &filter, after, None).await
@@ -167,13 +170,13 @@ impl App {
         filter: &str,
         after: Option<&str>,
         start: Option<u64>,
-    ) -> Result<impl Stream<Item = Result<Live<T>, Error>> + use<T>, Error> {
+    ) -> Result<impl Stream<Item = Result<LiveEvent<T>, Error>> + use<T>, Error> {
         let stream = self.hub.bus().info().await?;
         let after = match after {
             Some(cursor) => Some(self.cursors.open(cursor, &stream, filter, principal)?),
             None => start,
         };
-        let following = Following {
+        let following = LiveStreamState {
             subscriber: self.hub.subscribe(filter, after)?,
             cursors: self.cursors.clone(),
             stream: stream.identity,
@@ -189,14 +192,14 @@ impl App {
         }))
     }
 
-    /// A cursor for this moment: what is read after it and what is followed
-    /// from it overlap, and leave no gap.
+    /// A cursor for this moment: data read after it was made and events that
+    /// follow it overlap, and leave no gap.
     pub async fn cursor_now(&self, caller: &Caller) -> Result<String, Error> {
         let principal = &caller.signed_in()?;
         let stream = self.hub.bus().info().await?;
         Ok(self
             .cursors
-            .make(&stream.identity, ANY, principal, stream.last))
+            .make(&stream.identity, ANY_SCOPE, principal, stream.last))
     }
 
     pub async fn notification_fetch_many(
@@ -206,7 +209,7 @@ impl App {
         Ok(store::notification_fetch_many(self.database.read(), ids).await?)
     }
 
-    /// A page of an inbox, the newest first: for its user and administrators.
+    /// A page of an inbox, newest first: for its user and administrators.
     pub async fn notification_list(
         &self,
         caller: &Caller,
@@ -225,7 +228,7 @@ impl App {
     }
 
     /// Marks one of the caller's notifications as read.
-    pub async fn notification_read(
+    pub async fn notification_mark_read(
         &self,
         caller: &Caller,
         id: &str,
@@ -238,7 +241,7 @@ impl App {
             .remove(&id)
             .filter(|notification| notification.user_id == *owner)
             .ok_or(Error::NoSuchNotification)?;
-        store::notification_read_in_txn(&txn, &id, self.clock.now()).await?;
+        store::notification_mark_read_in_txn(&txn, &id, self.clock.now()).await?;
         let read = store::notification_fetch_many(&txn, std::slice::from_ref(&id))
             .await?
             .remove(&id)
@@ -248,20 +251,20 @@ impl App {
     }
 }
 
-struct Following {
+struct LiveStreamState {
     subscriber: Subscriber,
     cursors: CursorKey,
     stream: String,
     scope: String,
     principal: UserId,
-    /// The last version given out of each aggregate.
+    /// The last version delivered of each aggregate.
     versions: HashMap<String, u64>,
     cursor: Option<String>,
     ended: bool,
 }
 
-impl Following {
-    async fn next<T: DeserializeOwned>(&mut self) -> Option<Result<Live<T>, Error>> {
+impl LiveStreamState {
+    async fn next<T: DeserializeOwned>(&mut self) -> Option<Result<LiveEvent<T>, Error>> {
         if self.ended {
             return None;
         }
@@ -282,11 +285,11 @@ impl Following {
             let event: Event<T> = match serde_json::from_str(&message.payload) {
                 Ok(event) => event,
                 Err(error) => {
-                    tracing::error!(%error, sequence = message.sequence, "an event cannot be read and is passed over");
+                    tracing::error!(%error, sequence = message.sequence, "an event cannot be read and is skipped");
                     continue;
                 }
             };
-            if self.versions.len() >= MAX_REMEMBERED {
+            if self.versions.len() >= MAX_TRACKED_AGGREGATES {
                 self.versions.clear();
             }
             let seen = self.versions.entry(event.subject.clone()).or_insert(0);
@@ -298,7 +301,7 @@ impl Following {
                 self.cursors
                     .make(&self.stream, &self.scope, &self.principal, message.sequence);
             self.cursor = Some(cursor.clone());
-            return Some(Ok(Live { cursor, event }));
+            return Some(Ok(LiveEvent { cursor, event }));
         }
     }
 }

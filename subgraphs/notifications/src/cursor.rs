@@ -1,6 +1,6 @@
-//! Cursors: where a subscriber stands in the stream. A cursor is signed and
-//! bound to the stream's identity, to what was subscribed to, and to who
-//! subscribed: it opens nothing to anybody else.
+//! Cursors: a subscriber's position in the stream. A cursor is signed and bound
+//! to the stream's identity, the subjects and the subscriber: another user
+//! cannot use it.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,15 +14,15 @@ use stoa_service::error::CommonError;
 use crate::error::Error;
 
 const MAX_LENGTH: usize = 1024;
-const TAG: usize = 16;
-/// The scope of a cursor that fits every subscription of its principal.
-pub const ANY: &str = "*";
+const TAG_LENGTH: usize = 16;
+/// The scope of a cursor that is valid for every subscription of its principal.
+pub const ANY_SCOPE: &str = "*";
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Claims {
     /// The stream's identity.
     s: String,
-    /// The subjects that were subscribed to, or [`ANY`].
+    /// The subjects that were subscribed to, or [`ANY_SCOPE`].
     f: String,
     /// The principal.
     p: String,
@@ -48,16 +48,16 @@ impl CursorKey {
         };
         let mut bytes = serde_json::to_vec(&claims).unwrap_or_default();
         let tag = self.0.clone().chain_update(&bytes).finalize().into_bytes();
-        bytes.extend_from_slice(&tag[..TAG]);
+        bytes.extend_from_slice(&tag[..TAG_LENGTH]);
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// The sequence that a client's cursor stands for.
+    /// Verifies a client's cursor; returns its sequence.
     ///
     /// # Errors
-    /// `CURSOR_INVALID` if it does not verify, `FORBIDDEN` if it is somebody
-    /// else's or of another subscription, `CURSOR_EXPIRED` if the stream is
-    /// another one or no longer holds what comes after it.
+    /// `CURSOR_INVALID` if it does not verify, `FORBIDDEN` if it belongs
+    /// to another user or subscription, `CURSOR_EXPIRED` if it belongs to another
+    /// stream, or the stream no longer holds the events after it.
     pub fn open(
         &self,
         cursor: &str,
@@ -73,7 +73,7 @@ impl CursorKey {
             .map_err(|_| Error::CursorInvalid)?;
         let (claims, tag) = bytes
             .len()
-            .checked_sub(TAG)
+            .checked_sub(TAG_LENGTH)
             .and_then(|at| bytes.split_at_checked(at))
             .ok_or(Error::CursorInvalid)?;
         self.0
@@ -82,7 +82,7 @@ impl CursorKey {
             .verify_truncated_left(tag)
             .map_err(|_| Error::CursorInvalid)?;
         let claims: Claims = serde_json::from_slice(claims).map_err(|_| Error::CursorInvalid)?;
-        if claims.p != principal.as_str() || (claims.f != scope && claims.f != ANY) {
+        if claims.p != principal.as_str() || (claims.f != scope && claims.f != ANY_SCOPE) {
             return Err(CommonError::NotOwner.into());
         }
         if claims.s != stream.identity || claims.n + 1 < stream.first || claims.n > stream.last {
@@ -108,7 +108,7 @@ mod tests {
         let cursor = key.make("one", "stoa.orders.a.*", &ada, 5);
         let open = |cursor: &str, stream: &StreamInfo, scope: &str, who: &UserId| {
             key.open(cursor, stream, scope, who)
-                .map_err(|error| stoa_service::error::Coded::code(&error))
+                .map_err(|error| stoa_service::error::CodedError::code(&error))
         };
         let scope = "stoa.orders.a.*";
         assert_eq!(open(&cursor, &stream(1, 9), scope, &ada), Ok(5));
@@ -131,7 +131,7 @@ mod tests {
             open(&cursor, &stream(1, 9), "stoa.orders.a.b", &ada),
             Err("FORBIDDEN")
         );
-        let any = key.make("one", ANY, &ada, 5);
+        let any = key.make("one", ANY_SCOPE, &ada, 5);
         assert_eq!(open(&any, &stream(1, 9), "stoa.orders.a.b", &ada), Ok(5));
         for index in 0..cursor.len() {
             let mut forged = cursor.clone().into_bytes();

@@ -1,4 +1,4 @@
-//! Notifications, and what they say.
+//! Notifications, and their texts.
 
 use stoa_runtime::clock::Micros;
 use stoa_schema::events::{OrderStatus, OrderStatusChanged};
@@ -8,7 +8,7 @@ use stoa_schema::{NotificationId, OrderId, UserId};
 pub struct Notification {
     pub id: NotificationId,
     pub user_id: UserId,
-    /// What it tells of, such as `ORDER_SHIPPED`.
+    /// What it is about, such as `ORDER_SHIPPED`.
     pub kind: String,
     pub title: String,
     pub body: String,
@@ -17,8 +17,8 @@ pub struct Notification {
     pub read_at: Option<Micros>,
 }
 
-/// What to tell a customer of a change to their order.
-pub fn of_order(event: &OrderStatusChanged, now: Micros) -> Notification {
+/// The notification for a change to a customer's order.
+pub fn order_notification(event: &OrderStatusChanged, now: Micros) -> Notification {
     let number = &event.number;
     let (title, body) = match event.status {
         OrderStatus::Pending => (

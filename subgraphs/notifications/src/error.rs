@@ -1,8 +1,8 @@
-//! What can go wrong here, whatever the transport.
+//! The errors of this service, independent of the transport.
 
 use stoa_service::bus::BusError;
 use stoa_service::consume::Failure;
-use stoa_service::error::{Coded, CommonError, UNAVAILABLE};
+use stoa_service::error::{CodedError, CommonError, UNAVAILABLE};
 use stoa_service::peer::PeerError;
 
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +13,7 @@ pub enum Error {
     NoSuchOrder,
     #[error("there is no such notification")]
     NoSuchNotification,
-    #[error("the cursor is not one that this service made")]
+    #[error("the cursor was not issued by this service")]
     CursorInvalid,
     #[error(
         "the cursor is too old, or of another stream; read the current state and subscribe without it"
@@ -22,16 +22,16 @@ pub enum Error {
     /// The subscriber read too slowly; nothing was skipped.
     #[error("the client reads too slowly; resume after the cursor in extensions.cursor")]
     ResumeRequired { cursor: Option<String> },
-    #[error("this server has as many subscribers as it can take")]
+    #[error("this server has reached its limit of subscribers")]
     TooManySubscribers,
-    #[error("the order's owner cannot be asked for at the moment")]
+    #[error("the order's owner cannot be looked up at the moment")]
     PeerUnavailable(#[from] PeerError),
     #[error("live updates are not available at the moment")]
     Bus(#[from] BusError),
 }
 
 impl Error {
-    /// Whether an event that met this is worth trying again.
+    /// Whether an event that failed with this should be tried again.
     pub fn into_failure(self) -> Failure {
         match self {
             Self::Common(CommonError::DatabaseUnavailable(cause)) => {
@@ -45,7 +45,7 @@ impl Error {
 
 stoa_service::service_error!(Error);
 
-impl Coded for Error {
+impl CodedError for Error {
     fn code(&self) -> &'static str {
         match self {
             Self::Common(error) => error.code(),

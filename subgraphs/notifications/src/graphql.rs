@@ -1,4 +1,4 @@
-//! The schema. Resolvers call [`App`] and nothing below it.
+//! The GraphQL schema. Resolvers call [`App`] and nothing below it.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use stoa_service::context::CallContext;
 use stoa_service::graphql::{Connection, DateTime, to_graphql_error};
 use stoa_service::page::PageRequest;
 
-use crate::app::{App, Live};
+use crate::app::{App, LiveEvent};
 use crate::domain;
 use crate::error::Error;
 
@@ -36,7 +36,7 @@ fn call<'a>(ctx: &Context<'a>) -> Result<&'a CallContext> {
 }
 
 /// As [`fault`], with the cursor from which to resume.
-fn live_fault(error: Error) -> async_graphql::Error {
+fn to_live_graphql_error(error: Error) -> async_graphql::Error {
     let cursor = match &error {
         Error::ResumeRequired { cursor } => cursor.clone(),
         _ => None,
@@ -51,24 +51,25 @@ fn live_fault(error: Error) -> async_graphql::Error {
     fault
 }
 
-/// A subscription that can be resumed: each event answers its cursor in the
-/// field `cursor`, and the argument `after` takes one back.
+/// A subscription that can be resumed: each event carries its cursor in the
+/// field named by `cursor`; passed in the argument named by `after`, it
+/// continues the stream after that event.
 #[TypeDirective(
     location = "FieldDefinition",
     composable = "https://stoa.dev/specs/resumable/v1.0"
 )]
 fn resumable(cursor: String, after: String) {}
 
-/// Where an order stands.
+/// The state of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 pub enum OrderStatus {
-    /// Placed; the units are reserved, the payment is under way.
+    /// Placed: the units are reserved and the payment is in progress.
     Pending,
     /// Paid.
     Confirmed,
     Shipped,
     Delivered,
-    /// Called off before it was shipped, or never paid.
+    /// Cancelled before it was shipped, or never paid.
     Cancelled,
     Refunded,
 }
@@ -92,7 +93,7 @@ pub struct Order {
     id: ID,
 }
 
-/// A message in somebody's inbox.
+/// A message in a user's inbox.
 pub struct Notification(domain::Notification);
 
 #[Object]
@@ -101,7 +102,7 @@ impl Notification {
         ID(self.0.id.to_string())
     }
 
-    /// What it tells of, such as ORDER_SHIPPED.
+    /// What it is about, such as ORDER_SHIPPED.
     async fn kind(&self) -> &str {
         &self.0.kind
     }
@@ -133,7 +134,7 @@ impl Notification {
     }
 }
 
-/// A user, as far as their inbox goes.
+/// The part of a user that this service resolves: the inbox.
 pub struct User(UserId);
 
 #[Object]
@@ -142,12 +143,13 @@ impl User {
         ID(self.0.to_string())
     }
 
-    /// The user's inbox, the newest first: for themselves and administrators.
+    /// The user's inbox, newest first. Visible only to the user and to
+    /// administrators.
     async fn notifications(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "At most 100; 20 if not given.")] first: Option<i32>,
-        #[graphql(desc = "The cursor after which to go on.")] after: Option<String>,
+        #[graphql(desc = "Returns the items after this cursor.")] after: Option<String>,
     ) -> Result<Option<Connection<Notification>>> {
         let app = app(ctx)?;
         let slice = app
@@ -177,7 +179,7 @@ pub struct QueryRoot;
 #[Object(name = "Query")]
 impl QueryRoot {
     /// A cursor for this moment. Read it, then read a list, then subscribe
-    /// with it as `after`: no event falls between the list and the stream.
+    /// with it as `after`: no event is lost between the list and the stream.
     async fn live_cursor(&self, ctx: &Context<'_>) -> Result<String> {
         app(ctx)?
             .cursor_now(&call(ctx)?.caller)
@@ -200,14 +202,14 @@ pub enum NotificationErrorCode {
 
 #[derive(Debug, Clone, SimpleObject)]
 pub struct NotificationUserError {
-    /// Where in the arguments.
+    /// The path of the argument that is wrong.
     field: Option<Vec<String>>,
     code: NotificationErrorCode,
     /// For developers, in English.
     message: String,
 }
 
-/// What became of a change to a notification.
+/// The result of a change to a notification.
 #[derive(SimpleObject)]
 pub struct NotificationPayload {
     notification: Option<Notification>,
@@ -218,13 +220,16 @@ pub struct MutationRoot;
 
 #[Object(name = "Mutation")]
 impl MutationRoot {
-    /// Marks one of one's own notifications as read.
+    /// Marks one of the caller's notifications as read.
     async fn mark_notification_read(
         &self,
         ctx: &Context<'_>,
         id: ID,
     ) -> Result<NotificationPayload> {
-        match app(ctx)?.notification_read(&call(ctx)?.caller, &id).await {
+        match app(ctx)?
+            .notification_mark_read(&call(ctx)?.caller, &id)
+            .await
+        {
             Ok(notification) => Ok(NotificationPayload {
                 notification: Some(Notification(notification)),
                 user_errors: Vec::new(),
@@ -242,22 +247,22 @@ impl MutationRoot {
     }
 }
 
-/// A change of an order's state, as it happens.
+/// A change of an order's status, sent as it happens.
 #[derive(Clone, SimpleObject)]
 pub struct OrderUpdate {
-    /// Resume after this event by giving this as `after`.
+    /// To resume after this event, pass this as `after`.
     cursor: String,
     order_id: ID,
     status: OrderStatus,
     /// Null when the order was placed.
     previous_status: Option<OrderStatus>,
     occurred_at: DateTime,
-    /// The order as it is now, which may be further on than this event.
+    /// The order as it is now, which may be newer than this event.
     order: Option<Order>,
 }
 
-impl From<Live<OrderStatusChanged>> for OrderUpdate {
-    fn from(live: Live<OrderStatusChanged>) -> Self {
+impl From<LiveEvent<OrderStatusChanged>> for OrderUpdate {
+    fn from(live: LiveEvent<OrderStatusChanged>) -> Self {
         let id = ID(live.event.data.order_id.to_string());
         Self {
             cursor: live.cursor,
@@ -270,10 +275,10 @@ impl From<Live<OrderStatusChanged>> for OrderUpdate {
     }
 }
 
-/// Something new in the inbox.
+/// A new notification in the caller's inbox.
 #[derive(SimpleObject)]
 pub struct NotificationUpdate {
-    /// Resume after this event by giving this as `after`.
+    /// To resume after this event, pass this as `after`.
     cursor: String,
     notification: Option<Notification>,
 }
@@ -282,7 +287,7 @@ pub struct SubscriptionRoot;
 
 #[Subscription(name = "Subscription")]
 impl SubscriptionRoot {
-    /// Every change of one order, from its first one on, or after a cursor.
+    /// Every status change of one order, from its first one on, or after a cursor.
     #[graphql(directive = resumable::apply("cursor".to_owned(), "after".to_owned()))]
     async fn order_status_changed(
         &self,
@@ -293,11 +298,11 @@ impl SubscriptionRoot {
         let updates = app(ctx)?
             .order_follow(call(ctx)?, &order_id, after.as_deref())
             .await
-            .map_err(live_fault)?;
-        Ok(updates.map(|update| update.map(Into::into).map_err(live_fault)))
+            .map_err(to_live_graphql_error)?;
+        Ok(updates.map(|update| update.map(Into::into).map_err(to_live_graphql_error)))
     }
 
-    /// Every change of one's own orders, from now on, or after a cursor.
+    /// Every status change of the caller's orders, from now on, or after a cursor.
     #[graphql(directive = resumable::apply("cursor".to_owned(), "after".to_owned()))]
     async fn my_order_updates(
         &self,
@@ -307,11 +312,11 @@ impl SubscriptionRoot {
         let updates = app(ctx)?
             .own_orders_follow(&call(ctx)?.caller, after.as_deref())
             .await
-            .map_err(live_fault)?;
-        Ok(updates.map(|update| update.map(Into::into).map_err(live_fault)))
+            .map_err(to_live_graphql_error)?;
+        Ok(updates.map(|update| update.map(Into::into).map_err(to_live_graphql_error)))
     }
 
-    /// What enters one's own inbox, from now on, or after a cursor.
+    /// Every new notification in the caller's inbox, from now on, or after a cursor.
     #[graphql(directive = resumable::apply("cursor".to_owned(), "after".to_owned()))]
     async fn notification_received(
         &self,
@@ -322,11 +327,11 @@ impl SubscriptionRoot {
         let created = app
             .inbox_follow(&call(ctx)?.caller, after.as_deref())
             .await
-            .map_err(live_fault)?;
+            .map_err(to_live_graphql_error)?;
         Ok(created.then(move |live| {
             let app = app.clone();
             async move {
-                let live = live.map_err(live_fault)?;
+                let live = live.map_err(to_live_graphql_error)?;
                 let id = live.event.data.notification_id;
                 let found = app.notification_fetch_many(std::slice::from_ref(&id)).await;
                 Ok(NotificationUpdate {

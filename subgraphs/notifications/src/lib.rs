@@ -2,10 +2,10 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`domain`] | notifications and what they say; no I/O |
-//! | [`app`] | the verbs; the only place where a transaction begins |
+//! | [`domain`] | notifications and their texts; no I/O |
+//! | [`app`] | the operations; the only place where a transaction begins |
 //! | [`live`] | one reader of the bus for the process, fanned out to subscribers |
-//! | [`cursor`] | where a subscriber stands, signed |
+//! | [`cursor`] | signed positions of subscribers in the stream |
 //! | [`store`] | rows and queries |
 //! | [`graphql`] | the schema |
 
@@ -35,7 +35,7 @@ pub use error::Error;
 /// The name of the durable consumer that fills the inboxes.
 const INBOX_CONSUMER: &str = "notifications-inbox";
 
-/// What the service needs from outside.
+/// The dependencies and settings of the service.
 pub struct Config {
     pub database: Database,
     pub bus: Arc<dyn Bus>,
@@ -85,7 +85,7 @@ pub async fn build(config: Config) -> Result<(Service, App), Error> {
             Box::pin(async move {
                 consume(bus, INBOX_CONSUMER, ORDER_SUBJECTS, move |message| {
                     let app = inbox.clone();
-                    async move { app.order_event_take(&message).await }
+                    async move { app.order_event_receive(&message).await }
                 })
                 .await;
             }),

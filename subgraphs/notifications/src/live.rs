@@ -1,8 +1,8 @@
 //! Live messages: the process reads the bus once and fans out in memory.
 //!
 //! A subscriber attaches first and learns the join point, the last sequence
-//! that was handed out before it. What is older it reads from the bus; what is
-//! newer arrives by its channel. Nothing falls between.
+//! dispatched before it. It reads older messages from the bus; newer ones arrive
+//! through its channel. No message is lost in between.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,14 +17,14 @@ use tokio::sync::mpsc;
 
 use crate::error::Error;
 
-/// How many messages may wait for one subscriber.
+/// How many messages are buffered for one subscriber.
 const BUFFER: usize = 256;
-/// How many subscribers one process takes.
+/// How many subscribers one process accepts.
 const MAX_SUBSCRIBERS: usize = 20_000;
 const REPLAY_BATCH: u64 = 256;
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// The process's one reader.
+/// The process's only reader of the bus.
 #[derive(Clone)]
 pub struct Hub {
     bus: Arc<dyn Bus>,
@@ -32,17 +32,17 @@ pub struct Hub {
 }
 
 struct State {
-    /// Of the stream that positions belong to.
+    /// The identity of the stream that `position` belongs to.
     identity: String,
-    /// The last sequence handed out.
+    /// The last sequence dispatched.
     position: u64,
-    /// Channels by the subjects that they want: one subject, or all of one owner.
+    /// Channels by subject filter: one subject, or all of one owner.
     channels: HashMap<String, Vec<mpsc::Sender<Message>>>,
     count: usize,
 }
 
 impl Hub {
-    /// A hub that hands out what comes after the stream's end.
+    /// A hub that dispatches the messages after the stream's current end.
     pub fn new(bus: Arc<dyn Bus>, stream: &StreamInfo) -> Self {
         Self {
             bus,
@@ -60,19 +60,19 @@ impl Hub {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing panics under the lock; if it did, the state is still whole.
+        // Nothing panics under the lock; if it did, the state is still consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the bus and hands out until the process ends.
+    /// Reads the bus and dispatches messages until the process ends.
     pub async fn run(self) {
         let mut pause = Backoff::up_to(LONGEST_PAUSE);
         loop {
             match self.follow().await {
                 Ok(mut messages) => {
                     while let Some(message) = messages.next().await {
-                        if !self.hand_out(&message) {
-                            tracing::error!("the event stream has gone back; reading it anew");
+                        if !self.dispatch(&message) {
+                            tracing::error!("the event stream went backwards; reading it again");
                             break;
                         }
                         pause = Backoff::up_to(LONGEST_PAUSE);
@@ -84,14 +84,14 @@ impl Hub {
         }
     }
 
-    /// Reads on where we were; a stream that was made anew ends every
-    /// subscription, for its events stand in no order with those of before.
+    /// Continues after the last position; a stream that was recreated ends every
+    /// subscription, because its sequences do not continue the old ones.
     async fn follow(&self) -> Result<BoxStream<'static, Message>, BusError> {
         let stream = self.bus.info().await?;
         let after = {
             let mut state = self.state();
             if state.identity != stream.identity {
-                tracing::error!("the event stream was made anew; every subscriber must resume");
+                tracing::error!("the event stream was recreated; every subscriber must resume");
                 state.identity = stream.identity;
                 state.position = stream.last;
                 state.channels.clear();
@@ -102,8 +102,9 @@ impl Hub {
         self.bus.follow(ALL_SUBJECTS, after).await
     }
 
-    /// False for a message that does not come after the last one.
-    fn hand_out(&self, message: &Message) -> bool {
+    /// Dispatches a message to its subscribers; false if it does not come after
+    /// the last one.
+    fn dispatch(&self, message: &Message) -> bool {
         let mut state = self.state();
         if message.sequence <= state.position {
             return false;
@@ -131,7 +132,7 @@ impl Hub {
     }
 
     /// Subscribes to one subject, or to all of one owner (`stoa.orders.ID.*`),
-    /// past a sequence; without one, from now on.
+    /// after a sequence; without one, from now on.
     ///
     /// # Errors
     /// If there are too many subscribers.
@@ -139,7 +140,7 @@ impl Hub {
         let (sender, live) = mpsc::channel(BUFFER);
         let mut state = self.state();
         if state.count >= MAX_SUBSCRIBERS {
-            state.sweep();
+            state.remove_closed();
             if state.count >= MAX_SUBSCRIBERS {
                 return Err(Error::TooManySubscribers);
             }
@@ -163,8 +164,8 @@ impl Hub {
 }
 
 impl State {
-    /// Forgets the channels whose subscribers are gone.
-    fn sweep(&mut self) {
+    /// Removes the channels whose subscribers are gone.
+    fn remove_closed(&mut self) {
         for channels in self.channels.values_mut() {
             channels.retain(|channel| !channel.is_closed());
         }
@@ -173,11 +174,11 @@ impl State {
     }
 }
 
-/// One subscriber's way through the stream.
+/// One subscriber's progress through the stream.
 pub struct Subscriber {
     bus: Arc<dyn Bus>,
     filter: String,
-    /// The last sequence given out, or passed over.
+    /// The last sequence delivered or skipped.
     at: u64,
     join: u64,
     replayed: VecDeque<Message>,

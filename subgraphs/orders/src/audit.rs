@@ -1,4 +1,4 @@
-//! What must hold of orders, whatever happened: checked over the database.
+//! Consistency rules for orders that must always hold, checked on the database.
 
 use std::collections::BTreeMap;
 
@@ -113,7 +113,7 @@ const RULES: &[Rule] = &[
 
 const ILLEGAL_MOVES: &str = "a change of state is a legal one";
 
-/// What breaks a rule of orders alone.
+/// Violations of the rules that concern the orders database alone.
 ///
 /// # Errors
 /// If the database fails.
@@ -134,7 +134,7 @@ pub async fn violations(database: &Database) -> Result<Vec<Violation>, DbErr> {
     Ok(found)
 }
 
-/// What is still under way: no violation, but something that a worker must end.
+/// How many orders have unfinished work: no violation, but a worker must finish it.
 ///
 /// # Errors
 /// If the database fails.
@@ -146,25 +146,29 @@ pub async fn unfinished(database: &Database) -> Result<u64, DbErr> {
     .await
 }
 
-/// An order as its stock should be.
+/// What the stock of an order should be, to compare with products.
 #[derive(Debug, Clone)]
-pub struct Held {
+pub struct ExpectedStock {
     pub order_id: String,
     pub status: String,
-    /// A step is still to be done.
+    /// Whether a step is still to be done.
     pub under_way: bool,
     pub was_shipped: bool,
-    /// Units by product, less those that were called off.
+    /// Units by product, without the cancelled ones.
     pub lines: BTreeMap<String, i64>,
-    /// Units by product that were shipped and came back to stock.
+    /// Units by product that were shipped and returned to stock.
     pub restocked: BTreeMap<String, i64>,
 }
 
-/// A page of orders after one, by identifier.
+/// A page of orders by ID, starting after one.
 ///
 /// # Errors
 /// If the database fails.
-pub async fn held(database: &Database, after: &str, limit: u64) -> Result<Vec<Held>, DbErr> {
+pub async fn held(
+    database: &Database,
+    after: &str,
+    limit: u64,
+) -> Result<Vec<ExpectedStock>, DbErr> {
     let db = database.read();
     let statement = Statement::from_sql_and_values(
         db.get_database_backend(),
@@ -173,9 +177,9 @@ pub async fn held(database: &Database, after: &str, limit: u64) -> Result<Vec<He
         ),
         [after.into()],
     );
-    let mut orders: Vec<Held> = Vec::new();
+    let mut orders: Vec<ExpectedStock> = Vec::new();
     for row in db.query_all_raw(statement).await? {
-        orders.push(Held {
+        orders.push(ExpectedStock {
             order_id: row.try_get("", "id")?,
             status: row.try_get("", "status")?,
             under_way: row.try_get::<i32>("", "under_way")? == 1,
@@ -210,7 +214,7 @@ pub async fn held(database: &Database, after: &str, limit: u64) -> Result<Vec<He
     Ok(orders)
 }
 
-/// Which of some orders exist.
+/// Which of the given orders exist.
 ///
 /// # Errors
 /// If the database fails.

@@ -1,24 +1,24 @@
-//! What can go wrong here, whatever the transport.
+//! The errors of the service, independent of the transport.
 
-use stoa_service::error::{BAD_USER_INPUT, Coded, CommonError, INTERNAL, UNAVAILABLE};
+use stoa_service::error::{BAD_USER_INPUT, CodedError, CommonError, INTERNAL, UNAVAILABLE};
 use stoa_service::peer::PeerError;
 
 use crate::domain::Problem;
-use crate::payment::NoAnswer;
+use crate::payment::NoResponse;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
     Common(#[from] CommonError),
-    /// What the client can mend; answered as `userErrors`.
+    /// What the client can fix; returned as `userErrors`.
     #[error("the input is not valid")]
     Invalid(Vec<Problem>),
-    /// A peer did not answer; nothing was decided, and a repeat is safe.
-    #[error("stock cannot be reserved at the moment; repeat with the same idempotency key")]
+    /// Another service did not respond; nothing was decided, and a retry is safe.
+    #[error("stock cannot be reserved at the moment; retry with the same idempotency key")]
     PeerUnavailable(#[from] PeerError),
     #[error(transparent)]
-    Payment(NoAnswer),
-    #[error("cannot make an HTTP client: {0}")]
+    Payment(NoResponse),
+    #[error("cannot create an HTTP client: {0}")]
     Http(#[from] reqwest::Error),
 }
 
@@ -30,7 +30,7 @@ impl From<Problem> for Error {
 
 stoa_service::service_error!(Error);
 
-impl Coded for Error {
+impl CodedError for Error {
     fn code(&self) -> &'static str {
         match self {
             Self::Common(error) => error.code(),

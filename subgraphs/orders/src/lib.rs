@@ -2,16 +2,16 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`domain`] | orders, their states and the moves between them; no I/O |
-//! | [`app`] | the verbs; the only place where a transaction begins |
-//! | [`saga`] | the steps from a placed order to a confirmed one, or back |
-//! | [`worker`] | runs the steps that are due, and tells stock |
+//! | [`domain`] | orders, their states and the transitions between them; no I/O |
+//! | [`app`] | the use cases, with authorization and transactions |
+//! | [`saga`] | the steps that confirm a placed order, or cancel it |
+//! | [`worker`] | runs the steps that are due, and returns units to stock |
 //! | [`payment`] | the payment provider trait, the embedded sandbox, and Stripe |
-//! | [`webhook`] | what the provider tells by itself |
-//! | [`audit`] | what must hold of orders, checked over the database |
+//! | [`webhook`] | receives the payment provider's webhooks |
+//! | [`audit`] | consistency rules for orders, checked on the database |
 //! | [`store`] | rows and queries |
 //! | [`graphql`] | the schema |
-//! | [`peer`] | the messages of other services |
+//! | [`peer`] | serves the requests of other services |
 //! | [`seed`] | demo orders |
 
 pub mod app;
@@ -47,24 +47,24 @@ use payment::sandbox::Sandbox;
 use payment::sandbox::webhook::Callback;
 use payment::stripe::{Stripe, StripeOptions};
 
-/// What the service needs from outside.
+/// The dependencies of the service.
 pub struct Config {
     pub database: Database,
     pub bus: Arc<dyn Bus>,
     pub peers: Peers,
     pub clock: Clock,
     pub payments: Payments,
-    /// What is taken for tax and shipping.
+    /// The rates for tax and shipping.
     pub rates: Arc<dyn Rates>,
 }
 
-/// Who takes the money.
+/// The payment provider to use.
 pub enum Payments {
-    /// Nobody: the provider that ships with the shop.
+    /// The embedded provider, which moves no money.
     Sandbox {
-        /// Where this very service listens: there it sends its webhooks.
+        /// The URL of this service, to which the sandbox sends its webhooks.
         own_url: String,
-        /// What it signs them with.
+        /// The secret that signs them.
         secret: String,
     },
     Stripe(StripeOptions),
@@ -86,7 +86,7 @@ pub async fn build(config: Config) -> Result<(Service, App), Error> {
         Payments::Sandbox { own_url, secret } => {
             let callback = Callback::new(&own_url, secret)?;
             let sandbox = Sandbox::new(database.clone(), clock.clone(), Some(callback));
-            tasks.push(Box::pin(sandbox.clone().tell_for_ever()));
+            tasks.push(Box::pin(sandbox.clone().run_webhooks()));
             Arc::new(sandbox)
         }
         Payments::Stripe(options) => Arc::new(Stripe::new(options, clock.clone())?),
@@ -104,11 +104,13 @@ pub async fn build(config: Config) -> Result<(Service, App), Error> {
     let database = config.database.clone();
     let (carts, events) = (app.clone(), app.clone());
     tasks.extend::<[Task; 5]>([
-        Box::pin(async move { purge::run("guests' carts", || carts.carts_trim()).await }),
-        Box::pin(async move { purge::run("payment events", || events.events_trim()).await }),
-        Box::pin(idempotency::trim_for_ever(database, app.clock.clone())),
+        Box::pin(async move { purge::run("guests' carts", || carts.carts_purge_expired()).await }),
+        Box::pin(
+            async move { purge::run("payment events", || events.events_purge_expired()).await },
+        ),
+        Box::pin(idempotency::run_purge(database, app.clock.clone())),
         Box::pin(relay.run()),
-        Box::pin(worker::run_for_ever(app.clone())),
+        Box::pin(worker::run(app.clone())),
     ]);
     let service = Service {
         name: "orders",

@@ -1,14 +1,14 @@
-//! What other services may ask.
+//! The requests that other services may send.
 
 use async_trait::async_trait;
 use serde_json::Value;
-use stoa_schema::peer::{OrderOwner, Owner, PeerRequest};
+use stoa_schema::peer::{GetOrderOwner, OrderOwnerResponse, PeerRequest};
 use stoa_service::context::CallContext;
 use stoa_service::peer::{PeerError, PeerHandler, answer};
 
 use crate::app::App;
 
-/// Tells whose an order is.
+/// Looks up the owner of an order.
 pub struct Peer(pub App);
 
 #[async_trait]
@@ -20,16 +20,16 @@ impl PeerHandler for Peer {
         message: Value,
     ) -> Result<Value, PeerError> {
         match method {
-            OrderOwner::METHOD => {
-                answer(message, async |request: OrderOwner| {
+            GetOrderOwner::METHOD => {
+                answer(message, async |request: GetOrderOwner| {
                     let id = request.order_id;
                     let found = self.0.order_fetch_many(std::slice::from_ref(&id)).await;
                     match found {
-                        Ok(mut orders) => Ok(Owner {
+                        Ok(mut orders) => Ok(OrderOwnerResponse {
                             customer_id: orders.remove(&id).map(|order| order.customer_id),
                         }),
                         Err(error) => {
-                            tracing::error!(%error, "an owner could not be looked up");
+                            tracing::error!(%error, "the owner of an order could not be looked up");
                             Err(PeerError::Failed {
                                 service: "orders".to_owned(),
                             })

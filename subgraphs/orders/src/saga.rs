@@ -2,16 +2,16 @@
 //!
 //! | step | asks | then |
 //! |---|---|---|
-//! | AUTHORISE | the provider, to set the money aside | COMMIT, or cancelled |
+//! | AUTHORISE | the provider, to authorise the amount | COMMIT, or cancelled |
 //! | COMMIT | products, to make the reservation permanent | CAPTURE, or cancelled and VOID |
 //! | CAPTURE | the provider, for the money | confirmed, or cancelled and VOID |
-//! | VOID | the provider, to let go | done, or REFUND if the money had come |
+//! | VOID | the provider, to release the authorisation | done, or REFUND if already captured |
 //! | REFUND | the provider, to return the money | done |
 //!
-//! Each step is stored before it is due, with the change that calls for it; a
-//! step that was interrupted anywhere runs again, and asks under the same key.
-//! What a step found is stored only if the step is still the one to do: a
-//! cancellation, or another worker, may have been faster.
+//! Each step is stored before it runs, together with the change that requires it;
+//! an interrupted step runs again with the same idempotency key. Its result is
+//! stored only if it is still the current step: a cancellation or another worker
+//! may have been faster.
 
 use std::time::Duration;
 
@@ -26,33 +26,33 @@ use stoa_service::failpoint;
 use crate::app::App;
 use crate::domain::{self, Actor, MAX_REASON, Order};
 use crate::error::Error;
-use crate::payment::{Authorised, Captured, NoAnswer, Voided};
+use crate::payment::{Authorised, Captured, NoResponse, Voided};
 use crate::store;
-use crate::store::discount::discount_give_back_in_txn;
+use crate::store::discount::discount_release_in_txn;
 use crate::store::fulfilment;
 use crate::store::task::{
-    self, DuePayment, DueWhen, Movement, PaymentState, PaymentTask, StockTask,
+    self, DuePayment, DueWindow, Movement, PaymentState, PaymentTask, StockTask,
 };
 
-/// The first pause after a step that came to nothing.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
-/// How soon to ask again about a payment that is not decided: a webhook will
-/// most likely tell before.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// The first retry delay after a failed step.
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
+/// How soon to ask again about an undecided payment; a webhook usually arrives
+/// before.
+const MIN_POLL_INTERVAL: Duration = Duration::from_secs(1);
 const UNDECIDED: &str = "the provider has not decided yet";
-/// How far a step is put off at most.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// The same, for one that is not decided.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// How long an authorisation may take: as long as the units wait.
-const AUTHORISE_WITHIN: Duration = Duration::from_secs(15 * 60);
-/// How long a commit or a capture may take before the order is given up.
-const CAPTURE_WITHIN: Duration = Duration::from_secs(60 * 60);
-/// A step that takes longer than this wants somebody to look.
+/// The longest retry delay of a step.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
+/// The longest interval between queries about an undecided payment.
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// How long an authorisation may take: as long as the units are reserved.
+const AUTHORISE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// How long a commit or a capture may take before the order is cancelled.
+const CAPTURE_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+/// A step that takes longer than this is stuck and needs attention.
 pub const STUCK_AFTER: Duration = Duration::from_secs(10 * 60);
 
-/// Where a crash is tried: before and after each call, and after each commit.
-pub const POINTS: &[&str] = &[
+/// The failpoints for crash tests: around each external call, and after each commit.
+pub const FAILPOINTS: &[&str] = &[
     "place.claimed",
     "place.reserved",
     "place.stored",
@@ -75,16 +75,16 @@ pub const POINTS: &[&str] = &[
 ];
 
 impl App {
-    /// What is due now.
-    pub(crate) fn due_now(&self) -> DueWhen {
+    /// Selects the steps that are due now.
+    pub(crate) fn due_now(&self) -> DueWindow {
         let now = self.clock.now();
-        DueWhen {
+        DueWindow {
             now,
-            horizon: now + micros(LONGEST_PAUSE),
+            horizon: now + micros(MAX_RETRY_DELAY),
         }
     }
 
-    /// Runs the step that a payment waits for, or puts it off.
+    /// Runs the current step of a payment; if it fails, postpones it.
     pub(crate) async fn saga_step(&self, due: &DuePayment, order: &Order) -> Result<(), Error> {
         // An order that costs nothing needs no provider at all.
         let ours =
@@ -92,8 +92,8 @@ impl App {
         let done = match due.task {
             PaymentTask::None => Ok(()),
             PaymentTask::Commit => self.commit(due, order).await,
-            _ if !ours => Err(Error::Payment(NoAnswer(format!(
-                "the payment was begun with {}: STOA_PAYMENTS={0} ends it",
+            _ if !ours => Err(Error::Payment(NoResponse(format!(
+                "the payment was started with {}: only STOA_PAYMENTS={0} can finish it",
                 due.payment.provider
             )))),
             PaymentTask::Authorise => self.authorise(due).await,
@@ -103,12 +103,12 @@ impl App {
         };
         match done {
             Ok(()) => Ok(()),
-            // Whatever it is, the others must not wait for it.
+            // Whatever the error is, other orders must not be held up by it.
             Err(error) => {
-                tracing::warn!(%error, order_id = %order.id, step = due.task.as_str(), "a step will be repeated");
-                let at = self.clock.now() + micros(pause(due.attempts));
+                tracing::warn!(%error, order_id = %order.id, step = due.task.as_str(), "step failed; will retry");
+                let at = self.clock.now() + micros(retry_delay(due.attempts));
                 let txn = self.database.begin().await?;
-                task::payment_postpone_in_txn(&txn, due, at, true, &told(&error)).await?;
+                task::payment_postpone_in_txn(&txn, due, at, true, &failure_reason(&error)).await?;
                 txn.commit().await?;
                 Ok(())
             }
@@ -116,7 +116,7 @@ impl App {
     }
 
     async fn authorise(&self, due: &DuePayment) -> Result<(), Error> {
-        if self.took_longer_than(due, AUTHORISE_WITHIN) {
+        if self.took_longer_than(due, AUTHORISE_TIMEOUT) {
             let reason = "the payment was not authorised in time";
             return self
                 .fail_order(due, PaymentState::Pending, PaymentTask::Void, reason)
@@ -128,7 +128,11 @@ impl App {
             Authorised::Yes { reference } => {
                 failpoint::crash_if_chosen("authorise.asked");
                 let txn = self.database.begin().await?;
-                if self.order_if_still_in_txn(&txn, due).await?.is_none() {
+                if self
+                    .order_lock_if_current_in_txn(&txn, due)
+                    .await?
+                    .is_none()
+                {
                     return Ok(());
                 }
                 let now = self.clock.now();
@@ -142,8 +146,9 @@ impl App {
             Authorised::Pending { reference } => {
                 let now = self.clock.now();
                 let age = u64::try_from(now - due.since).unwrap_or(0);
-                let pause = Duration::from_micros(age / 10).clamp(ASK_AGAIN, LONGEST_WAIT);
-                let at = now + micros(pause);
+                let retry_delay =
+                    Duration::from_micros(age / 10).clamp(MIN_POLL_INTERVAL, MAX_POLL_INTERVAL);
+                let at = now + micros(retry_delay);
                 let txn = self.database.begin().await?;
                 if due.payment.reference.as_ref() != Some(&reference) {
                     task::payment_set_reference_in_txn(&txn, id, &reference).await?;
@@ -159,10 +164,10 @@ impl App {
         }
     }
 
-    /// The units become the order's for good, or have gone back meanwhile.
+    /// Makes the reservation permanent; cancels the order if it has expired.
     async fn commit(&self, due: &DuePayment, order: &Order) -> Result<(), Error> {
-        if self.took_longer_than(due, CAPTURE_WITHIN) {
-            let reason = "the units could not be made the order's in time";
+        if self.took_longer_than(due, CAPTURE_TIMEOUT) {
+            let reason = "the reservation could not be made permanent in time";
             return self
                 .fail_order(due, PaymentState::Authorised, PaymentTask::Void, reason)
                 .await;
@@ -174,7 +179,7 @@ impl App {
         let stock = self.peers.call(&order.correlation_id, &commit).await?;
         failpoint::crash_if_chosen("commit.asked");
         if !stock.committed {
-            let reason = "the reservation ran out before the payment came";
+            let reason = "the reservation expired before the payment was authorised";
             return self
                 .fail_order(due, PaymentState::Authorised, PaymentTask::Void, reason)
                 .await;
@@ -186,7 +191,7 @@ impl App {
     }
 
     async fn capture(&self, due: &DuePayment) -> Result<(), Error> {
-        if self.took_longer_than(due, CAPTURE_WITHIN) {
+        if self.took_longer_than(due, CAPTURE_TIMEOUT) {
             let reason = "the payment could not be captured in time";
             return self
                 .fail_order(due, PaymentState::Authorised, PaymentTask::Void, reason)
@@ -200,8 +205,8 @@ impl App {
                 .await;
         }
         let txn = self.database.begin().await?;
-        // Whoever called the order off meanwhile finds the money when it voids.
-        let Some(mut order) = self.order_if_still_in_txn(&txn, due).await? else {
+        // If the order was cancelled meanwhile, its void step will find the captured money.
+        let Some(mut order) = self.order_lock_if_current_in_txn(&txn, due).await? else {
             return Ok(());
         };
         let now = self.clock.now();
@@ -225,7 +230,7 @@ impl App {
             }
             Voided::Captured => {
                 let txn = self.database.begin().await?;
-                if let Some(order) = self.order_if_still_in_txn(&txn, due).await? {
+                if let Some(order) = self.order_lock_if_current_in_txn(&txn, due).await? {
                     self.book_capture_in_txn(&txn, due, PaymentTask::Refund)
                         .await?;
                     let (captured, now) = (due.payment.amount.amount_minor, self.clock.now());
@@ -252,14 +257,18 @@ impl App {
             refunded.map_err(Error::Payment)?;
         }
         let txn = self.database.begin().await?;
-        if self.order_if_still_in_txn(&txn, due).await?.is_some() {
+        if self
+            .order_lock_if_current_in_txn(&txn, due)
+            .await?
+            .is_some()
+        {
             let now = self.clock.now();
             if let Some(refund) = next {
                 let (kind, amount) = (Movement::Refund, refund.amount);
                 task::movement_insert_in_txn(&txn, id, kind, &refund.id, amount, now).await?;
                 fulfilment::refund_done_in_txn(&txn, &refund.id).await?;
             }
-            // Others may have been asked for meanwhile.
+            // More refunds may have been requested meanwhile.
             let refunds = fulfilment::refund_list(&txn, id).await?;
             let todo = match refunds.iter().all(|refund| refund.done) {
                 true => PaymentTask::None,
@@ -280,7 +289,7 @@ impl App {
         Ok(())
     }
 
-    /// Books the whole amount as ours.
+    /// Records that the whole amount was captured.
     async fn book_capture_in_txn<C: ConnectionTrait>(
         &self,
         txn: &C,
@@ -296,9 +305,9 @@ impl App {
         Ok(())
     }
 
-    /// Locks a payment's order; `None` if somebody else, another worker or a
-    /// cancellation, has changed what is to be done since we read it.
-    async fn order_if_still_in_txn<C: ConnectionTrait>(
+    /// Locks a payment's order; `None` if another worker or a cancellation has
+    /// changed the payment's step or state since it was read.
+    async fn order_lock_if_current_in_txn<C: ConnectionTrait>(
         &self,
         txn: &C,
         due: &DuePayment,
@@ -309,7 +318,7 @@ impl App {
         Ok(order.filter(|_| now.task == due.task && now.state == due.state))
     }
 
-    /// Cancels an order that cannot be had; its units go back.
+    /// Cancels an order that cannot be confirmed, and has its units released.
     async fn fail_order(
         &self,
         due: &DuePayment,
@@ -320,14 +329,14 @@ impl App {
         let id = &due.payment.order_id;
         let now = self.clock.now();
         let txn = self.database.begin().await?;
-        let Some(mut order) = self.order_if_still_in_txn(&txn, due).await? else {
+        let Some(mut order) = self.order_lock_if_current_in_txn(&txn, due).await? else {
             return Ok(());
         };
-        let reason = Some(clean(reason));
+        let reason = Some(clean_text(reason));
         let change = domain::transition(&mut order, Status::Cancelled, Actor::System, reason, now)?;
         store::order_move_in_txn(&txn, &order, &change).await?;
         task::stock_task_insert_in_txn(&txn, id.as_str(), id, StockTask::Release, now).await?;
-        discount_give_back_in_txn(&txn, &order).await?;
+        discount_release_in_txn(&txn, &order).await?;
         task::payment_set_in_txn(&txn, id, state, todo, now).await?;
         txn.commit().await?;
         failpoint::crash_if_chosen("fail.stored");
@@ -335,7 +344,7 @@ impl App {
         Ok(())
     }
 
-    /// Stores what a step found, and the next one.
+    /// Stores the payment's new state and its next step.
     async fn payment_move(
         &self,
         due: &DuePayment,
@@ -343,7 +352,11 @@ impl App {
         todo: PaymentTask,
     ) -> Result<(), Error> {
         let txn = self.database.begin().await?;
-        if self.order_if_still_in_txn(&txn, due).await?.is_some() {
+        if self
+            .order_lock_if_current_in_txn(&txn, due)
+            .await?
+            .is_some()
+        {
             let id = &due.payment.order_id;
             task::payment_set_in_txn(&txn, id, state, todo, self.clock.now()).await?;
             txn.commit().await?;
@@ -356,22 +369,22 @@ impl App {
     }
 }
 
-/// How long a step rests that came to nothing so often.
-pub(crate) fn pause(attempts: i64) -> Duration {
-    doubling(attempts, SHORTEST_PAUSE, LONGEST_PAUSE)
+/// The retry delay of a step after this many failed attempts.
+pub(crate) fn retry_delay(attempts: i64) -> Duration {
+    doubling(attempts, MIN_RETRY_DELAY, MAX_RETRY_DELAY)
 }
 
-/// Why a step came to nothing, for administrators.
-pub(crate) fn told(error: &Error) -> String {
+/// Why a step failed, for administrators.
+pub(crate) fn failure_reason(error: &Error) -> String {
     match error {
-        Error::Payment(cause) => clean(&cause.to_string()),
-        Error::PeerUnavailable(cause) => clean(&cause.to_string()),
+        Error::Payment(cause) => clean_text(&cause.to_string()),
+        Error::PeerUnavailable(cause) => clean_text(&cause.to_string()),
         _ => "the orders service failed: see its log".to_owned(),
     }
 }
 
-/// A provider's words as they fit our columns.
-fn clean(text: &str) -> String {
+/// A provider's text, cleaned and shortened to fit the columns.
+fn clean_text(text: &str) -> String {
     let kept = text.chars().filter(|c| !c.is_control());
     kept.take(MAX_REASON).collect()
 }

@@ -1,5 +1,5 @@
-//! Demo orders: some weeks of buying, in every state, made by the same verbs
-//! as any other order.
+//! Demo orders: several weeks of orders in every state, created by the same use
+//! cases as real ones.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use stoa_runtime::identity::{Caller, Role};
 use stoa_schema::{ProductId, UserId};
 use stoa_service::context::CallContext;
 
-use crate::app::{App, Verb};
+use crate::app::{App, OrderAction};
 use crate::domain::{Address, Request, RequestLine};
 use crate::error::Error;
 use crate::payment::sandbox::{APPROVE, DECLINE};
@@ -16,34 +16,39 @@ use crate::store::{self, OrderFilter};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Who takes part.
+/// The users of the demo orders.
 pub struct People {
     pub admin: UserId,
     pub customers: Vec<UserId>,
 }
 
-/// One past order: how long ago in days, by which customer, paid how, and what
-/// became of it.
-type Past = (u32, usize, &'static str, &'static [Verb]);
+/// One past order: its age in days, the customer's index, the payment method, and
+/// the changes made afterwards, one a day.
+type PastOrder = (u32, usize, &'static str, &'static [OrderAction]);
 
-const PAST: &[Past] = &[
-    (40, 0, APPROVE, &[Verb::SHIP, Verb::Deliver]),
-    (33, 1, APPROVE, &[Verb::SHIP, Verb::Deliver, Verb::REFUND]),
+const PAST_ORDERS: &[PastOrder] = &[
+    (40, 0, APPROVE, &[OrderAction::SHIP, OrderAction::Deliver]),
+    (
+        33,
+        1,
+        APPROVE,
+        &[OrderAction::SHIP, OrderAction::Deliver, OrderAction::REFUND],
+    ),
     (21, 0, DECLINE, &[]),
-    (14, 1, APPROVE, &[Verb::Cancel]),
-    (9, 0, APPROVE, &[Verb::SHIP, Verb::Deliver]),
-    (5, 1, APPROVE, &[Verb::SHIP]),
-    (3, 0, APPROVE, &[Verb::SHIP]),
+    (14, 1, APPROVE, &[OrderAction::Cancel]),
+    (9, 0, APPROVE, &[OrderAction::SHIP, OrderAction::Deliver]),
+    (5, 1, APPROVE, &[OrderAction::SHIP]),
+    (3, 0, APPROVE, &[OrderAction::SHIP]),
     (1, 0, APPROVE, &[]),
 ];
 
-/// Makes demo orders where there are none; answers how many.
+/// Creates demo orders if there are no orders yet; returns how many.
 ///
 /// # Errors
-/// If a step fails; what was made before stays.
+/// If a step fails; orders created before that stay.
 pub async fn seed(app: &App, people: &People, products: &[ProductId]) -> Result<usize, Error> {
     if store::order_count(app.database.read(), &OrderFilter::default()).await? > 0
-        // A real provider is not asked for a demonstration.
+        // Demo orders need the sandbox: a real provider must not be charged for them.
         || app.provider.check_method(APPROVE).is_err()
         || products.is_empty()
         || people.customers.is_empty()
@@ -55,7 +60,7 @@ pub async fn seed(app: &App, people: &People, products: &[ProductId]) -> Result<
         role: Role::Admin,
     };
     let now = app.clock.now();
-    for (index, (days, customer, method, verbs)) in PAST.iter().enumerate() {
+    for (index, (days, customer, method, verbs)) in PAST_ORDERS.iter().enumerate() {
         let clock = Clock::manual(now - micros(DAY * *days));
         let past = app.at(clock.clone());
         let context = CallContext {
@@ -93,7 +98,7 @@ pub async fn seed(app: &App, people: &People, products: &[ProductId]) -> Result<
             past.work_once().await?;
         }
     }
-    Ok(PAST.len())
+    Ok(PAST_ORDERS.len())
 }
 
 fn address(customer: usize) -> Address {

@@ -1,6 +1,6 @@
-//! `POST /webhooks/payments/{provider}`: what the payment provider tells by
-//! itself. Each event is stored once and answered at once; the worker then
-//! asks about the payment.
+//! `POST /webhooks/payments/{provider}`: receives the payment provider's events.
+//! Each event is stored once and acknowledged at once; the worker then asks the
+//! provider about the payment.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -13,10 +13,10 @@ use crate::app::App;
 use crate::error::Error;
 use stoa_service::error::CommonError;
 
-/// The most bytes that a webhook may have.
+/// The largest accepted request body, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 
-/// Where a provider's webhooks go.
+/// The path for a provider's webhooks.
 pub fn path(provider: &str) -> String {
     format!("/webhooks/payments/{provider}")
 }
@@ -35,7 +35,7 @@ async fn receive(
     body: Bytes,
 ) -> Response {
     if provider != app.provider.name() {
-        let message = "the shop does not work with this provider";
+        let message = "this payment provider is not in use";
         return (StatusCode::NOT_FOUND, message).into_response();
     }
     let event = match app.provider.event(&headers, &body) {
@@ -45,7 +45,7 @@ async fn receive(
     match app.event_store(&event, &body).await {
         Ok(()) => StatusCode::OK.into_response(),
         Err(error) => {
-            // The provider will repeat it.
+            // The provider will retry.
             tracing::warn!(%error, "a webhook could not be stored");
             let status = match error {
                 Error::Common(CommonError::DatabaseUnavailable(_)) => {
@@ -53,7 +53,7 @@ async fn receive(
                 }
                 _ => StatusCode::INTERNAL_SERVER_ERROR,
             };
-            (status, "not stored; repeat it").into_response()
+            (status, "not stored; retry").into_response()
         }
     }
 }

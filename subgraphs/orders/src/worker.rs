@@ -1,8 +1,8 @@
-//! Runs what is due after an order's answer: the steps of sagas, and units that
-//! go back. What is due is stored, so that a crash forgets nothing.
+//! Runs the background work of orders: the steps of sagas, and the return of units
+//! to stock. What is due is stored, so that a crash loses nothing.
 //!
-//! Each order's steps, and each order's units, are a job of their own: one that
-//! waits for a slow neighbour occupies one of its kind's slots, and no more.
+//! Each order's saga, and each return of units, is a job of its own: a job that
+//! waits for a slow service occupies one slot of its kind, and no more.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -20,27 +20,27 @@ use tracing::{Instrument, Span};
 use crate::app::App;
 use crate::domain::Order;
 use crate::error::Error;
-use crate::saga::{pause, told};
+use crate::saga::{failure_reason, retry_delay};
 use crate::store::fulfilment;
 use crate::store::task::{self, DueStock, StockTask};
 
-/// How many steps of one saga may follow each other in one job.
-const ROUNDS: usize = 6;
+/// How many steps of one saga may run in one job.
+const MAX_STEPS_PER_JOB: usize = 6;
 /// How many jobs of a kind run at once.
-const AT_ONCE: usize = 16;
-/// How many are looked up at once: more than can run.
+const MAX_CONCURRENT_JOBS: usize = 16;
+/// How many due jobs are read at once: more than can run.
 const BATCH: u64 = 32;
 /// How long the worker sleeps when nothing is due.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Works until the process ends.
-pub async fn run_for_ever(app: App) {
+/// Runs the worker until the process ends.
+pub async fn run(app: App) {
     let work = app.work.clone();
     let mut worker = Worker::new(app);
     let mut backoff = Backoff::default();
     loop {
         let wait = match worker.start_due().await {
-            Ok(_) => worker.idle().await,
+            Ok(_) => worker.idle_duration().await,
             Err(error) => Err(error),
         };
         let well = match wait {
@@ -54,10 +54,10 @@ pub async fn run_for_ever(app: App) {
         match well {
             Ok(true) => backoff = Backoff::default(),
             Ok(false) => {}
-            // Neighbours must not be asked again and again for what cannot be
-            // stored.
+            // Without the backoff, other services would be called again and again although
+            // the result cannot be stored.
             Err(error) => {
-                tracing::warn!(%error, "the order worker waits");
+                tracing::warn!(%error, "the order worker failed and will retry");
                 backoff.wait().await;
             }
         }
@@ -65,11 +65,11 @@ pub async fn run_for_ever(app: App) {
 }
 
 impl App {
-    /// Does all that is due, and what becomes due by that.
+    /// Runs all jobs that are due, including those that become due by that.
     ///
     /// # Errors
-    /// If the database fails. Failures of peers and of the provider are put
-    /// off, each on its own.
+    /// If the database fails. A step whose call to another service or the provider
+    /// fails is postponed instead.
     pub async fn work_once(&self) -> Result<(), Error> {
         let mut worker = Worker::new(self.clone());
         while worker.start_due().await? > 0 {
@@ -85,24 +85,24 @@ impl App {
         match self.saga_steps(id).await {
             Err(Error::Common(CommonError::Corrupt(reason))) => {
                 tracing::error!(reason, order_id = %id, "an order's payment cannot be read");
-                self.saga_put_off(id, "the payment cannot be read").await
+                self.saga_postpone(id, "the payment cannot be read").await
             }
             done => done,
         }
     }
 
-    /// Puts off an order's step that cannot even fail as it should: it must not
-    /// come first for ever.
-    async fn saga_put_off(&self, id: &OrderId, reason: &str) -> Result<(), Error> {
-        let at = self.clock.now() + micros(pause(i64::MAX));
+    /// Postpones an order's step that failed without being postponed itself: it
+    /// must not stay first in the queue.
+    async fn saga_postpone(&self, id: &OrderId, reason: &str) -> Result<(), Error> {
+        let at = self.clock.now() + micros(retry_delay(i64::MAX));
         let txn = self.database.begin().await?;
-        task::payment_put_off_in_txn(&txn, id, at, reason).await?;
+        task::payment_postpone_any_in_txn(&txn, id, at, reason).await?;
         Ok(txn.commit().await?)
     }
 
-    /// The same for units.
-    async fn stock_put_off(&self, id: &str, attempts: i64, reason: &str) -> Result<(), Error> {
-        let at = self.clock.now() + micros(pause(attempts));
+    /// The same for the return of units.
+    async fn stock_postpone(&self, id: &str, attempts: i64, reason: &str) -> Result<(), Error> {
+        let at = self.clock.now() + micros(retry_delay(attempts));
         let txn = self.database.begin().await?;
         task::stock_task_postpone_in_txn(&txn, id, at, reason).await?;
         Ok(txn.commit().await?)
@@ -110,7 +110,7 @@ impl App {
 
     async fn saga_steps(&self, id: &OrderId) -> Result<(), Error> {
         let order = self.order_must_exist(id).await?;
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_STEPS_PER_JOB {
             let due = task::payment_fetch(self.database.read(), id).await?;
             if !due.is_due(self.due_now()) {
                 break;
@@ -121,24 +121,27 @@ impl App {
         Ok(())
     }
 
-    /// Tells products of units, or puts that off.
+    /// Has the products service take units back; postpones that if it fails.
     async fn stock_run(&self, id: &str) -> Result<(), Error> {
         let due = match task::stock_task_fetch(self.database.read(), id).await {
             Ok(Some(due)) if self.due_now().is(due.due_at) => due,
             Ok(_) => return Ok(()),
             Err(error) => {
-                tracing::error!(%error, id, "what is to go back cannot be read");
-                return self.stock_put_off(id, i64::MAX, &told(&error)).await;
+                tracing::error!(%error, id, "a stock task cannot be read");
+                return self
+                    .stock_postpone(id, i64::MAX, &failure_reason(&error))
+                    .await;
             }
         };
-        let Err(error) = self.stock_tell(&due).await else {
+        let Err(error) = self.stock_notify(&due).await else {
             return Ok(());
         };
-        tracing::warn!(%error, order_id = %due.order_id, "units are not back yet");
-        self.stock_put_off(id, due.attempts, &told(&error)).await
+        tracing::warn!(%error, order_id = %due.order_id, "returning units failed; will retry");
+        self.stock_postpone(id, due.attempts, &failure_reason(&error))
+            .await
     }
 
-    async fn stock_tell(&self, due: &DueStock) -> Result<(), Error> {
+    async fn stock_notify(&self, due: &DueStock) -> Result<(), Error> {
         let order = self.order_must_exist(&due.order_id).await?;
         let tell = async {
             let correlation = &order.correlation_id;
@@ -171,7 +174,7 @@ impl App {
     }
 }
 
-/// What is done by itself, of which one runs at a time.
+/// A job; the same one never runs twice at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Job {
     Saga(OrderId),
@@ -187,38 +190,38 @@ impl Job {
     }
 }
 
-/// The jobs that run, and those that wait for their turn.
+/// The running and the waiting jobs.
 struct Worker {
     app: App,
     running: JoinSet<Result<(), Error>>,
-    /// When it last looked for what is due.
-    looked_at: Micros,
-    sagas: Lane,
-    units: Lane,
+    /// When it last read the due jobs.
+    last_read_at: Micros,
+    sagas: JobQueue,
+    units: JobQueue,
 }
 
-/// The jobs of one kind. One that waited is looked at again before it runs.
+/// The jobs of one kind. Whether a waiting job is still due is checked when it runs.
 #[derive(Default)]
-struct Lane {
-    /// At most [`AT_ONCE`].
+struct JobQueue {
+    /// At most [`MAX_CONCURRENT_JOBS`].
     running: HashMap<Id, Job>,
     /// At most [`BATCH`].
     waiting: VecDeque<Job>,
 }
 
-impl Lane {
-    fn is_hungry(&self) -> bool {
-        self.waiting.is_empty() && self.running.len() < AT_ONCE
+impl JobQueue {
+    fn has_capacity(&self) -> bool {
+        self.waiting.is_empty() && self.running.len() < MAX_CONCURRENT_JOBS
     }
 
-    fn feed(&mut self, due: impl Iterator<Item = Job>) {
+    fn enqueue(&mut self, due: impl Iterator<Item = Job>) {
         let new = due.filter(|job| !self.running.values().any(|running| running == job));
         self.waiting.extend(new);
     }
 
-    /// Starts what waits, as far as there is room; answers how many jobs.
+    /// Starts waiting jobs while there are free slots; returns how many.
     fn start(&mut self, app: &App, set: &mut JoinSet<Result<(), Error>>) -> usize {
-        let room = AT_ONCE - self.running.len();
+        let room = MAX_CONCURRENT_JOBS - self.running.len();
         let now = self.waiting.drain(..room.min(self.waiting.len()));
         let mut started = 0;
         for job in now {
@@ -235,46 +238,47 @@ impl Worker {
         Self {
             app,
             running: JoinSet::new(),
-            looked_at: 0,
-            sagas: Lane::default(),
-            units: Lane::default(),
+            last_read_at: 0,
+            sagas: JobQueue::default(),
+            units: JobQueue::default(),
         }
     }
 
-    /// Starts what is due, as far as there is room; answers how many jobs
-    /// those were.
+    /// Starts due jobs while there are free slots; returns how many.
     async fn start_due(&mut self) -> Result<usize, Error> {
         let db = self.app.database.read();
         let when = self.app.due_now();
-        self.looked_at = when.now;
-        if self.sagas.is_hungry() {
+        self.last_read_at = when.now;
+        if self.sagas.has_capacity() {
             let due = task::payment_due(db, when, BATCH).await?;
-            self.sagas.feed(due.into_iter().map(Job::Saga));
+            self.sagas.enqueue(due.into_iter().map(Job::Saga));
         }
-        if self.units.is_hungry() {
+        if self.units.has_capacity() {
             let due = task::stock_due(db, when, BATCH).await?;
-            self.units.feed(due.into_iter().map(Job::Stock));
+            self.units.enqueue(due.into_iter().map(Job::Stock));
         }
         let sagas = self.sagas.start(&self.app, &mut self.running);
         Ok(sagas + self.units.start(&self.app, &mut self.running))
     }
 
-    /// Waits for a job that ends, and takes all that have ended.
+    /// Waits until a job ends, and removes all that have ended.
     async fn ended(&mut self) -> Result<(), Error> {
         let mut next = self.running.join_next_with_id().await;
         let mut all = Ok(());
         while let Some(ended) = next {
             let done = match ended {
                 Ok((id, done)) => {
-                    self.forget(id);
+                    self.remove_running(id);
                     done
                 }
                 Err(error) => {
-                    tracing::error!(%error, "a job of the order worker broke off");
+                    tracing::error!(%error, "a job of the order worker panicked or was aborted");
                     let reason = "the worker broke off: see its log";
-                    match self.forget(error.id()) {
-                        Some(Job::Saga(order)) => self.app.saga_put_off(&order, reason).await,
-                        Some(Job::Stock(id)) => self.app.stock_put_off(&id, i64::MAX, reason).await,
+                    match self.remove_running(error.id()) {
+                        Some(Job::Saga(order)) => self.app.saga_postpone(&order, reason).await,
+                        Some(Job::Stock(id)) => {
+                            self.app.stock_postpone(&id, i64::MAX, reason).await
+                        }
                         None => Ok(()),
                     }
                 }
@@ -285,17 +289,17 @@ impl Worker {
         all
     }
 
-    fn forget(&mut self, id: Id) -> Option<Job> {
+    fn remove_running(&mut self, id: Id) -> Option<Job> {
         let saga = self.sagas.running.remove(&id);
         saga.or_else(|| self.units.running.remove(&id))
     }
 
-    /// How long nothing more can be started, unless something ends.
-    async fn idle(&self) -> Result<Duration, Error> {
-        if !self.sagas.is_hungry() && !self.units.is_hungry() {
+    /// How long to sleep until a job can be started, unless one ends before.
+    async fn idle_duration(&self) -> Result<Duration, Error> {
+        if !self.sagas.has_capacity() && !self.units.has_capacity() {
             return Ok(IDLE);
         }
-        let now = self.looked_at;
+        let now = self.last_read_at;
         let next = task::next_due(self.app.database.read(), now).await?;
         Ok(next.map_or(IDLE, |at| {
             let left = u64::try_from(at - self.app.clock.now()).unwrap_or(0);
@@ -304,7 +308,7 @@ impl Worker {
     }
 }
 
-/// A step in the trace of the request that placed the order.
+/// The span of a step, in the trace of the request that placed the order.
 fn span(step: &'static str, order: &Order) -> Span {
     let span = tracing::info_span!(
         "order_work",
@@ -312,6 +316,6 @@ fn span(step: &'static str, order: &Order) -> Span {
         correlation_id = order.correlation_id,
         order_id = %order.id
     );
-    telemetry::continue_from(&span, order.traceparent.as_deref());
+    telemetry::continue_from_traceparent(&span, order.traceparent.as_deref());
     span
 }

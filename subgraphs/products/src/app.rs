@@ -1,4 +1,4 @@
-//! The catalogue's verbs. Who may do what is decided here.
+//! Operations on the catalogue. Permissions are checked here.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use stoa_schema::{CategoryId, ProductId};
 use stoa_service::cache::{Cache, Region};
 use stoa_service::database::Database;
 use stoa_service::error::CommonError;
-use stoa_service::idempotency::{Claim, Use};
+use stoa_service::idempotency::{ClaimOutcome, IdempotencyKey};
 use stoa_service::page::{PageError, PageRequest, Slice};
 
 use crate::domain::{
@@ -35,27 +35,27 @@ pub struct App {
     searches: Region,
 }
 
-/// How old an answer may be.
+/// How old the returned data may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Freshness {
-    /// From the database, stock and all.
+    /// From the database, including stock.
     Fresh,
     /// A few minutes old, and without stock.
     Cached,
 }
 
-/// A list of products as somebody asks for it.
+/// A request for a list of products.
 #[derive(Debug, Clone, Default)]
 pub struct ProductList {
     pub query: Option<String>,
     pub filter: ProductFilter,
-    /// With all below it.
+    /// Includes its descendants.
     pub category: Option<CategoryId>,
     pub sort: ProductSort,
     pub page: PageRequest,
 }
 
-/// A change of stock by hand.
+/// A manual change of stock.
 #[derive(Debug, Clone, Serialize)]
 pub struct Adjustment {
     pub product_id: String,
@@ -92,7 +92,7 @@ impl App {
         &self,
         skus: &[String],
     ) -> Result<HashMap<String, Product>, Error> {
-        // PostgreSQL takes no such text; no product has such a SKU.
+        // PostgreSQL rejects text with a NUL; no SKU contains one.
         if skus.iter().any(|sku| sku.contains('\0')) {
             let sane: Vec<_> = skus
                 .iter()
@@ -104,7 +104,7 @@ impl App {
         store::product_fetch_by_sku(self.database.read(), skus).await
     }
 
-    /// A page of products. What is not active is for administrators.
+    /// A page of products. Only administrators see inactive ones.
     pub async fn product_list(
         &self,
         caller: &Caller,
@@ -119,7 +119,11 @@ impl App {
             page: request,
         } = list;
         let page = request.check::<ProductKey>()?;
-        if page.after.as_ref().is_some_and(|key| !sort.owns(key)) {
+        if page
+            .after
+            .as_ref()
+            .is_some_and(|key| !sort.accepts_cursor(key))
+        {
             return Err(PageError::Cursor.into());
         }
         if !caller.is_admin() {
@@ -134,10 +138,10 @@ impl App {
         let load = async || -> Result<_, Error> {
             store::product_list(self.database.read(), &filter, sort, &page).await
         };
-        // Administrators see what they have just done, and stock is never old.
-        let may_be_old =
+        // Administrators must see their own changes, and stock is never cached.
+        let may_use_cache =
             freshness == Freshness::Cached && filter.in_stock.is_none() && !caller.is_admin();
-        let rows = if may_be_old {
+        let rows = if may_use_cache {
             let key = serde_json::to_string(&(&filter, sort, &request))
                 .map_err(|error| Error::corrupt(error.to_string()))?;
             self.searches.fetch(&key, load).await?
@@ -152,7 +156,7 @@ impl App {
     }
 
     pub async fn product_create(&self, caller: &Caller, new: NewProduct) -> Result<Product, Error> {
-        admin(caller)?;
+        require_admin(caller)?;
         let problems = new.problems();
         let Some(price) = new.price.filter(|_| problems.is_empty()) else {
             return Err(Error::Invalid(problems));
@@ -174,9 +178,9 @@ impl App {
         let txn = self.database.begin().await?;
         store::product_insert_in_txn(&txn, &product)
             .await
-            .map_err(sku_taken)?;
+            .map_err(product_write_error)?;
         if new.stock > 0 {
-            // Every unit that is ever there has a row that says why.
+            // Every unit ever received has an adjustment row with the reason.
             let actor = caller.subject().map(ToOwned::to_owned);
             store::stock::adjustment_insert_in_txn(
                 &txn,
@@ -189,16 +193,16 @@ impl App {
             .await?;
         }
         txn.commit().await?;
-        self.catalogue_changed().await;
+        self.invalidate_products().await;
         Ok(product)
     }
 
-    /// What was cached of products is old.
-    async fn catalogue_changed(&self) {
+    /// Invalidates cached products and searches.
+    async fn invalidate_products(&self) {
         Region::invalidate_all(&[&self.products, &self.searches]).await;
     }
 
-    async fn categories_changed(&self) {
+    async fn invalidate_categories(&self) {
         Region::invalidate_all(&[&self.categories, &self.searches]).await;
     }
 
@@ -208,7 +212,7 @@ impl App {
         id: &str,
         change: ProductChange,
     ) -> Result<Product, Error> {
-        admin(caller)?;
+        require_admin(caller)?;
         let problems = change.problems();
         if !problems.is_empty() {
             return Err(Error::Invalid(problems));
@@ -216,11 +220,11 @@ impl App {
         if let Some(category) = &change.category_id {
             self.category_must_exist(category.as_ref()).await?;
         }
-        let id = ProductId::parse(id).ok_or_else(|| no_product("id"))?;
+        let id = ProductId::parse(id).ok_or_else(|| product_not_found("id"))?;
         let txn = self.database.begin().await?;
         let mut product = store::product_lock_in_txn(&txn, &id)
             .await?
-            .ok_or_else(|| no_product("id"))?;
+            .ok_or_else(|| product_not_found("id"))?;
         if let Some(sku) = change.sku {
             product.sku = sku;
         }
@@ -242,26 +246,26 @@ impl App {
         product.updated_at = self.clock.now();
         store::product_update_in_txn(&txn, &product)
             .await
-            .map_err(sku_taken)?;
+            .map_err(product_write_error)?;
         txn.commit().await?;
-        self.catalogue_changed().await;
+        self.invalidate_products().await;
         Ok(product)
     }
 
-    /// Adds or removes units, once for each key, with a row that says why.
+    /// Adds or removes units, once per idempotency key, and records the reason.
     pub async fn stock_adjust(
         &self,
         caller: &Caller,
         adjustment: Adjustment,
         key: &str,
     ) -> Result<Product, Error> {
-        let actor = admin(caller)?;
+        let actor = require_admin(caller)?;
         let mut problems = Vec::new();
         if adjustment.delta == 0 || adjustment.delta.abs() > MAX_STOCK {
             problems.push(Problem::new(
                 &["input", "delta"],
                 ProblemCode::Invalid,
-                format!("must not be 0, nor beyond {MAX_STOCK} either way"),
+                format!("must not be 0, nor more than {MAX_STOCK} in either direction"),
             ));
         }
         problems.extend(domain::text_problem(
@@ -273,20 +277,23 @@ impl App {
         if !problems.is_empty() {
             return Err(Error::Invalid(problems));
         }
-        let once =
-            Use::new(actor, key, "adjustStock", &adjustment).ok_or_else(Problem::invalid_key)?;
-        let id = ProductId::parse(&adjustment.product_id).ok_or_else(|| no_product("productId"))?;
+        let once = IdempotencyKey::new(actor, key, "adjustStock", &adjustment)
+            .ok_or_else(Problem::invalid_key)?;
+        let id = ProductId::parse(&adjustment.product_id)
+            .ok_or_else(|| product_not_found("productId"))?;
         let now = self.clock.now();
         let txn = self.database.begin().await?;
+        // The key is claimed in the transaction of the change: both are stored, or neither.
         match once.claim_in_txn(&txn, id.as_str(), now).await? {
-            Claim::Go { .. } => {
+            ClaimOutcome::Acquired { .. } => {
                 let delta = adjustment.delta;
                 if delta > 0 {
-                    store::stock::stock_return_in_txn(&txn, &id, delta, now).await?;
+                    store::stock::stock_add_in_txn(&txn, &id, delta, now).await?;
                 } else if !store::stock::stock_take_in_txn(&txn, &id, -delta, now).await? {
+                    // Nothing was taken: there is no such product, or too few units.
                     let known = store::product_fetch_many(&txn, std::slice::from_ref(&id)).await?;
                     return Err(match known.get(&id) {
-                        None => no_product("productId").into(),
+                        None => product_not_found("productId").into(),
                         Some(product) => Problem::new(
                             &["input", "delta"],
                             ProblemCode::InsufficientStock,
@@ -306,20 +313,21 @@ impl App {
                 .await?;
                 once.finish_in_txn(&txn, &"done").await?;
             }
-            Claim::Done { .. } => {}
-            conflict @ (Claim::InProgress | Claim::Reused) => {
+            // A repeat changes nothing and returns the product as it is now.
+            ClaimOutcome::Done { .. } => {}
+            conflict @ (ClaimOutcome::InProgress | ClaimOutcome::Reused) => {
                 return Err(Problem::key_conflict(&conflict).into());
             }
         }
         let product = store::product_fetch_many(&txn, std::slice::from_ref(&id))
             .await?
             .remove(&id)
-            .ok_or_else(|| no_product("productId"))?;
+            .ok_or_else(|| product_not_found("productId"))?;
         txn.commit().await?;
         Ok(product)
     }
 
-    /// The whole tree, by name.
+    /// All categories, sorted by name.
     pub async fn category_list(&self) -> Result<Vec<Category>, Error> {
         self.categories
             .fetch("all", async || {
@@ -334,7 +342,7 @@ impl App {
         name: &str,
         parent_id: Option<CategoryId>,
     ) -> Result<Category, Error> {
-        admin(caller)?;
+        require_admin(caller)?;
         let category = Category {
             id: CategoryId::new(),
             name: name.trim().to_owned(),
@@ -347,7 +355,7 @@ impl App {
         check_category(&all, &category)?;
         store::category_insert_in_txn(&txn, &category, self.clock.now()).await?;
         txn.commit().await?;
-        self.categories_changed().await;
+        self.invalidate_categories().await;
         Ok(category)
     }
 
@@ -358,14 +366,14 @@ impl App {
         name: Option<String>,
         parent_id: Option<Option<CategoryId>>,
     ) -> Result<Category, Error> {
-        admin(caller)?;
+        require_admin(caller)?;
         let txn = self.database.begin().await?;
         store::category_tree_lock_in_txn(&txn).await?;
         let mut all = store::category_list(&txn).await?;
         let category = all
             .iter_mut()
             .find(|category| category.id.as_str() == id)
-            .ok_or_else(no_category)?;
+            .ok_or_else(category_not_found)?;
         if let Some(name) = name {
             category.name = name.trim().to_owned();
         }
@@ -376,20 +384,20 @@ impl App {
         check_category(&all, &changed)?;
         store::category_update_in_txn(&txn, &changed, self.clock.now()).await?;
         txn.commit().await?;
-        self.categories_changed().await;
+        self.invalidate_categories().await;
         Ok(changed)
     }
 
-    /// Deletes an empty category; answers what it was.
+    /// Deletes an empty category and returns it.
     pub async fn category_delete(&self, caller: &Caller, id: &str) -> Result<Category, Error> {
-        admin(caller)?;
+        require_admin(caller)?;
         let txn = self.database.begin().await?;
         store::category_tree_lock_in_txn(&txn).await?;
         let all = store::category_list(&txn).await?;
         let category = all
             .iter()
             .find(|category| category.id.as_str() == id)
-            .ok_or_else(no_category)?;
+            .ok_or_else(category_not_found)?;
         let has_children = all
             .iter()
             .any(|c| c.parent_id.as_ref() == Some(&category.id));
@@ -399,12 +407,12 @@ impl App {
         store::category_delete_in_txn(&txn, &category.id)
             .await
             .map_err(|error| match error.sql_err() {
-                // A product came in since we looked.
+                // A product was added to it since the check.
                 Some(SqlErr::ForeignKeyConstraintViolation(_)) => category_in_use().into(),
                 _ => Error::from(error),
             })?;
         txn.commit().await?;
-        self.categories_changed().await;
+        self.invalidate_categories().await;
         Ok(category.clone())
     }
 
@@ -444,25 +452,25 @@ fn check_category(all: &[Category], category: &Category) -> Result<(), Error> {
         return Err(Problem::new(
             &["input", "parentId"],
             ProblemCode::CategoryCycle,
-            format!("a category cannot stand below itself, nor more than {MAX_DEPTH} levels deep"),
+            format!("a category cannot be below itself, nor more than {MAX_DEPTH} levels deep"),
         )
         .into());
     }
     Ok(())
 }
 
-/// Lets administrators pass; answers who it is.
-fn admin(caller: &Caller) -> Result<&str, Error> {
+/// Requires an administrator; returns who it is.
+fn require_admin(caller: &Caller) -> Result<&str, Error> {
     match caller {
         Caller::User { id, .. } if caller.is_admin() => Ok(id.as_str()),
-        // The demo data is made by the service itself.
+        // The service itself creates the demo data.
         Caller::Service { name } => Ok(name),
         Caller::User { .. } => Err(CommonError::NotAdmin.into()),
         Caller::Anonymous => Err(CommonError::Unauthenticated.into()),
     }
 }
 
-fn no_product(field: &str) -> Problem {
+fn product_not_found(field: &str) -> Problem {
     Problem::new(
         &["input", field],
         ProblemCode::NotFound,
@@ -474,15 +482,15 @@ fn category_in_use() -> Problem {
     Problem::new(
         &["id"],
         ProblemCode::CategoryInUse,
-        "still holds products or categories",
+        "still contains products or categories",
     )
 }
 
-fn no_category() -> Problem {
+fn category_not_found() -> Problem {
     Problem::new(&["id"], ProblemCode::NotFound, "there is no such category")
 }
 
-fn sku_taken(error: sea_orm::DbErr) -> Error {
+fn product_write_error(error: sea_orm::DbErr) -> Error {
     match error.sql_err() {
         Some(SqlErr::UniqueConstraintViolation(_)) => Problem::new(
             &["input", "sku"],
@@ -490,7 +498,7 @@ fn sku_taken(error: sea_orm::DbErr) -> Error {
             "another product has this SKU",
         )
         .into(),
-        // The category went since we looked.
+        // The category was deleted since the check.
         Some(SqlErr::ForeignKeyConstraintViolation(_)) => Problem::new(
             &["input", "categoryId"],
             ProblemCode::NotFound,

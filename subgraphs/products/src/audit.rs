@@ -1,4 +1,4 @@
-//! What must hold of stock, whatever happened: checked over the database.
+//! The invariants of stock, checked in the database.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -29,7 +29,7 @@ const RULES: &[Rule] = &[
     },
 ];
 
-/// What breaks a rule of stock alone.
+/// The violations of the rules that concern stock alone.
 ///
 /// # Errors
 /// If the database fails.
@@ -45,8 +45,8 @@ pub async fn product_count(database: &Database) -> Result<u64, DbErr> {
     audit::count(database.read(), "SELECT COUNT(*) FROM product").await
 }
 
-/// What is held for an order: `RESERVED`, `COMMITTED` or `RELEASED`, and the
-/// units by product.
+/// The reservation of an order: `RESERVED`, `COMMITTED` or `RELEASED`, and the
+/// units held by product.
 #[derive(Debug, Clone, Default)]
 pub struct Reservation {
     pub state: String,
@@ -88,7 +88,8 @@ pub async fn reservations(
     Ok(found)
 }
 
-/// A page of orders that hold units, after one, with the state of each.
+/// A page of the orders after `after` that hold units, with each reservation's
+/// state.
 ///
 /// # Errors
 /// If the database fails.

@@ -23,8 +23,8 @@ pub struct Product {
     pub description: String,
     pub price: Money,
     pub category_id: Option<CategoryId>,
-    /// Sellable units: what is reserved is gone from it. A cache never holds
-    /// them: `None` in a product that came from one.
+    /// Units for sale, without the reserved ones. Never cached: `None` in a
+    /// product that came from a cache.
     #[serde(skip)]
     pub stock: Option<i64>,
     pub is_active: bool,
@@ -50,19 +50,19 @@ pub type Problem = stoa_service::problem::Problem<ProblemCode>;
 pub enum ProblemCode {
     /// A value is missing, too long, out of range or malformed.
     Invalid,
-    /// There is no such thing.
+    /// There is no such product or category.
     NotFound,
     /// Another product has this SKU.
     SkuTaken,
-    /// There are fewer units than are to be removed.
+    /// There are fewer units in stock than are to be removed.
     InsufficientStock,
-    /// The category still holds products or categories.
+    /// The category still contains products or categories.
     CategoryInUse,
-    /// A category cannot stand below itself, nor more than six levels deep.
+    /// A category cannot be below itself, nor more than six levels deep.
     CategoryCycle,
-    /// The key was used for another request.
+    /// The idempotency key was used for another request.
     IdempotencyKeyReused,
-    /// A request with this key is still running.
+    /// A request with this idempotency key is still running.
     InProgress,
 }
 
@@ -72,7 +72,7 @@ impl IdempotencyCodes for ProblemCode {
     const REUSED: Self = Self::IdempotencyKeyReused;
 }
 
-/// A product's data before it is one.
+/// The data of a product to be created.
 #[derive(Debug, Clone)]
 pub struct NewProduct {
     pub sku: String,
@@ -83,7 +83,7 @@ pub struct NewProduct {
     pub stock: i64,
 }
 
-/// A change of a product; what is `None` stays.
+/// A change of a product; `None` leaves a value unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct ProductChange {
     pub sku: Option<String>,
@@ -95,7 +95,7 @@ pub struct ProductChange {
 }
 
 impl NewProduct {
-    /// Everything that is wrong with it.
+    /// All validation errors.
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         problems.extend(sku_problem(&self.sku));
@@ -168,7 +168,7 @@ fn price_problem(price: Option<Money>) -> Option<Problem> {
         None => Some(Problem::new(
             &["input", "price", "currencyCode"],
             ProblemCode::Invalid,
-            "is not a currency that the shop knows",
+            "is not a currency that the shop supports",
         )),
         Some(price) if !(0..=MAX_PRICE_MINOR).contains(&price.amount_minor) => Some(Problem::new(
             &["input", "price", "amountMinor"],
@@ -180,7 +180,7 @@ fn price_problem(price: Option<Money>) -> Option<Problem> {
 }
 
 /// The words of a search: each matches as a prefix, whatever its case.
-/// `Err` holds the most words that a search may have.
+/// `Err` holds the greatest number of words that a search may have.
 pub fn search_words(text: &str) -> Result<Vec<String>, usize> {
     let words: Vec<String> = text
         .split(|c: char| !c.is_alphanumeric())
@@ -193,7 +193,7 @@ pub fn search_words(text: &str) -> Result<Vec<String>, usize> {
     Ok(words)
 }
 
-/// A category and all below it.
+/// A category and all its descendants.
 pub fn descendants(all: &[Category], root: &CategoryId) -> Vec<CategoryId> {
     let mut found = vec![root.clone()];
     let mut next = 0;
@@ -208,7 +208,7 @@ pub fn descendants(all: &[Category], root: &CategoryId) -> Vec<CategoryId> {
     found
 }
 
-/// How many categories stand above `id`, itself included.
+/// The depth of `id` in the tree; 1 at the top.
 pub fn depth(all: &[Category], id: &CategoryId) -> usize {
     let mut depth = 0;
     let mut at = Some(id.clone());

@@ -1,6 +1,6 @@
-//! What can go wrong here, whatever the transport.
+//! The errors of this service, independent of the transport.
 
-use stoa_service::error::{BAD_USER_INPUT, Coded, CommonError};
+use stoa_service::error::{BAD_USER_INPUT, CodedError, CommonError};
 
 use crate::domain::Problem;
 
@@ -8,7 +8,7 @@ use crate::domain::Problem;
 pub enum Error {
     #[error(transparent)]
     Common(#[from] CommonError),
-    /// What the client can mend; answered as `userErrors`.
+    /// What the client can fix; returned as `userErrors`.
     #[error("the input is not valid")]
     Invalid(Vec<Problem>),
     #[error("the search has more than {max} words")]
@@ -23,7 +23,7 @@ impl From<Problem> for Error {
 
 stoa_service::service_error!(Error);
 
-impl Coded for Error {
+impl CodedError for Error {
     fn code(&self) -> &'static str {
         match self {
             Self::Common(error) => error.code(),

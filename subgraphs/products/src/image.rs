@@ -1,5 +1,5 @@
-//! Product pictures, drawn from the SKU: the shop needs no files and no
-//! network to look like one.
+//! Product images, drawn from the SKU, so that the shop looks like one without
+//! image files or a network.
 
 use axum::Router;
 use axum::extract::Path;
@@ -9,7 +9,7 @@ use axum::routing::get;
 
 use crate::domain::MAX_SKU;
 
-/// The picture's path for a SKU.
+/// The URL path of the image for a SKU.
 pub fn path(sku: &str) -> String {
     format!("/images/products/{sku}.svg")
 }

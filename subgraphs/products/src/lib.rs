@@ -3,12 +3,13 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`domain`] | products, categories and the rules for them; no I/O |
-//! | [`app`] | the verbs; the only place where a transaction begins |
-//! | [`stock`] | the verbs that orders calls: reserve, commit, release |
+//! | [`app`] | the operations; the only place where a transaction begins |
+//! | [`stock`] | the operations that orders calls: reserve, commit, release, return |
 //! | [`store`] | rows and queries |
 //! | [`graphql`] | the schema |
-//! | [`peer`] | the messages of other services |
-//! | [`image`] | product pictures, drawn on request |
+//! | [`peer`] | requests from other services |
+//! | [`audit`] | the stock rules that `stoa doctor` checks |
+//! | [`image`] | product images, drawn on request |
 //! | [`seed`] | the demo catalogue |
 
 pub mod app;
@@ -34,12 +35,12 @@ use stoa_service::service::Service;
 pub use app::App;
 pub use error::Error;
 
-/// What the service needs from outside.
+/// The dependencies and settings of the service.
 pub struct Config {
     pub database: Database,
     pub cache: Cache,
     pub clock: Clock,
-    /// Before the path of a picture: empty where the router serves it.
+    /// The URL prefix of product images: empty where the router serves them.
     pub image_base: String,
 }
 
@@ -60,8 +61,8 @@ pub async fn build(config: Config) -> Result<(Service, App), Error> {
         database: config.database,
         routes: image::routes(),
         tasks: vec![
-            Box::pin(stock::expire_for_ever(app.clone())),
-            Box::pin(idempotency::trim_for_ever(database, app.clock.clone())),
+            Box::pin(stock::run_reservation_expiry(app.clone())),
+            Box::pin(idempotency::run_purge(database, app.clock.clone())),
         ],
     };
     Ok((service, app))

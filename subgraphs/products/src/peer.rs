@@ -1,4 +1,4 @@
-//! What other services may ask.
+//! Requests from other services.
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -12,7 +12,7 @@ use stoa_service::peer::{PeerError, PeerHandler, answer};
 use crate::app::App;
 use crate::error::Error;
 
-/// Answers stock messages.
+/// Handles requests about products and stock.
 pub struct Peer(pub App);
 
 #[async_trait]
@@ -66,7 +66,7 @@ impl PeerHandler for Peer {
 }
 
 fn failed(error: Error) -> PeerError {
-    tracing::error!(%error, "a stock message failed");
+    tracing::error!(%error, "a request from another service failed");
     PeerError::Failed {
         service: "products".to_owned(),
     }

@@ -10,7 +10,8 @@ use crate::domain::NewProduct;
 use crate::error::Error;
 use crate::store;
 
-/// A shelf: its SKU prefix, name, lowest price in cents, and what stands on it.
+/// A category of demo products: SKU prefix, name, lowest price in cents, the
+/// products' names, and the start of their descriptions.
 struct Shelf {
     prefix: &'static str,
     name: &'static str,
@@ -63,11 +64,11 @@ const TREE: &[(&str, &[Shelf])] = &[
     ]),
 ];
 
-/// Fills an empty catalogue; answers how many products it made.
+/// Fills an empty catalogue; returns how many products it created.
 ///
 /// # Errors
-/// If the database fails. What was made before stays, and the next start does
-/// not go on from there: a catalogue with products is left alone.
+/// If the database fails. Products created before that stay, and the next start
+/// does not add the rest: a catalogue with products is left alone.
 pub async fn seed(app: &App) -> Result<usize, Error> {
     let filter = store::ProductFilter::default();
     if store::product_count(app.database.read(), &filter).await? > 0 {

@@ -1,5 +1,5 @@
-//! Stock for orders: reserve, commit, release. Each is idempotent by order;
-//! products are locked in the order of their identifiers.
+//! Stock for orders: reserve, commit and release, each idempotent by order, and
+//! return, idempotent by its own id. Products are locked sorted by id.
 
 use std::time::Duration;
 
@@ -19,40 +19,39 @@ use crate::error::Error;
 use crate::store;
 use crate::store::stock::{self, Reservation, ReservationState};
 
-/// How long units wait for a payment.
+/// How long units stay reserved for an unpaid order.
 pub const RESERVATION_TTL: Duration = Duration::from_secs(15 * 60);
-const SWEEP: Duration = Duration::from_secs(5);
-const SWEEP_BATCH: u64 = 100;
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(5);
+const EXPIRY_BATCH: u64 = 100;
 
 impl App {
-    /// What some products cost now, and how many there are; only those that are
-    /// for sale.
+    /// The current prices and available units of products; only those for sale.
     pub async fn product_offers(&self, ids: &[ProductId]) -> Result<Vec<ProductOffer>, Error> {
         let found = self.product_fetch_many(ids, Freshness::Fresh).await?;
         let on_sale = found.into_values().filter(|product| product.is_active);
         let offers = on_sale.map(|product| ProductOffer {
             available: u32::try_from(product.stock.unwrap_or_default()).unwrap_or(u32::MAX),
-            product: snapshot(&product),
+            product: product_snapshot(&product),
         });
         Ok(offers.collect())
     }
 
-    /// Takes all lines out of stock or none.
+    /// Reserves all lines or none.
     pub async fn stock_reserve(&self, request: &ReserveStock) -> Result<Reserved, Error> {
-        match self.reserve_once(request).await {
-            // The same order, at the same moment: what it came to is there now.
-            Err(error) if raced(&error) => self.reserve_once(request).await,
+        match self.try_reserve(request).await {
+            // A concurrent request for the same order won; its result is stored now.
+            Err(error) if lost_insert_race(&error) => self.try_reserve(request).await,
             done => done,
         }
     }
 
-    async fn reserve_once(&self, request: &ReserveStock) -> Result<Reserved, Error> {
+    async fn try_reserve(&self, request: &ReserveStock) -> Result<Reserved, Error> {
         let now = self.clock.now();
         let lines = summed(&request.lines);
         let txn = self.database.begin().await?;
         if let Some(known) = stock::reservation_fetch_in_txn(&txn, &request.order_id).await? {
-            // Under one order there is one set of lines: an attempt for others must
-            // not live on these units.
+            // An order has one set of lines: a request with other lines must not use
+            // these units.
             let held = stock::reservation_lines_in_txn(&txn, &request.order_id).await?;
             let same = held.len() == lines.len()
                 && held.iter().zip(&lines).all(|((product, units), line)| {
@@ -62,17 +61,18 @@ impl App {
                 return Ok(Reserved::Released);
             }
             if known.state == ReservationState::Reserved {
-                // An order that is placed at last has the whole time for its payment.
+                // An order that is placed by a repeated request gets the full payment time.
                 let until = now + micros(RESERVATION_TTL);
                 stock::reservation_renew_in_txn(&txn, &request.order_id, until).await?;
                 txn.commit().await?;
             }
-            return Ok(known.into_answer());
+            return Ok(known.into_response());
         }
         let ids: Vec<_> = lines.iter().map(|line| line.product_id.clone()).collect();
         let products = store::product_fetch_many(&txn, &ids).await?;
         let mut problems = Vec::new();
         let mut snapshots = Vec::new();
+        // Every line is checked, so that all problems are reported at once.
         for line in &lines {
             let quantity = i64::from(line.quantity);
             let Some(product) = products.get(&line.product_id).filter(|p| p.is_active) else {
@@ -83,8 +83,9 @@ impl App {
                 });
                 continue;
             };
+            // Lines are sorted by product, so that concurrent orders cannot deadlock.
             if stock::stock_take_in_txn(&txn, &product.id, quantity, now).await? {
-                snapshots.push(snapshot(product));
+                snapshots.push(product_snapshot(product));
             } else {
                 problems.push(StockProblem {
                     product_id: product.id.clone(),
@@ -94,10 +95,10 @@ impl App {
             }
         }
         if !problems.is_empty() {
-            // On PostgreSQL the same order may have taken these very units while
-            // we waited for their rows.
+            // On PostgreSQL a concurrent request for the same order may have taken
+            // these units while we waited for their row locks.
             if let Some(known) = stock::reservation_fetch_in_txn(&txn, &request.order_id).await? {
-                return Ok(known.into_answer());
+                return Ok(known.into_response());
             }
             txn.rollback().await?;
             return Ok(Reserved::Refused { problems });
@@ -116,7 +117,7 @@ impl App {
         })
     }
 
-    /// Makes a reservation permanent, if it still stands.
+    /// Makes a reservation permanent, unless it was released.
     pub async fn stock_commit(&self, order: &OrderId) -> Result<Committed, Error> {
         let txn = self.database.begin().await?;
         let known = stock::reservation_fetch_in_txn(&txn, order).await?;
@@ -134,16 +135,16 @@ impl App {
         Ok(Committed { committed })
     }
 
-    /// Puts an order's units back. An order that holds nothing is marked as
-    /// released, so that a reservation which arrives late finds that.
+    /// Returns an order's units to stock. An order without a reservation is
+    /// recorded as released, so that a late request cannot reserve for it.
     pub async fn stock_release(&self, order: &OrderId) -> Result<(), Error> {
-        match self.release_once(order).await {
-            Err(error) if raced(&error) => self.release_once(order).await,
+        match self.try_release(order).await {
+            Err(error) if lost_insert_race(&error) => self.try_release(order).await,
             done => done,
         }
     }
 
-    async fn release_once(&self, order: &OrderId) -> Result<(), Error> {
+    async fn try_release(&self, order: &OrderId) -> Result<(), Error> {
         let now = self.clock.now();
         let txn = self.database.begin().await?;
         match stock::reservation_fetch_in_txn(&txn, order).await? {
@@ -169,32 +170,32 @@ impl App {
     ) -> Result<(), Error> {
         let now = self.clock.now();
         for (product, quantity) in stock::reservation_lines_in_txn(txn, order).await? {
-            stock::stock_return_in_txn(txn, &product, quantity, now).await?;
+            stock::stock_add_in_txn(txn, &product, quantity, now).await?;
         }
         stock::reservation_set_state_in_txn(txn, order, ReservationState::Released).await?;
         Ok(())
     }
 
-    /// Puts back some of an order's units: those that were called off leave its
-    /// reservation, those that came back from the customer are received anew.
+    /// Returns some of an order's units to stock: cancelled units leave its
+    /// reservation, units that the customer sent back are booked as received.
     pub async fn stock_return(&self, request: &ReturnStock) -> Result<(), Error> {
-        match self.return_once(request).await {
-            Err(error) if raced(&error) => self.return_once(request).await,
+        match self.try_return(request).await {
+            Err(error) if lost_insert_race(&error) => self.try_return(request).await,
             done => done,
         }
     }
 
-    async fn return_once(&self, request: &ReturnStock) -> Result<(), Error> {
+    async fn try_return(&self, request: &ReturnStock) -> Result<(), Error> {
         let now = self.clock.now();
         let order = &request.order_id;
         let mut lines = request.lines.clone();
         lines.sort_by(|a, b| a.product_id.cmp(&b.product_id));
         let txn = self.database.begin().await?;
         let known = stock::reservation_fetch_in_txn(&txn, order).await?;
-        if stock::return_is_known_in_txn(&txn, &request.return_id).await? {
+        if stock::return_exists_in_txn(&txn, &request.return_id).await? {
             return Ok(());
         }
-        // A reservation that was released since has given back everything.
+        // A reservation that was released since has already returned all units.
         let holds = known.is_some_and(|known| known.state != ReservationState::Released);
         for line in &lines {
             stock::return_insert_in_txn(&txn, request, line, now).await?;
@@ -208,28 +209,28 @@ impl App {
                     .await?;
             }
             let units = i64::from(called_off) + i64::from(line.restocked);
-            stock::stock_return_in_txn(&txn, &line.product_id, units, now).await?;
+            stock::stock_add_in_txn(&txn, &line.product_id, units, now).await?;
         }
         txn.commit().await?;
         Ok(())
     }
 
-    /// Releases what ran out of time; answers how many reservations.
-    pub async fn stock_expire(&self) -> Result<usize, Error> {
+    /// Releases expired reservations; returns how many had expired.
+    pub async fn release_expired_reservations(&self) -> Result<usize, Error> {
         let now = self.clock.now();
-        let due = stock::reservation_expired(self.database.read(), now, SWEEP_BATCH).await?;
+        let due = stock::reservation_expired(self.database.read(), now, EXPIRY_BATCH).await?;
         for order in &due {
-            // One that fails must not keep the others.
-            if let Err(error) = self.reservation_expire(order, now).await {
+            // A failure must not block the others.
+            if let Err(error) = self.release_if_expired(order, now).await {
                 tracing::error!(%error, order_id = %order, "a reservation cannot be released");
             }
         }
         Ok(due.len())
     }
 
-    async fn reservation_expire(&self, order: &OrderId, now: Micros) -> Result<(), Error> {
+    async fn release_if_expired(&self, order: &OrderId, now: Micros) -> Result<(), Error> {
         let txn = self.database.begin().await?;
-        // It may have been committed since we looked.
+        // It may have been committed since it was selected.
         let still = stock::reservation_fetch_in_txn(&txn, order)
             .await?
             .is_some_and(|r| r.state == ReservationState::Reserved && r.expires_at <= now);
@@ -237,15 +238,15 @@ impl App {
             self.return_units(&txn, order).await?;
             failpoint::wait_while_held("expire.returned", order.as_str()).await;
             txn.commit().await?;
-            tracing::info!(order_id = %order, "a reservation ran out of time");
+            tracing::info!(order_id = %order, "an expired reservation was released");
         }
         Ok(())
     }
 }
 
 impl Reservation {
-    /// What its order is told, every time.
-    fn into_answer(self) -> Reserved {
+    /// The response to its order's request, the same on every repeat.
+    fn into_response(self) -> Reserved {
         match self.state {
             ReservationState::Released => Reserved::Released,
             ReservationState::Reserved | ReservationState::Committed => Reserved::Ok {
@@ -256,23 +257,23 @@ impl Reservation {
 }
 
 /// Releases expired reservations until the process ends.
-pub async fn expire_for_ever(app: App) {
+pub async fn run_reservation_expiry(app: App) {
     loop {
-        tokio::time::sleep(SWEEP).await;
-        if let Err(error) = app.stock_expire().await {
+        tokio::time::sleep(EXPIRY_INTERVAL).await;
+        if let Err(error) = app.release_expired_reservations().await {
             tracing::warn!(%error, "cannot release expired reservations");
         }
     }
 }
 
-/// Whether somebody else stored the same reservation first.
-fn raced(error: &Error) -> bool {
+/// Whether a concurrent request inserted the same row first.
+fn lost_insert_race(error: &Error) -> bool {
     matches!(error, Error::Common(CommonError::Database(cause))
         if matches!(cause.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))))
 }
 
-/// What an order keeps of a product.
-fn snapshot(product: &Product) -> ProductSnapshot {
+/// The product data that an order keeps.
+fn product_snapshot(product: &Product) -> ProductSnapshot {
     ProductSnapshot {
         product_id: product.id.clone(),
         sku: product.sku.clone(),
@@ -281,7 +282,7 @@ fn snapshot(product: &Product) -> ProductSnapshot {
     }
 }
 
-/// One line a product, sorted by product.
+/// Merges the lines into one per product, sorted by product.
 fn summed(lines: &[StockLine]) -> Vec<StockLine> {
     let mut summed: Vec<StockLine> = Vec::new();
     let mut sorted = lines.to_vec();

@@ -1,4 +1,4 @@
-//! Address books: everybody keeps their own.
+//! Address books: each account has its own.
 
 use std::collections::HashMap;
 
@@ -14,8 +14,8 @@ use crate::error::Error;
 use crate::store::address as rows;
 
 impl App {
-    /// The addresses of accounts, the oldest first. Whose they are must be
-    /// asked before.
+    /// The addresses of accounts, oldest first. Does not check permissions:
+    /// the caller of this function must.
     pub async fn address_fetch_many(
         &self,
         accounts: &[UserId],
@@ -23,7 +23,7 @@ impl App {
         rows::address_fetch_many(self.database.read(), accounts).await
     }
 
-    /// Puts an address into the caller's book; the first is the default one.
+    /// Adds an address to the caller's address book; the first becomes the default.
     pub async fn address_add(
         &self,
         caller: &Caller,
@@ -33,7 +33,7 @@ impl App {
         let account = &caller.signed_in()?;
         check(&address)?;
         let txn = self.database.begin().await?;
-        // Locked: two that come at once keep the limit.
+        // Locks the account, so that concurrent additions cannot exceed the limit.
         active(&txn, account).await?;
         let book = book(&txn, account).await?;
         if book.len() >= MAX_ADDRESSES {
@@ -53,7 +53,7 @@ impl App {
         Ok(saved)
     }
 
-    /// Changes an address of the caller's; what is not given stays as it is.
+    /// Changes one of the caller's addresses; `None` leaves a value unchanged.
     pub async fn address_update(
         &self,
         caller: &Caller,
@@ -82,7 +82,7 @@ impl App {
         Ok(saved)
     }
 
-    /// Takes an address out of the caller's book; answers what it was.
+    /// Removes an address from the caller's address book and returns it.
     pub async fn address_remove(&self, caller: &Caller, id: &str) -> Result<SavedAddress, Error> {
         let account = &caller.signed_in()?;
         let txn = self.database.begin().await?;
@@ -99,7 +99,7 @@ async fn book<C: ConnectionTrait>(txn: &C, account: &UserId) -> Result<Vec<Saved
     Ok(found.remove(account).unwrap_or_default())
 }
 
-/// Somebody else's address is none.
+/// One of the account's addresses; another account's address is not found.
 async fn find<C: ConnectionTrait>(
     txn: &C,
     account: &UserId,

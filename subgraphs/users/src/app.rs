@@ -1,4 +1,4 @@
-//! The verbs of accounts and sessions. Who may do what is decided here.
+//! Operations on accounts and sessions. Permissions are checked here.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,14 +16,14 @@ use crate::domain::{self, Account, MAX_PASSWORD, Problem, ProblemCode};
 use crate::error::Error;
 use crate::password::Hasher;
 use crate::store;
-use crate::token::{SigningKey, refresh_hash, refresh_token};
+use crate::token::{SigningKey, hash_refresh_token, refresh_token};
 
 pub const ACCESS_TTL: Duration = Duration::from_secs(15 * 60);
 pub const REFRESH_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
-/// Two tabs may refresh at the same moment; a second use within this time is
-/// refused, but is not taken for a theft.
+/// Two browser tabs may refresh at the same moment; a second use within this
+/// time is refused, but is not treated as theft.
 const REUSE_GRACE: Duration = Duration::from_secs(10);
-const CLEAN_EVERY: Duration = Duration::from_secs(3600);
+const TOKEN_PURGE_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// The users service, independent of any transport.
 #[derive(Clone)]
@@ -34,7 +34,7 @@ pub struct App {
     hasher: Hasher,
 }
 
-/// Who registers.
+/// The data of a new account.
 #[derive(Debug, Clone)]
 pub struct Registration {
     pub email: String,
@@ -43,7 +43,7 @@ pub struct Registration {
     pub last_name: String,
 }
 
-/// What a signed-in client holds.
+/// The tokens of a signed-in client.
 #[derive(Debug, Clone)]
 pub struct Session {
     pub access_token: String,
@@ -61,7 +61,7 @@ impl App {
         }
     }
 
-    /// Makes an account and signs in to it.
+    /// Creates an account and signs in to it.
     pub async fn account_register(
         &self,
         registration: Registration,
@@ -71,13 +71,13 @@ impl App {
         Ok((account, session))
     }
 
-    /// Makes an account of any role: for seeding.
+    /// Creates an account of any role: for seeding and the command line.
     pub async fn account_create(
         &self,
         registration: Registration,
         role: Role,
     ) -> Result<Account, Error> {
-        let email = domain::normal_email(&registration.email);
+        let email = domain::normalize_email(&registration.email);
         let problems: Vec<_> = [
             domain::email_problem(&email),
             domain::password_problem(&registration.password, &email),
@@ -90,8 +90,8 @@ impl App {
         if !problems.is_empty() {
             return Err(Error::Invalid(problems));
         }
-        // Hashing takes time that an address already taken need not cost us;
-        // the unique index decides all the same.
+        // Checked first, so that an address already taken does not cost a hash;
+        // the unique index still decides.
         let known = store::account_fetch_by_email(self.database.read(), &email).await?;
         if known.is_some() {
             return Err(email_taken().into());
@@ -119,14 +119,14 @@ impl App {
         Ok(account)
     }
 
-    /// Signs in. Whether the address or the password was wrong is not told,
-    /// nor can it be timed.
+    /// Signs in. Neither the error nor the time it takes reveals whether the
+    /// address or the password was wrong.
     pub async fn session_login(
         &self,
         email: &str,
         password: &str,
     ) -> Result<(Account, Session), Error> {
-        let email = domain::normal_email(email);
+        let email = domain::normalize_email(email);
         let refused = || {
             Error::from(Problem::new(
                 &["input"],
@@ -134,7 +134,7 @@ impl App {
                 "no account has this e-mail address and password",
             ))
         };
-        // PostgreSQL takes no text with a NUL; no address holds one.
+        // PostgreSQL rejects text with a NUL; no address contains one.
         if password.chars().count() > MAX_PASSWORD || email.contains('\0') {
             return Err(refused());
         }
@@ -151,7 +151,7 @@ impl App {
     }
 
     /// Whether an active account has this address and this password.
-    pub async fn password_fits(&self, email: &str, password: &str) -> Result<bool, Error> {
+    pub async fn password_matches(&self, email: &str, password: &str) -> Result<bool, Error> {
         let account = store::account_fetch_by_email(self.database.read(), email)
             .await?
             .filter(|account| account.is_active);
@@ -169,15 +169,15 @@ impl App {
         let now = self.clock.now();
         let id = stoa_schema::ids::new_id();
         let txn = self.database.begin().await?;
-        // It may have been deleted while the password was verified.
+        // The account may have been deleted while the password was verified.
         active(&txn, &account.id).await?;
         store::session_insert_in_txn(&txn, &id, &account.id, now).await?;
-        let session = self.tokens_in_txn(&txn, account, &id, now).await?;
+        let session = self.issue_tokens_in_txn(&txn, account, &id, now).await?;
         txn.commit().await?;
         Ok(session)
     }
 
-    async fn tokens_in_txn<C: sea_orm::ConnectionTrait>(
+    async fn issue_tokens_in_txn<C: sea_orm::ConnectionTrait>(
         &self,
         txn: &C,
         account: &Account,
@@ -187,7 +187,7 @@ impl App {
         let refresh = refresh_token();
         store::refresh_token_insert_in_txn(
             txn,
-            &refresh_hash(&refresh),
+            &hash_refresh_token(&refresh),
             session_id,
             now + micros(REFRESH_TTL),
         )
@@ -206,9 +206,9 @@ impl App {
         })
     }
 
-    /// Exchanges a refresh token for new tokens. Each can be used once; one
-    /// that is used again ends its session, for one of the two users of it
-    /// has stolen it.
+    /// Exchanges a refresh token for new tokens. Each can be used once; using
+    /// one again ends its session, because one of the two clients that used it
+    /// must have stolen it.
     pub async fn session_refresh(&self, token: &str) -> Result<(Account, Session), Error> {
         let refused = || {
             Error::from(Problem::new(
@@ -217,7 +217,7 @@ impl App {
                 "is unknown, expired or was used before; sign in again",
             ))
         };
-        let hash = refresh_hash(token);
+        let hash = hash_refresh_token(token);
         let now = self.clock.now();
         let txn = self.database.begin().await?;
         let known = store::refresh_token_fetch(&txn, &hash)
@@ -231,7 +231,7 @@ impl App {
             {
                 store::session_revoke_in_txn(&txn, &known.session_id, now).await?;
                 txn.commit().await?;
-                tracing::warn!(user_id = %known.account_id, "a refresh token was used twice; its session is ended");
+                tracing::warn!(user_id = %known.account_id, "a refresh token was used twice; its session is revoked");
             }
             return Err(refused());
         }
@@ -241,16 +241,16 @@ impl App {
             .filter(|account| account.is_active)
             .ok_or_else(refused)?;
         let session = self
-            .tokens_in_txn(&txn, &account, &known.session_id, now)
+            .issue_tokens_in_txn(&txn, &account, &known.session_id, now)
             .await?;
         txn.commit().await?;
         Ok((account, session))
     }
 
-    /// Ends the session of a refresh token; an unknown one ends nothing.
+    /// Ends the session of a refresh token; an unknown token is ignored.
     pub async fn session_logout(&self, token: &str) -> Result<(), Error> {
         let txn = self.database.begin().await?;
-        if let Some(known) = store::refresh_token_fetch(&txn, &refresh_hash(token)).await? {
+        if let Some(known) = store::refresh_token_fetch(&txn, &hash_refresh_token(token)).await? {
             store::session_revoke_in_txn(&txn, &known.session_id, self.clock.now()).await?;
             txn.commit().await?;
         }
@@ -285,15 +285,15 @@ impl App {
         Ok(account)
     }
 
-    /// Ends an account: what it tells of the person is erased, every session
-    /// ends. Orders keep what an invoice needs.
+    /// Deletes an account: its personal data is erased and every session ends.
+    /// Orders keep what an invoice needs.
     pub async fn account_delete(&self, caller: &Caller) -> Result<Account, Error> {
         let id = &caller.signed_in()?;
         let now = self.clock.now();
         let txn = self.database.begin().await?;
         let mut account = active(&txn, id).await?;
         account.email = format!("{}@deleted.invalid", stoa_schema::ids::new_id());
-        // No password fits what is not a hash.
+        // Not a valid hash, so no password matches it.
         account.password_hash = "!".to_owned();
         account.first_name = "Deleted".to_owned();
         account.last_name = "account".to_owned();
@@ -317,7 +317,7 @@ impl App {
         store::account_fetch_by_email(self.database.read(), email).await
     }
 
-    /// A page of accounts, the newest first: for administrators.
+    /// A page of accounts, newest first. Administrators only.
     pub async fn account_list(
         &self,
         caller: &Caller,
@@ -334,7 +334,7 @@ impl App {
     }
 }
 
-/// Reads an account that is in use, and locks it for this transaction.
+/// Reads an account that is not deleted, and locks it for this transaction.
 pub(crate) async fn active<C: sea_orm::ConnectionTrait>(
     txn: &C,
     id: &UserId,
@@ -354,7 +354,7 @@ fn email_taken() -> Problem {
 }
 
 /// Deletes expired refresh tokens until the process ends.
-pub async fn clean_for_ever(app: App) {
+pub async fn run_token_purge(app: App) {
     loop {
         let cleaned = async {
             let txn = app.database.begin().await?;
@@ -364,6 +364,6 @@ pub async fn clean_for_ever(app: App) {
         if let Err(error) = cleaned.await {
             tracing::warn!(%error, "cannot delete expired tokens");
         }
-        tokio::time::sleep(CLEAN_EVERY).await;
+        tokio::time::sleep(TOKEN_PURGE_INTERVAL).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Accounts, and the rules for what a person may enter.
+//! Accounts, and the rules for user input.
 
 use stoa_runtime::clock::Micros;
 use stoa_runtime::identity::Role;
@@ -28,38 +28,38 @@ pub struct Account {
 /// What is wrong with a client's input.
 pub type Problem = stoa_service::problem::Problem<ProblemCode>;
 
-/// Why an account was not made, changed or signed in to.
+/// Why a registration, a sign-in or a change to an account was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, async_graphql::Enum)]
 #[graphql(name = "AccountErrorCode")]
 pub enum ProblemCode {
     /// A value is missing, too long or malformed.
     Invalid,
-    /// Another account has this address.
+    /// Another account has this e-mail address.
     EmailTaken,
     /// The password is too short, too long or too easy to guess.
     WeakPassword,
-    /// No active account has this address and this password.
+    /// No active account has this e-mail address and password.
     InvalidCredentials,
     /// The token is unknown, expired or was used before.
     InvalidRefreshToken,
-    /// There is no such thing among one's own.
+    /// The caller has no such address.
     NotFound,
 }
 
-/// The most addresses that one account keeps.
+/// The most addresses that one account can have.
 pub const MAX_ADDRESSES: usize = 20;
 
-/// An address in somebody's book.
+/// An address in a user's address book.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SavedAddress {
     pub id: String,
     pub address: Address,
-    /// The one to begin with; there is at most one.
+    /// Whether it is the default address; at most one is.
     pub is_default: bool,
 }
 
-/// An address as it is stored and compared.
-pub fn normal_email(email: &str) -> String {
+/// An e-mail address as it is stored and compared.
+pub fn normalize_email(email: &str) -> String {
     email.trim().to_lowercase()
 }
 
@@ -84,7 +84,7 @@ pub fn email_problem(email: &str) -> Option<Problem> {
     })
 }
 
-/// Length counts most; beyond that only what is trivially guessed is refused.
+/// Length counts most; beyond that only easily guessed passwords are refused.
 pub fn password_problem(password: &str, email: &str) -> Option<Problem> {
     let length = password.chars().count();
     let lower = password.to_lowercase();
@@ -100,7 +100,7 @@ pub fn password_problem(password: &str, email: &str) -> Option<Problem> {
         .iter()
         .any(|common| lower.starts_with(common) && length < common.len() + 4)
     {
-        "is among those that are tried first".to_owned()
+        "is too easy to guess".to_owned()
     } else if local.len() >= 4 && lower.contains(local) {
         "must not contain the e-mail address".to_owned()
     } else {

@@ -1,6 +1,6 @@
-//! What can go wrong here, whatever the transport.
+//! The errors of this service, independent of the transport.
 
-use stoa_service::error::{BAD_USER_INPUT, Coded, CommonError, INTERNAL, UNAVAILABLE};
+use stoa_service::error::{BAD_USER_INPUT, CodedError, CommonError, INTERNAL, UNAVAILABLE};
 
 use crate::domain::Problem;
 
@@ -8,10 +8,10 @@ use crate::domain::Problem;
 pub enum Error {
     #[error(transparent)]
     Common(#[from] CommonError),
-    /// What the client can mend; answered as `userErrors`.
+    /// What the client can fix; returned as `userErrors`.
     #[error("the input is not valid")]
     Invalid(Vec<Problem>),
-    #[error("too many people sign in at this moment; try again in a second")]
+    #[error("too many sign-ins at this moment; try again in a second")]
     Busy,
     #[error("a password could not be hashed")]
     Hashing,
@@ -27,7 +27,7 @@ impl From<Problem> for Error {
 
 stoa_service::service_error!(Error);
 
-impl Coded for Error {
+impl CodedError for Error {
     fn code(&self) -> &'static str {
         match self {
             Self::Common(error) => error.code(),

@@ -3,10 +3,10 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `address` | address books |
-//! | [`domain`] | accounts and the rules for what a person may enter; no I/O |
-//! | [`password`] | hashing, off the async threads and bounded |
+//! | [`domain`] | accounts and the rules for user input; no I/O |
+//! | [`password`] | password hashing, on blocking threads, a few at a time |
 //! | [`token`] | access tokens (EdDSA), refresh tokens, and the public keys |
-//! | [`app`] | the verbs; the only place where a transaction begins |
+//! | [`app`] | the operations; the only place where a transaction begins |
 //! | [`store`] | rows and queries |
 //! | [`graphql`] | the schema |
 //! | [`seed`] | the demo accounts |
@@ -35,7 +35,7 @@ pub use app::App;
 pub use error::Error;
 use token::SigningKey;
 
-/// What the service needs from outside.
+/// The dependencies and settings of the service.
 pub struct Config {
     pub database: Database,
     pub clock: Clock,
@@ -67,7 +67,7 @@ pub async fn build(config: Config) -> Result<(Service, App), Error> {
         checks: vec![Service::database_check(&config.database)],
         database: config.database,
         routes,
-        tasks: vec![Box::pin(app::clean_for_ever(app.clone()))],
+        tasks: vec![Box::pin(app::run_token_purge(app.clone()))],
     };
     Ok((service, app))
 }

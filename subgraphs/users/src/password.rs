@@ -12,25 +12,25 @@ use tokio::sync::Semaphore;
 use crate::error::Error;
 
 /// How many hashes may be computed at once; each takes 19 MiB.
-const AT_ONCE: usize = 4;
-/// How long to wait for a turn.
-const WAIT: Duration = Duration::from_secs(5);
+const MAX_CONCURRENT_HASHES: usize = 4;
+/// How long to wait until a hash may be computed.
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Hashes and verifies.
 #[derive(Clone)]
 pub struct Hasher {
-    turns: Arc<Semaphore>,
-    /// Verified against when there is no account, so that the answer takes as
+    permits: Arc<Semaphore>,
+    /// Verified against when there is no account, so that the response takes as
     /// long as when there is one.
-    nobody: Arc<str>,
+    dummy_hash: Arc<str>,
 }
 
 impl Hasher {
     pub fn new() -> Self {
-        let nobody = hash_now("no account has this password").unwrap_or_default();
+        let dummy_hash = hash_blocking("no account has this password").unwrap_or_default();
         Self {
-            turns: Arc::new(Semaphore::new(AT_ONCE)),
-            nobody: nobody.into(),
+            permits: Arc::new(Semaphore::new(MAX_CONCURRENT_HASHES)),
+            dummy_hash: dummy_hash.into(),
         }
     }
 
@@ -40,16 +40,16 @@ impl Hasher {
     /// [`Error::Busy`] if too many wait.
     pub async fn hash(&self, password: &str) -> Result<String, Error> {
         let password = password.to_owned();
-        self.run(move || hash_now(&password)).await?
+        self.run(move || hash_blocking(&password)).await?
     }
 
-    /// Whether a password fits a hash; without a hash, no, after as long.
+    /// Whether a password matches a hash; without a hash, false after the same time.
     ///
     /// # Errors
     /// [`Error::Busy`] if too many wait.
     pub async fn verify(&self, password: &str, hash: Option<&str>) -> Result<bool, Error> {
         let known = hash.is_some();
-        let hash = hash.unwrap_or(&self.nobody).to_owned();
+        let hash = hash.unwrap_or(&self.dummy_hash).to_owned();
         let password = password.to_owned();
         let fits = self
             .run(move || {
@@ -67,7 +67,7 @@ impl Hasher {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let turn = tokio::time::timeout(WAIT, self.turns.clone().acquire_owned())
+        let turn = tokio::time::timeout(PERMIT_TIMEOUT, self.permits.clone().acquire_owned())
             .await
             .map_err(|_| Error::Busy)?
             .map_err(|_| Error::Busy)?;
@@ -87,7 +87,7 @@ impl Default for Hasher {
     }
 }
 
-fn hash_now(password: &str) -> Result<String, Error> {
+fn hash_blocking(password: &str) -> Result<String, Error> {
     Argon2::default()
         .hash_password(password.as_bytes())
         .map(|hash| hash.to_string())

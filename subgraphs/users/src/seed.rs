@@ -15,7 +15,7 @@ pub const ACCOUNTS: [(&str, &str, &str, Role); 3] = [
     ("lin@stoa.test", "Lin", "Okafor", Role::Customer),
 ];
 
-/// Makes the demo accounts that are not there yet; answers all of them.
+/// Creates the demo accounts that do not exist yet; returns the ids of all.
 ///
 /// # Errors
 /// If the database fails.
@@ -39,13 +39,13 @@ pub async fn seed(app: &App) -> Result<Vec<UserId>, Error> {
     Ok(ids)
 }
 
-/// A demo account that still has the password that everybody knows.
+/// The address of a demo account that still has the published password.
 ///
 /// # Errors
 /// If the database fails.
 pub async fn has_demo_password(app: &App) -> Result<Option<&'static str>, Error> {
     for (email, ..) in ACCOUNTS {
-        if app.password_fits(email, PASSWORD).await? {
+        if app.password_matches(email, PASSWORD).await? {
             return Ok(Some(email));
         }
     }

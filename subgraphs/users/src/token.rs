@@ -30,7 +30,7 @@ pub struct SigningKey {
     public: [u8; 32],
 }
 
-/// What an access token says.
+/// The claims of an access token.
 #[derive(Debug, Serialize)]
 struct Claims<'a> {
     iss: &'a str,
@@ -119,8 +119,9 @@ pub fn refresh_token() -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// What is stored of a refresh token. It is random enough to need no salt.
-pub fn refresh_hash(token: &str) -> String {
+/// The hash of a refresh token, as stored. The token is random enough to need
+/// no salt.
+pub fn hash_refresh_token(token: &str) -> String {
     Sha256::digest(token.as_bytes())
         .iter()
         .map(|byte| format!("{byte:02x}"))

@@ -8,7 +8,7 @@ use std::time::Duration;
 use stoa_migrations::UsersMigrator;
 use stoa_runtime::clock::Clock;
 use stoa_service::database::{Database, PoolOptions};
-use stoa_service::error::Coded;
+use stoa_service::error::CodedError;
 use stoa_users::app::{REFRESH_TTL, Registration};
 use stoa_users::token::{SigningKey, generate};
 use stoa_users::{App, Error};
@@ -44,7 +44,7 @@ impl Fixture {
         Self { app, clock, path }
     }
 
-    /// Registers; the first refresh token.
+    /// Registers an account; returns its first refresh token.
     async fn register(&self) -> String {
         let registration = Registration {
             email: format!("{}@example.test", stoa_schema::ids::new_id()),
@@ -74,7 +74,7 @@ async fn a_token_used_twice_ends_its_session_and_no_other() {
     shop.clock.advance(Duration::from_secs(9));
     assert_eq!(shop.refresh(&stolen).await, None);
     let next = shop.refresh(&next).await.unwrap();
-    // Later it is a theft, whoever of the two comes second.
+    // Later it is treated as theft, whichever of the two comes second.
     shop.clock.advance(Duration::from_secs(11));
     assert_eq!(shop.refresh(&stolen).await, None);
     assert_eq!(shop.refresh(&next).await, None, "the session is ended");

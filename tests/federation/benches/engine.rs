@@ -1,8 +1,8 @@
-//! What an operation costs: parse, validate, plan (cold), execute (hot).
+//! The cost of an operation: parse, validate, plan (cold), execute (hot).
 //!
 //! `cargo bench -p stoa-federation-tests` prints criterion's figures, and then
-//! the hot path's time against a baseline of the same run: reading the same
-//! answers with serde_json and writing the client's answer with it.
+//! the hot path's time against a baseline of the same run: parsing the same subgraph
+//! responses and serialising the client's response with serde_json.
 
 #![allow(
     clippy::unwrap_used,
@@ -79,15 +79,15 @@ fn federation() -> Federation {
     .unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Answers as it was answered before.
+/// Replays recorded responses.
 #[derive(Default)]
-struct Recorded {
+struct ReplayTransport {
     source: Option<Arc<dyn Transport>>,
     answers: Mutex<HashMap<(String, Vec<u8>), Bytes>>,
 }
 
 #[async_trait]
-impl Transport for Recorded {
+impl Transport for ReplayTransport {
     async fn execute(&self, request: SubgraphRequest) -> Result<SubgraphResponse, TransportError> {
         let key = (request.text.to_string(), request.variables.clone());
         let known = self.answers.lock().unwrap().get(&key).cloned();
@@ -123,9 +123,10 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
-    let recorded = Arc::new(Recorded {
+    // Replayed responses keep the cost of the mock subgraphs out of the measurement.
+    let recorded = Arc::new(ReplayTransport {
         source: Some(federation.in_process()),
-        ..Recorded::default()
+        ..ReplayTransport::default()
     });
     let execution = Execution {
         graph: graph.clone(),
@@ -190,7 +191,7 @@ fn main() {
     );
 }
 
-/// The mean of a second's rounds.
+/// The mean duration of a round, over one second.
 fn time(mut round: impl FnMut()) -> Duration {
     let started = Instant::now();
     let mut rounds = 0;

@@ -3,52 +3,52 @@
 //! A file holds cases. Each begins with `= name` and has sections: `## subgraph
 //! NAME` (SDL), `## data NAME` (JSON), perhaps `## supergraph`, then for each query `## query` with,
 //! below it, `## variables`, `## labels`, `## expect`, `## ordered` (the
-//! answer's very text) and `## fetches`. What is
-//! expected is the whole answer; `"errors": N` counts errors, `"errors": "text"`
-//! finds a text in one. `## refused` holds what composition must say instead. Fetches are written `a:1 b:2`; a subgraph that is not
-//! named must not be asked.
+//! response's exact text) and `## fetches`. The
+//! expectation is the whole response; `"errors": N` is the number of errors, `"errors":
+//! "text"` a text within one. `## refused` holds the errors with which composition must
+//! fail. Fetches are written `a:1 b:2`; other subgraphs must not be queried.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 use stoa_federation::Grants;
 
-/// What a subgraph begins with that has no `@link` of its own and does not
-/// begin with `# federation 1`.
+/// Prepended to a subgraph that has no `@link` and does not begin with
+/// `# federation 1`.
 const LINK: &str = r#"extend schema @link(url: "https://specs.apollo.dev/federation/v2.12", import: ["@key", "@shareable", "@external", "@requires", "@provides", "@extends", "@override", "@inaccessible", "@tag", "@interfaceObject", "@authenticated", "@requiresScopes", "@policy", "@cost", "@listSize", "@composeDirective", "@context", "@fromContext", "@cacheTag"])"#;
 
-/// One federation and what is asked of it.
+/// One federation and its queries.
 #[derive(Debug, Default, Clone)]
 pub struct Case {
     pub name: String,
     /// Name, SDL, data.
     pub subgraphs: Vec<(String, String, Value)>,
-    pub asks: Vec<Ask>,
+    pub asks: Vec<QueryCase>,
     /// A supergraph to load instead of composing one.
     pub supergraph: Option<String>,
-    /// What composition must say, where it must fail.
+    /// The expected composition errors, if composition must fail.
     pub refused: Option<String>,
-    /// The codes of the hints that composition must give, if that is asked.
+    /// The expected codes of composition hints, if they are checked.
     pub hints: Option<Vec<String>>,
 }
 
-/// One query with what is expected.
+/// One query with its expected result.
 #[derive(Debug, Default, Clone)]
-pub struct Ask {
+pub struct QueryCase {
     pub query: String,
     pub variables: Map<String, Value>,
     pub labels: Vec<String>,
     pub grants: Grants,
     pub expect: Value,
     pub fetches: Option<BTreeMap<String, usize>>,
-    /// The answer's very text.
+    /// The exact text of the response.
     pub ordered: Option<String>,
 }
 
 /// Reads a file of cases.
 ///
 /// # Errors
-/// What is wrong, with the case's name.
+/// A syntax error, with the case's name.
 pub fn parse(text: &str) -> Result<Vec<Case>, String> {
     let mut cases: Vec<Case> = Vec::new();
     for chunk in format!("\n{text}").split("\n= ").skip(1) {
@@ -90,9 +90,9 @@ fn read(case: &mut Case, title: &str, content: &str) -> Result<(), String> {
             return Ok(());
         }
         "query" => {
-            case.asks.push(Ask {
+            case.asks.push(QueryCase {
                 query: content.to_owned(),
-                ..Ask::default()
+                ..QueryCase::default()
             });
             return Ok(());
         }
@@ -112,6 +112,7 @@ fn read(case: &mut Case, title: &str, content: &str) -> Result<(), String> {
         }
         _ => {}
     }
+    // The sections that remain belong to the query before them.
     let ask = case.asks.last_mut().ok_or("there is no query before it")?;
     match kind {
         "variables" => ask.variables = json()?.as_object().cloned().unwrap_or_default(),
@@ -142,7 +143,7 @@ fn read(case: &mut Case, title: &str, content: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether an answer is as expected; else why not.
+/// Compares a response with its expectation.
 ///
 /// # Errors
 /// What differs.

@@ -1,4 +1,4 @@
-//! Several told subgraphs, composed, planned and executed.
+//! Composes, plans and executes federations of mock subgraphs.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -17,30 +17,30 @@ use stoa_federation::operation::{condition_variables, demands};
 use stoa_federation::plan::{self, Decisions};
 use stoa_federation::{Grants, Hint, QueryPlan, Subgraph, Supergraph, compose, one_of};
 
-use crate::told::{Told, ToldSubgraphs};
+use crate::told::{MockSubgraph, MockSubgraphs};
 
-/// A composed graph over told subgraphs.
+/// A composed graph over mock subgraphs.
 pub struct Federation {
     pub graph: Arc<Supergraph>,
-    pub subgraphs: Arc<ToldSubgraphs>,
-    /// What composition found suspicious.
+    pub subgraphs: Arc<MockSubgraphs>,
+    /// The hints of composition.
     pub hints: Vec<Hint>,
 }
 
-/// What holds for one request.
+/// The override labels and grants of one request.
 #[derive(Debug, Default)]
-pub struct Given<'a> {
+pub struct RequestContext<'a> {
     /// Override labels that are on.
     pub labels: Vec<&'a str>,
     pub grants: Grants,
 }
 
-/// What a query came to.
+/// The result of a query.
 #[derive(Debug)]
 pub struct Answer {
     pub json: Value,
     pub text: String,
-    /// Requests by subgraph.
+    /// The number of requests by subgraph.
     pub fetches: BTreeMap<String, usize>,
     pub plan: Option<String>,
 }
@@ -60,15 +60,15 @@ impl Federation {
     /// Composes subgraphs given as (name, SDL, data).
     ///
     /// # Errors
-    /// What composition, or loading its result, says.
+    /// The errors of composition, or of loading its result.
     pub fn compose(subgraphs: &[(String, String, Value)]) -> Result<Self, String> {
         Self::over(subgraphs, None)
     }
 
-    /// The same under a supergraph that was composed elsewhere.
+    /// The same with a supergraph that was composed elsewhere.
     ///
     /// # Errors
-    /// What loading it says.
+    /// The errors of loading it.
     pub fn over(
         subgraphs: &[(String, String, Value)],
         supergraph: Option<&str>,
@@ -90,7 +90,7 @@ impl Federation {
             .iter()
             .zip(subgraphs)
             .map(|(subgraph, (name, _, data))| {
-                let told = Told::new(subgraph.schema(), Arc::new(data.clone()));
+                let told = MockSubgraph::new(subgraph.schema(), Arc::new(data.clone()));
                 (name.clone(), Arc::new(told))
             })
             .collect();
@@ -109,7 +109,7 @@ impl Federation {
         &self,
         query: &str,
         variables: &Map<String, Value>,
-        given: &Given<'_>,
+        given: &RequestContext<'_>,
     ) -> Result<(QueryPlan, Map<String, Value>), String> {
         let document = ExecutableDocument::parse_and_validate(self.graph.api(), query, "query")
             .map_err(|invalid| format!("invalid: {}", invalid.errors))?;
@@ -156,7 +156,7 @@ impl Federation {
         &self,
         query: &str,
         variables: &Map<String, Value>,
-        given: &Given<'_>,
+        given: &RequestContext<'_>,
         inner: Arc<dyn Transport>,
     ) -> Answer {
         let (plan, variables) = match self.plan(query, variables, given) {
@@ -164,7 +164,7 @@ impl Federation {
             Err(message) => return Answer::refused(message),
         };
         let shown = plan.display(&self.graph).to_string();
-        let counted = Arc::new(Counted {
+        let counted = Arc::new(CountingTransport {
             inner,
             fetches: Mutex::default(),
         });
@@ -191,19 +191,19 @@ impl Federation {
         }
     }
 
-    /// The subgraphs without HTTP between.
+    /// A transport that calls the subgraphs directly, without HTTP.
     pub fn in_process(&self) -> Arc<dyn Transport> {
-        Arc::new(InProcess(self.subgraphs.clone()))
+        Arc::new(InProcessTransport(self.subgraphs.clone()))
     }
 }
 
-struct Counted {
+struct CountingTransport {
     inner: Arc<dyn Transport>,
     fetches: Mutex<BTreeMap<String, usize>>,
 }
 
 #[async_trait]
-impl Transport for Counted {
+impl Transport for CountingTransport {
     async fn execute(&self, request: SubgraphRequest) -> Result<SubgraphResponse, TransportError> {
         if let Ok(mut fetches) = self.fetches.lock() {
             *fetches.entry(request.subgraph.to_string()).or_default() += 1;
@@ -216,10 +216,10 @@ impl Transport for Counted {
     }
 }
 
-struct InProcess(Arc<ToldSubgraphs>);
+struct InProcessTransport(Arc<MockSubgraphs>);
 
 #[async_trait]
-impl Transport for InProcess {
+impl Transport for InProcessTransport {
     async fn execute(&self, request: SubgraphRequest) -> Result<SubgraphResponse, TransportError> {
         let variables = serde_json::from_slice(&request.variables).unwrap_or_default();
         let answer = match self.0.get(&*request.subgraph) {
@@ -232,16 +232,16 @@ impl Transport for InProcess {
     async fn subscribe(&self, request: SubgraphRequest) -> Result<Events, TransportError> {
         Err(TransportError::Unreachable {
             subgraph: request.subgraph,
-            cause: "told subgraphs have no events".to_owned(),
+            cause: "mock subgraphs have no events".to_owned(),
         })
     }
 }
 
-/// Serves subgraphs over HTTP at `/{name}`; answers where.
+/// Serves subgraphs over HTTP at `/{name}`; returns the listen address.
 ///
 /// # Errors
-/// If no port can be had.
-pub async fn serve(subgraphs: Arc<ToldSubgraphs>) -> std::io::Result<std::net::SocketAddr> {
+/// If no port is available.
+pub async fn serve(subgraphs: Arc<MockSubgraphs>) -> std::io::Result<std::net::SocketAddr> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let app = Router::new()
@@ -252,7 +252,7 @@ pub async fn serve(subgraphs: Arc<ToldSubgraphs>) -> std::io::Result<std::net::S
 }
 
 async fn respond(
-    State(subgraphs): State<Arc<ToldSubgraphs>>,
+    State(subgraphs): State<Arc<MockSubgraphs>>,
     Path(name): Path<String>,
     Json(body): Json<Value>,
 ) -> Json<Value> {
@@ -264,14 +264,14 @@ async fn respond(
     })
 }
 
-/// Sends each request to where the subgraphs are served.
-pub struct Served {
+/// A transport to subgraphs that [`serve`] serves.
+pub struct ServedTransport {
     pub http: stoa_engine::HttpTransport,
     pub address: std::net::SocketAddr,
 }
 
 #[async_trait]
-impl Transport for Served {
+impl Transport for ServedTransport {
     async fn execute(
         &self,
         mut request: SubgraphRequest,

@@ -1,5 +1,5 @@
-//! What fuzzers feed: SDL, query text, subgraph answers. No input makes these
-//! panic, hang or take memory without bound.
+//! Fuzz targets for SDL, query text and subgraph responses. No input may make these
+//! panic, hang or use unbounded memory.
 //!
 //! `cargo fuzz` calls them from `fuzz/`; the test `fuzz` calls them on the
 //! committed corpus and random mutations of it.
@@ -18,7 +18,7 @@ use stoa_federation::{QueryPlan, Subgraph, Supergraph, compose};
 /// A loaded graph.
 pub type Graph = Supergraph;
 
-/// As the router reads documents.
+/// The router's parser limits.
 const TOKENS: usize = 5_000;
 const RECURSION: usize = 200;
 
@@ -35,7 +35,7 @@ const GRAPH: &[(&str, &str)] = &[
 
 const LINK: &str = r#"extend schema @link(url: "https://specs.apollo.dev/federation/v2.5", import: ["@key", "@shareable", "@external", "@requires", "@provides", "@override", "@inaccessible", "@interfaceObject"])"#;
 
-/// The graph that queries and answers are tried on.
+/// The graph for fuzzed queries and responses.
 ///
 /// # Panics
 /// If it does not compose.
@@ -49,7 +49,7 @@ pub fn graph() -> Supergraph {
     Supergraph::parse(&composed.supergraph_sdl).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
-/// A subgraph's SDL, alone and beside another, and as a supergraph.
+/// Parses text as a subgraph, composes it with another one, and loads it as a supergraph.
 pub fn sdl(text: &str) {
     if text.len() > 16_384 {
         return;
@@ -58,14 +58,14 @@ pub fn sdl(text: &str) {
     if let (Ok(subgraph), Ok(fixed)) = (Subgraph::parse("fuzzed", "", text), fixed)
         && let Ok(composed) = compose(&[subgraph, fixed])
     {
-        // What composes also loads, or is refused by name.
+        // A composed supergraph loads, or is rejected with an error; it must not panic.
         let _ = Supergraph::parse(&composed.supergraph_sdl);
     }
     let _ = Supergraph::parse(text);
 }
 
-/// A client's query: how many fetches each operation takes, or why it has no
-/// plan; nothing if it is not valid.
+/// Plans a client's query: the number of fetches of each operation, or why it has no
+/// plan; empty if the query is invalid.
 pub fn query(graph: &Supergraph, text: &str) -> Vec<Result<usize, PlanError>> {
     let mut parser = Parser::new().token_limit(TOKENS).recursion_limit(RECURSION);
     let Ok(document) = parser.parse_ast(text, "query") else {
@@ -85,7 +85,7 @@ pub fn query(graph: &Supergraph, text: &str) -> Vec<Result<usize, PlanError>> {
         .collect()
 }
 
-/// The plan whose fetches are given fuzzed answers.
+/// The plan whose fetches get fuzzed responses.
 ///
 /// # Panics
 /// If its query is invalid.
@@ -101,10 +101,10 @@ pub fn answered_plan(graph: &Supergraph) -> Arc<QueryPlan> {
     Arc::new(plan.unwrap_or_else(|| panic!("no operation")))
 }
 
-struct Always(Bytes);
+struct FixedResponse(Bytes);
 
 #[async_trait]
-impl Transport for Always {
+impl Transport for FixedResponse {
     async fn execute(&self, _request: SubgraphRequest) -> Result<SubgraphResponse, TransportError> {
         Ok(SubgraphResponse {
             body: self.0.clone(),
@@ -120,15 +120,15 @@ impl Transport for Always {
     }
 }
 
-/// An answer that every subgraph gives.
+/// Executes the plan with the same fuzzed response from every subgraph.
 ///
 /// # Panics
-/// If the client's answer is not JSON.
+/// If the client's response is not JSON.
 pub async fn answer(graph: &Arc<Supergraph>, plan: &Arc<QueryPlan>, bytes: &[u8]) {
     let execution = Execution {
         graph: graph.clone(),
         plan: plan.clone(),
-        transport: Arc::new(Always(Bytes::copy_from_slice(bytes))),
+        transport: Arc::new(FixedResponse(Bytes::copy_from_slice(bytes))),
         variables: Arc::new(Map::new()),
         introspection: Arc::default(),
         headers: Arc::new(|| Arc::from(vec![])),

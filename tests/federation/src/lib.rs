@@ -1,14 +1,14 @@
-//! Federations of told subgraphs: each has SDL and data, and answers as any
-//! GraphQL server with a subgraph library would, by `apollo-compiler`'s own
-//! executor, which shares no code with ours.
+//! Federations of mock subgraphs: each has SDL and data, and behaves as any GraphQL
+//! server with a subgraph library would, using `apollo-compiler`'s own executor, which
+//! shares no code with ours.
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`told`] | a subgraph that answers from data |
+//! | [`told`] | a mock subgraph that resolves fields from JSON data |
 //! | [`federation`] | several of them composed, planned and executed |
-//! | [`case`] | federations written as text, with what is expected of them |
-//! | [`fuzz`] | what fuzzers feed |
-//! | [`random`] | federations, data and queries made from a seed |
+//! | [`case`] | federations and their expected results, written as text |
+//! | [`fuzz`] | fuzz targets |
+//! | [`random`] | federations, data and queries generated from a seed |
 
 pub mod case;
 pub mod federation;
@@ -16,5 +16,5 @@ pub mod fuzz;
 pub mod random;
 pub mod told;
 
-pub use federation::{Answer, Federation, Given};
-pub use told::Told;
+pub use federation::{Answer, Federation, RequestContext};
+pub use told::MockSubgraph;

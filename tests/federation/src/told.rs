@@ -1,18 +1,18 @@
-//! A subgraph that answers from data.
+//! A mock subgraph that resolves fields from JSON data.
 //!
-//! The data is a JSON object. Under a root type's name stand the values of its
-//! fields; under any other type's name its rows. A value that an object type's
-//! field answers is completed from that type's row with the same fields, so
-//! that `{"id": 1}` is enough to refer to one.
+//! The data is a JSON object. A root type's name maps to the values of its
+//! fields; any other type's name maps to its rows. An object that a field returns is
+//! completed from the row of its type with the same field values, so `{"id": 1}` is
+//! enough to refer to one.
 //!
 //! | value | meaning |
 //! |---|---|
-//! | under `field({"arg":1})` | the answer to just these arguments |
-//! | `"=ship {price} {size.w}"` | text made of other fields; an error where one is missing |
+//! | under `field({"arg":1})` | the result for exactly these arguments |
+//! | `"=ship {price} {size.w}"` | text built from other fields; an error if one is missing |
 //! | `{"$error": "text"}` | a field error |
 //!
-//! An entity is found by the fields of its representation that rows have; what
-//! else a representation brings is added to what was found.
+//! An entity is found by those fields of its representation that rows have; the other
+//! fields of the representation are added to the row.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,20 +26,20 @@ use apollo_compiler::validation::Valid;
 use apollo_compiler::{ExecutableDocument, Name, Schema};
 use serde_json::{Map, Value, json};
 
-/// How a computed field is resolved, beside what the data says: by type, field
-/// and object.
-pub type Compute = dyn Fn(&str, &str, &Map<String, Value>) -> Option<Value> + Send + Sync;
+/// Resolves computed fields, which are not in the data: from the type, the field and the
+/// object.
+pub type ComputeField = dyn Fn(&str, &str, &Map<String, Value>) -> Option<Value> + Send + Sync;
 
-/// A subgraph that answers from data.
-pub struct Told {
+/// A mock subgraph that resolves fields from JSON data.
+pub struct MockSubgraph {
     schema: Valid<Schema>,
     implementers: CompilerMap<Name, Implementers>,
     data: Arc<Value>,
-    compute: Option<Arc<Compute>>,
+    compute: Option<Arc<ComputeField>>,
 }
 
-impl Told {
-    /// A subgraph of a valid schema, its federation machinery included.
+impl MockSubgraph {
+    /// A mock subgraph of a valid schema; the federation fields are added.
     pub fn new(schema: &Valid<Schema>, data: Arc<Value>) -> Self {
         let schema = with_entities(schema);
         Self {
@@ -50,7 +50,7 @@ impl Told {
         }
     }
 
-    pub fn computing(mut self, compute: Arc<Compute>) -> Self {
+    pub fn with_computed_fields(mut self, compute: Arc<ComputeField>) -> Self {
         self.compute = Some(compute);
         self
     }
@@ -59,7 +59,7 @@ impl Told {
         &self.schema
     }
 
-    /// Answers as a GraphQL server does.
+    /// Executes a query and returns the response, as a GraphQL server does.
     pub fn answer(&self, query: &str, variables: &Map<String, Value>) -> Value {
         match self.try_answer(query, variables) {
             Ok(answer) => answer,
@@ -91,7 +91,7 @@ impl Told {
         serde_json::to_value(&response).map_err(|error| error.to_string())
     }
 
-    /// The row that has every field which both have.
+    /// The first row with the same values as `like` in all fields that both have.
     fn row(&self, ty: &str, like: &Map<String, Value>) -> Option<(String, Map<String, Value>)> {
         let name = Name::new(ty).ok()?;
         let concrete: Vec<&str> = match self.schema.types.get(&name) {
@@ -130,7 +130,7 @@ impl Told {
         Some(Object { told, ty, fields })
     }
 
-    /// An object that a field answers, with what its row has.
+    /// An object that a field returns, completed from its row.
     fn object(&self, declared: &str, value: &Map<String, Value>) -> Object<'_> {
         let named = value.get("__typename").and_then(Value::as_str);
         let asked = named.unwrap_or(declared);
@@ -176,7 +176,7 @@ impl Told {
 }
 
 struct Object<'a> {
-    told: &'a Told,
+    told: &'a MockSubgraph,
     ty: String,
     fields: Map<String, Value>,
 }
@@ -222,7 +222,7 @@ impl ObjectValue for Object<'_> {
             .or_else(|| self.fields.get(name));
         match value {
             Some(Value::String(text)) if text.starts_with('=') => {
-                let value = fill(&text[1..], &self.fields)?;
+                let value = fill_template(&text[1..], &self.fields)?;
                 self.told.resolve(ty, &value)
             }
             Some(value) => self.told.resolve(ty, value),
@@ -231,8 +231,8 @@ impl ObjectValue for Object<'_> {
     }
 }
 
-/// Replaces `{path}` by the value there. Lists are walked through.
-fn fill(template: &str, fields: &Map<String, Value>) -> Result<Value, FieldError> {
+/// Replaces each `{path}` by the value at that path; a path continues through lists.
+fn fill_template(template: &str, fields: &Map<String, Value>) -> Result<Value, FieldError> {
     let mut out = String::new();
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('{') {
@@ -275,26 +275,28 @@ fn object_of(value: Option<&Value>) -> Map<String, Value> {
         .unwrap_or_default()
 }
 
-/// Whether a row has some of the fields, and contradicts none.
+/// Whether a row has at least one of the fields, and no field with another value.
 fn matches(row: &Value, like: &Map<String, Value>) -> bool {
     let known = row.as_object();
     let common = known.is_some_and(|row| like.keys().any(|key| row.contains_key(key)));
-    (common || like.is_empty()) && agrees(row, &Value::Object(like.clone()))
+    (common || like.is_empty()) && values_agree(row, &Value::Object(like.clone()))
 }
 
-fn agrees(known: &Value, like: &Value) -> bool {
+fn values_agree(known: &Value, like: &Value) -> bool {
     match (known, like) {
-        (Value::Object(known), Value::Object(like)) => like
-            .iter()
-            .all(|(key, value)| known.get(key).is_none_or(|known| agrees(known, value))),
+        (Value::Object(known), Value::Object(like)) => like.iter().all(|(key, value)| {
+            known
+                .get(key)
+                .is_none_or(|known| values_agree(known, value))
+        }),
         (Value::Array(known), Value::Array(like)) => {
-            known.len() == like.len() && known.iter().zip(like).all(|(a, b)| agrees(a, b))
+            known.len() == like.len() && known.iter().zip(like).all(|(a, b)| values_agree(a, b))
         }
         (known, like) => text(known) == text(like),
     }
 }
 
-/// Ids may be numbers or strings.
+/// A value as text, because ids may be numbers or strings.
 fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -313,7 +315,7 @@ fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
     }
 }
 
-/// The schema with what a subgraph library adds to it.
+/// Adds the federation types and fields that a subgraph library adds.
 fn with_entities(schema: &Valid<Schema>) -> Valid<Schema> {
     let mut text = schema
         .to_string()
@@ -348,4 +350,4 @@ fn with_entities(schema: &Valid<Schema>) -> Valid<Schema> {
 }
 
 /// Subgraphs by name.
-pub type ToldSubgraphs = HashMap<String, Arc<Told>>;
+pub type MockSubgraphs = HashMap<String, Arc<MockSubgraph>>;

@@ -1,9 +1,9 @@
-//! The conformance suite: small federations from subgraph SDL to the client's
-//! answer, over real HTTP subgraphs.
+//! The conformance suite: small federations from subgraph SDL to the client's response,
+//! over real HTTP subgraphs.
 //!
 //! `cargo test -p stoa-federation-tests --test conformance -- NAME` runs some.
-//! With `STOA_SUPERGRAPHS=DIR` it runs those for which that folder has a
-//! supergraph of another composer's (`tests/clients/foreign.mjs` writes them).
+//! With `STOA_SUPERGRAPHS=DIR` it runs only those for which that folder has a supergraph
+//! from another composer (`tests/clients/foreign.mjs` writes them).
 
 #![allow(
     clippy::unwrap_used,
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Failed, Trial};
 use stoa_engine::{HttpLimits, HttpTransport};
 use stoa_federation_tests::case::{self, Case};
-use stoa_federation_tests::federation::{Federation, Given, Served, serve};
+use stoa_federation_tests::federation::{Federation, RequestContext, ServedTransport, serve};
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -58,7 +58,7 @@ fn run(case: &Case, supergraph: Option<&str>) -> Result<(), Failed> {
         .block_on(async {
             let federation = match (Federation::over(&case.subgraphs, supergraph), &case.refused) {
                 (Err(errors), Some(text)) if refuses(&errors, text) => return Ok(()),
-                (Ok(_), Some(text)) => return Err(format!("composed, but for {text}").into()),
+                (Ok(_), Some(text)) => return Err(format!("composed, but expected: {text}").into()),
                 (composed, _) => composed?,
             };
             if let (Some(wanted), None) = (&case.hints, supergraph) {
@@ -71,11 +71,11 @@ fn run(case: &Case, supergraph: Option<&str>) -> Result<(), Failed> {
             }
             let address = serve(federation.subgraphs.clone()).await?;
             for ask in &case.asks {
-                let transport = Arc::new(Served {
+                let transport = Arc::new(ServedTransport {
                     http: HttpTransport::new(HttpLimits::default())?,
                     address,
                 });
-                let given = Given {
+                let given = RequestContext {
                     labels: ask.labels.iter().map(String::as_str).collect(),
                     grants: ask.grants.clone(),
                 };
@@ -110,7 +110,7 @@ fn run(case: &Case, supergraph: Option<&str>) -> Result<(), Failed> {
         })
 }
 
-/// Whether composition fails with just these codes, or says a text.
+/// Whether the errors have exactly the expected codes, or contain the expected text.
 fn refuses(errors: &str, expected: &str) -> bool {
     let is_code = |word: &str| word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
     if !expected.split_whitespace().all(is_code) {

@@ -1,5 +1,5 @@
-//! What a subgraph may answer that is no answer: over real sockets, each
-//! beside a subgraph that works, whose data must stand.
+//! Invalid responses of a subgraph, over real sockets, each together with a working
+//! subgraph whose data must be kept.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,7 +16,7 @@ use stoa_engine::transport::Events;
 use stoa_engine::{
     HttpLimits, HttpTransport, SubgraphRequest, SubgraphResponse, Transport, TransportError,
 };
-use stoa_federation_tests::{Federation, Given};
+use stoa_federation_tests::{Federation, RequestContext};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -74,8 +74,8 @@ async fn read_request(socket: &mut TcpStream) {
     }
 }
 
-/// Asks `{ good bad worse }` of a subgraph that sends these bytes and hangs up,
-/// or, without any, holds the line.
+/// Queries `{ good bad worse }`. The bad subgraph sends these bytes and closes the
+/// connection, or without bytes keeps it open.
 async fn ask(sent: Option<Vec<u8>>) -> Value {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -84,7 +84,7 @@ async fn ask(sent: Option<Vec<u8>>) -> Value {
         read_request(&mut socket).await;
         match sent {
             Some(bytes) => {
-                // Who has read enough may have hung up.
+                // The client may have read enough and closed the connection.
                 let _ = socket.write_all(&bytes).await;
                 let _ = socket.shutdown().await;
             }
@@ -102,7 +102,7 @@ async fn asked(url: String) -> Value {
         url: url.into(),
     });
     let query = "{ good bad worse }";
-    let given = Given::default();
+    let given = RequestContext::default();
     federation
         .ask(query, &Map::new(), &given, transport)
         .await
@@ -246,7 +246,7 @@ async fn a_client_that_goes_away_takes_its_fetches_along() {
         let (mut socket, _) = listener.accept().await.unwrap();
         read_request(&mut socket).await;
         asked_for.send(()).unwrap();
-        // The other side closes: nobody waits for an answer any more.
+        // The client closes the connection: the response is no longer awaited.
         let read = socket.read(&mut [0; 16]).await;
         ended.send(matches!(read, Ok(0) | Err(_))).unwrap();
     });

@@ -1,5 +1,5 @@
-//! The fuzz targets on the committed corpus and on random mutations of it,
-//! bounded. `STOA_SEED=N` repeats a run, `STOA_FUZZ=N` makes it longer.
+//! Runs the fuzz targets on the committed corpus and on a bounded number of random
+//! mutations of it. `STOA_SEED=N` repeats a run, `STOA_FUZZ=N` makes it longer.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,7 +15,7 @@ use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use stoa_federation_tests::fuzz;
 
-/// No single input may take longer, in a debug build on a busy machine.
+/// The time limit of a single input, in a debug build on a busy machine.
 const LIMIT: Duration = Duration::from_secs(10);
 
 fn corpus(target: &str) -> Vec<Vec<u8>> {
@@ -33,7 +33,7 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Words that are worth inserting.
+/// Tokens to insert.
 const WORDS: &[&str] = &[
     "{",
     "}",
@@ -161,11 +161,11 @@ fn answer() {
     });
 }
 
-/// Documents that are short, valid, and as much work as their length allows.
+/// Short valid documents that are as expensive to plan as their length allows.
 #[test]
 fn adversarial() {
     let graph = fuzz::graph();
-    // Fragments that double: 2^n fields, each through both subgraphs.
+    // Fragments that double: 2^n fields, each from both subgraphs.
     let doubling = |levels: usize, body: &str| {
         let mut text = "{ user { ...f0 } }".to_owned();
         for level in 0..levels {

@@ -1,5 +1,4 @@
-//! The federated answer equals the monolith's, for random graphs, data and
-//! queries.
+//! The federated response equals the monolith's, for random graphs, data and queries.
 //!
 //! `STOA_SEED=N` runs from a seed that a failure printed, `STOA_CASES=N` more or
 //! fewer cases.
@@ -24,7 +23,7 @@ use stoa_federation_tests::random::{Choices, query, world};
 const QUERIES: usize = 10;
 
 fn main() {
-    // The runner of tests asks which there are.
+    // Test runners ask for the list of tests.
     if std::env::args().any(|argument| argument == "--list") {
         println!("federated_answers_equal_the_monoliths: test");
         return;
@@ -58,7 +57,7 @@ fn main() {
             let world = world(&mut Choices::new(&graph)).map_err(TestCaseError::fail)?;
             let mut choices = Choices::new(&queries);
             let mut valid = 0;
-            // A few of what is made is not valid, for fields that do not merge.
+            // A few generated queries are invalid, because their fields do not merge.
             for _ in 0..QUERIES * 3 {
                 if valid == QUERIES {
                     break;
@@ -83,6 +82,7 @@ fn main() {
                     world.federation.in_process(),
                 ));
                 fetched.set(fetched.get() + answer.fetches.values().sum::<usize>());
+                // Generated data satisfies the schema, so the monolith must not have errors either.
                 if answer.json != expected
                     || expected.get("errors").is_some_and(|e| *e != Value::Null)
                 {

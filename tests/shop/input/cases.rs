@@ -1,4 +1,4 @@
-//! The table: what is wrong with each mutation.
+//! The table of invalid inputs to each mutation.
 
 use serde_json::{Value, json};
 use stoa_tests::Client;
@@ -8,12 +8,12 @@ use super::Who::{Ada, Admin, Lin, Nobody};
 use super::{Case, Who, absent, long, mutation};
 use crate::support::*;
 
-/// A variable that does not fit its type.
+/// The code of a variable that does not match its type.
 const BAD: &str = "BAD_USER_INPUT";
 const FORBIDDEN: &str = "FORBIDDEN";
 const UNAUTHENTICATED: &str = "UNAUTHENTICATED";
 
-/// What the cases are about.
+/// The objects that the cases refer to.
 struct Things {
     product: String,
     /// Ada's, paid.
@@ -114,7 +114,7 @@ fn case(
     }
 }
 
-/// What is wrong with an address, at a place.
+/// Invalid address fields, at the given JSON pointers.
 fn addresses(at: [&'static str; 7]) -> Wrong {
     vec![
         (at[0], json!(""), "INVALID"),
@@ -184,7 +184,7 @@ fn accounts(things: &Things) -> Vec<Case> {
         ),
         case(
             Nobody,
-            // Whoever ends a session that is none has ended it.
+            // Logging out with an unknown token succeeds.
             mutation("logout", &[("refreshToken", "String")]),
             json!({ "refreshToken": "x" }),
             vec![("/refreshToken", json!(7), BAD)],
@@ -436,7 +436,7 @@ fn orders(things: &Things) -> Vec<Case> {
     let place = place.replace("key: $key", "idempotencyKey: $key");
     let fine =
         json!({ "input": order_of(&things.product, 1, "sandbox_approve"), "key": things.key });
-    // Each attempt needs a key of its own, or it would repeat the one before.
+    // Each attempt needs its own key, or it would repeat the previous one.
     let mut wrong = vec![
         ("/input/lines", json!([]), "EMPTY_ORDER"),
         ("/input/lines", Value::Null, BAD),
@@ -470,7 +470,7 @@ fn orders(things: &Things) -> Vec<Case> {
         "/input/shippingAddress/region",
     ]));
     let keys = vec![
-        // Of an order of two units.
+        // `things.key` was used for an order of two units.
         (
             "/input/paymentMethod",
             json!("sandbox_slow"),

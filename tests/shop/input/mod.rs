@@ -1,5 +1,5 @@
-//! What is wrong with every mutation: each gives its documented code, and
-//! changes no row of any database.
+//! Invalid input to every mutation: each returns its documented error code, and changes
+//! no row of any database.
 
 mod cases;
 
@@ -13,17 +13,17 @@ use stoa_tests::{Client, Mode, Servers, Shop, servers};
 
 use crate::support::*;
 
-/// Tables that tell of attempts, not of what they came to.
+/// Tables that record attempts, so a rejected mutation may change them.
 const ATTEMPTS: [&str; 1] = ["idempotency"];
 const SERVICES: [&str; 4] = ["users", "products", "orders", "notifications"];
 
-/// A mutation that would succeed, and what is made wrong of it: where, with
-/// what, and the code that it gives. A `null` is sent; "absent" is left out.
+/// A mutation with valid variables, and its invalid variants: the JSON pointer, the bad
+/// value and the expected code. `null` is sent as such; "absent" removes the variable.
 struct Case {
     query: String,
     fine: Value,
     wrong: Vec<(&'static str, Value, &'static str)>,
-    /// Who may not do it, and what they are told.
+    /// The users who may not do it, with the expected code.
     forbidden: Vec<(Who, &'static str)>,
     by: Who,
 }
@@ -90,6 +90,7 @@ fn every_mutation(shop: &Shop, servers: Option<&Servers>) {
             };
             assert!(cases.iter().any(called), "nothing is wrong with {name}");
         }
+        // Background work would change rows too, so wait until it is done.
         eventually("nothing is under way", || async {
             shop.doctor().contains("0 violations, 0 unfinished")
         })
@@ -132,7 +133,7 @@ fn every_mutation(shop: &Shop, servers: Option<&Servers>) {
     });
 }
 
-/// Sets a variable, or takes it out.
+/// Sets a variable, or removes it.
 fn put(variables: &mut Value, pointer: &str, value: &Value) {
     let (parent, name) = pointer.rsplit_once('/').unwrap();
     let parent = variables.pointer_mut(parent).unwrap();
@@ -145,7 +146,7 @@ fn put(variables: &mut Value, pointer: &str, value: &Value) {
     }
 }
 
-/// The code of an answer, wherever it stands; "" if nothing was wrong.
+/// The code of a response's first error or user error; "" if there is none.
 async fn code_of(client: &Client, query: &str, variables: Value) -> String {
     let answer = client.query(query, variables).await;
     let places = ["/errors/0/extensions/code", "/data/done/userErrors/0/code"];
@@ -155,7 +156,7 @@ async fn code_of(client: &Client, query: &str, variables: Value) -> String {
     found.next().unwrap_or_default().to_owned()
 }
 
-/// Every row of every table, as one text a table.
+/// All rows of each table, as one string per table.
 async fn rows(shop: &Shop, servers: Option<&Servers>) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     for service in SERVICES {

@@ -1,4 +1,4 @@
-//! A whole cluster on this machine, until Ctrl-C: `cargo xtask cluster`.
+//! Runs a whole cluster on this machine until Ctrl-C: `cargo xtask cluster`.
 
 use stoa_tests::shop::{PASSWORD, REPLICAS};
 use stoa_tests::{Mode, Shop, servers};
@@ -10,10 +10,10 @@ fn main() {
         std::process::exit(1);
     }
     println!("Starting PostgreSQL, Redis and NATS, then {REPLICAS} replicas of each role ...");
-    // Rate limits as they are meant, unless told otherwise.
+    // Rate limits are on, as in production, unless the environment says otherwise.
     let limit = std::env::var("STOA_RATE_LIMIT").unwrap_or_else(|_| "on".to_owned());
     let shop = Shop::start_with(Mode::Real, &[("STOA_RATE_LIMIT", &limit)]);
-    println!("\n  The cluster is open.\n");
+    println!("\n  The cluster is running.\n");
     println!("  Playground  {}/", shop.url);
     println!("  GraphQL     {}/graphql", shop.url);
     println!("  Logs        {}/*.log", shop.folder().display());
@@ -30,6 +30,6 @@ fn main() {
             _ = terminate.recv() => {}
         }
     });
-    println!("  Stopping; the data goes too.");
+    println!("  Stopping; the data is deleted.");
     drop(shop);
 }

@@ -1,4 +1,4 @@
-//! Many orders by many clients while calls fail, and whether all adds up:
+//! Load test: many clients order while calls fail, then `stoa doctor` checks the result:
 //! `cargo xtask load`, or `load one|real [ORDERS] [CLIENTS] [FAULT_RATE]`.
 
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use stoa_tests::{Client, Mode, Shop};
 
 const PLACE: &str = "mutation ($input: PlaceOrderInput!, $key: ID!) { placeOrder(input: $input, idempotencyKey: $key) { order { id } userErrors { code } } }";
 const PRODUCTS: usize = 20;
-/// How long the shop may take.
+/// How long the shop may take to settle all orders.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
-/// How customers pay: mostly well.
+/// The payment methods in use; most are approved.
 const METHODS: [&str; 20] = [
     "sandbox_decline",
     "sandbox_decline_capture",
@@ -58,7 +58,7 @@ fn main() {
     let (orders, clients) = (number(10_000), number(50));
     let rate = arguments.next().unwrap_or_else(|| "0.01".to_owned());
     let mut shop = Shop::start(mode);
-    // The demo data is made; from now on calls fail.
+    // Inject faults only now: the demo data had to be created without them.
     shop.restart_once_with("STOA_FAULT_RATE", &rate);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let fine = runtime.block_on(run(&shop, orders, clients));
@@ -66,8 +66,8 @@ fn main() {
     std::process::exit(i32::from(!fine));
 }
 
-/// One customer's part.
-struct Done {
+/// What one client measured.
+struct ClientStats {
     waited: Vec<Duration>,
     repeats: usize,
 }
@@ -83,6 +83,7 @@ async fn run(shop: &Shop, orders: usize, clients: usize) -> bool {
     for _ in 0..clients {
         customers.push(customer(&shop.client()).await);
     }
+    // Clients take order numbers from one counter, so a slow client orders less.
     let next = Arc::new(AtomicUsize::new(0));
     let started = Instant::now();
     let tasks: Vec<_> = customers
@@ -104,6 +105,7 @@ async fn run(shop: &Shop, orders: usize, clients: usize) -> bool {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let settled = started.elapsed();
+    // Orders are decided, but refunds and stock tasks may still be in progress.
     let mut said = String::new();
     let mut fine = false;
     for _ in 0..120 {
@@ -135,7 +137,7 @@ async fn run(shop: &Shop, orders: usize, clients: usize) -> bool {
     fine
 }
 
-/// Whether every order is confirmed or cancelled.
+/// Whether no order is pending any more.
 async fn decided(admin: &Client) -> bool {
     let pending = "{ orders(first: 0, status: PENDING) { totalCount } }";
     let answer = admin.try_query(pending, &Value::Null).await;
@@ -170,10 +172,15 @@ async fn customer(anonymous: &Client) -> Client {
     }
 }
 
-/// Takes orders until there are no more; each is repeated under its key until
-/// it is answered.
-async fn buy(client: &Client, products: &[String], next: &AtomicUsize, orders: usize) -> Done {
-    let mut done = Done {
+/// Places orders until the total is reached; each is retried with its idempotency key
+/// until it gets a response.
+async fn buy(
+    client: &Client,
+    products: &[String],
+    next: &AtomicUsize,
+    orders: usize,
+) -> ClientStats {
+    let mut done = ClientStats {
         waited: Vec::new(),
         repeats: 0,
     };
@@ -200,7 +207,7 @@ async fn buy(client: &Client, products: &[String], next: &AtomicUsize, orders: u
     }
 }
 
-/// Whether there is an answer; a refusal ends the run.
+/// Whether the order was placed; `false` means retry, and a rejection ends the run.
 async fn placed(client: &Client, variables: &Value) -> bool {
     let Ok(answer) = client.try_query(PLACE, variables).await else {
         return false;

@@ -5,21 +5,22 @@ use std::collections::VecDeque;
 use async_trait::async_trait;
 use sea_orm::ConnectionTrait;
 
-use super::{POLL, Tail, sequence, signed, sql, unavailable};
-use crate::bus::{ACKNOWLEDGE_WITHIN, BusError, Consumer, Delivery, Message};
+use super::{POLL_INTERVAL, Tail, sequence, sql, to_i64, unavailable};
+use crate::bus::{ACK_DEADLINE, BusError, Consumer, Delivery, Message};
 use stoa_runtime::clock::micros;
 
-/// One of the processes that share a consumer. Whoever hands out a message
-/// holds the consumer until it is acknowledged, or falls silent.
+/// One of the instances that share a consumer. The instance that delivers a message
+/// holds the consumer until it acknowledges the message or its hold expires.
 pub(super) struct EmbeddedConsumer {
     name: String,
-    /// Tells us from the others.
+    /// Distinguishes this instance from the others.
     holder: String,
-    /// How often the next message was handed out, while we hold the consumer.
+    /// How often the next message was delivered; `None` while another instance holds
+    /// the consumer.
     held: Option<u64>,
-    /// Read but not handed out yet.
+    /// Read but not delivered yet.
     waiting: VecDeque<Message>,
-    /// The sequence last handed out.
+    /// The sequence last delivered.
     last: u64,
     tail: Tail,
 }
@@ -36,12 +37,12 @@ impl EmbeddedConsumer {
         }
     }
 
-    /// Takes hold of the consumer; `None` while another process has it. A hold
-    /// that ends much later than one could was made before the clock went back.
+    /// Takes hold of the consumer; `None` while another instance holds it. A hold that
+    /// ends too far in the future was made before the clock went back, and is ignored.
     async fn hold(&mut self) -> Result<Option<u64>, BusError> {
         let bus = &self.tail.bus;
         let txn = bus.database.begin().await.map_err(unavailable)?;
-        // Read while we have the write lock: holds are made in its order.
+        // Read under the write lock: so the order of holds is the order of their times.
         let now = bus.clock.now();
         let row = txn
             .query_one_raw(sql(
@@ -49,9 +50,9 @@ impl EmbeddedConsumer {
                 [
                     self.name.clone().into(),
                     self.holder.clone().into(),
-                    (now + micros(ACKNOWLEDGE_WITHIN)).into(),
+                    (now + micros(ACK_DEADLINE)).into(),
                     now.into(),
-                    (now + micros(2 * ACKNOWLEDGE_WITHIN)).into(),
+                    (now + micros(2 * ACK_DEADLINE)).into(),
                 ],
             ))
             .await
@@ -60,7 +61,7 @@ impl EmbeddedConsumer {
         let Some(row) = row else {
             return Ok(None);
         };
-        // Others may have come further meanwhile.
+        // Other instances may have acknowledged more in the meantime.
         let acknowledged = sequence(&row, "acknowledged")?;
         self.waiting
             .retain(|message| message.sequence > acknowledged);
@@ -93,20 +94,20 @@ impl Consumer for EmbeddedConsumer {
                     self.last = message.sequence;
                     return Ok(Delivery { message, attempt });
                 }
-                // Others have handled it all: there is nothing to hold.
+                // Other instances have handled everything: there is nothing to hold.
                 (Some(_), None) => self.release().await?,
                 (None, waiting) => {
                     if let Some(message) = waiting {
                         self.waiting.push_front(message);
                     }
-                    tokio::time::sleep(POLL).await;
+                    tokio::time::sleep(POLL_INTERVAL).await;
                 }
             }
         }
     }
 
-    async fn keep(&mut self) -> Result<(), BusError> {
-        let until = self.tail.bus.clock.now() + micros(ACKNOWLEDGE_WITHIN);
+    async fn extend_ack_deadline(&mut self) -> Result<(), BusError> {
+        let until = self.tail.bus.clock.now() + micros(ACK_DEADLINE);
         let statement = sql(
             "UPDATE bus_consumer SET held_until = $3 WHERE name = $1 AND holder = $2",
             [
@@ -119,10 +120,10 @@ impl Consumer for EmbeddedConsumer {
     }
 
     async fn acknowledge(&mut self) -> Result<(), BusError> {
-        // With more at hand we keep hold of it, and are at the next message.
+        // With more messages waiting, the hold continues with the next one's first attempt.
         let more = !self.waiting.is_empty();
         let until = if more {
-            self.tail.bus.clock.now() + micros(ACKNOWLEDGE_WITHIN)
+            self.tail.bus.clock.now() + micros(ACK_DEADLINE)
         } else {
             0
         };
@@ -132,7 +133,7 @@ impl Consumer for EmbeddedConsumer {
             [
                 self.name.clone().into(),
                 self.holder.clone().into(),
-                signed(self.last).into(),
+                to_i64(self.last).into(),
                 i64::from(more).into(),
                 until.into(),
             ],
@@ -141,11 +142,12 @@ impl Consumer for EmbeddedConsumer {
     }
 }
 
-/// We were silent for so long that another process has taken the consumer.
+/// Fails if no row was changed: the hold expired, and another instance has the
+/// consumer.
 fn held(rows: u64) -> Result<(), BusError> {
     if rows == 0 {
         return Err(BusError::Unavailable(
-            "the consumer is with another process by now".to_owned(),
+            "another process has taken over the consumer".to_owned(),
         ));
     }
     Ok(())

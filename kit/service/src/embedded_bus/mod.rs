@@ -1,5 +1,5 @@
-//! The bus in an SQLite file. Several processes may share the file: each hears
-//! of its own messages at once and of the others' within a tenth of a second.
+//! The bus in an SQLite file. Several processes may share the file: each sees
+//! its own messages at once and those of the others within a tenth of a second.
 
 mod consumer;
 
@@ -20,12 +20,12 @@ use crate::database::Database;
 use consumer::EmbeddedConsumer;
 use stoa_runtime::clock::{Clock, micros};
 
-const POLL: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 const BATCH: u64 = 256;
-const TRIM_EVERY: Duration = Duration::from_secs(3600);
+const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// The last sequence ever given, whether its message is still there or not.
-const LAST: &str =
+/// The last sequence ever assigned, even if its message has been deleted.
+const SELECT_LAST_SEQUENCE: &str =
     "SELECT coalesce(max(seq), 0) AS last FROM sqlite_sequence WHERE name = 'bus_message'";
 
 /// A durable log in one SQLite database.
@@ -70,12 +70,12 @@ impl EmbeddedBus {
         Ok(bus)
     }
 
-    /// Notices what other processes publish, and forgets what is old; runs
-    /// until it is dropped.
+    /// Polls for what other processes publish, and deletes expired messages; runs
+    /// until dropped.
     pub async fn run(&self) {
         let watch = async {
             loop {
-                tokio::time::sleep(POLL).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
                 if let Err(error) = self.refresh().await {
                     tracing::warn!(%error, "cannot read the event bus");
                 }
@@ -84,9 +84,9 @@ impl EmbeddedBus {
         let trim = async {
             loop {
                 if let Err(error) = self.trim().await {
-                    tracing::warn!(%error, "cannot trim the event bus");
+                    tracing::warn!(%error, "cannot delete expired messages of the event bus");
                 }
-                tokio::time::sleep(TRIM_EVERY).await;
+                tokio::time::sleep(PURGE_INTERVAL).await;
             }
         };
         tokio::join!(watch, trim);
@@ -106,7 +106,7 @@ impl EmbeddedBus {
         .map(drop)
     }
 
-    /// Answers how many rows were written.
+    /// Returns how many rows were written.
     async fn write(&self, statement: Statement) -> Result<u64, BusError> {
         let txn = self.database.begin().await.map_err(unavailable)?;
         let done = txn.execute_raw(statement).await.map_err(unavailable)?;
@@ -115,12 +115,12 @@ impl EmbeddedBus {
     }
 
     async fn refresh(&self) -> Result<(), BusError> {
-        let last: Option<i64> = one(&self.database, sql(LAST, []), "last").await?;
-        self.saw(last.unwrap_or(0).unsigned_abs());
+        let last: Option<i64> = one(&self.database, sql(SELECT_LAST_SEQUENCE, []), "last").await?;
+        self.advance_last(last.unwrap_or(0).unsigned_abs());
         Ok(())
     }
 
-    fn saw(&self, sequence: u64) {
+    fn advance_last(&self, sequence: u64) {
         self.last.send_if_modified(|last| {
             let newer = sequence > *last;
             *last = sequence.max(*last);
@@ -171,17 +171,17 @@ impl Bus for EmbeddedBus {
             ))
             .await
             .map_err(unavailable)?
-            .ok_or_else(|| BusError::Unavailable("nothing was stored".to_owned()))?;
+            .ok_or_else(|| BusError::Unavailable("the message was not stored".to_owned()))?;
         let stored = sequence(&row, "sequence")?;
         txn.commit().await.map_err(unavailable)?;
-        self.saw(stored);
+        self.advance_last(stored);
         Ok(Published {
             sequence: stored,
             duplicate: false,
         })
     }
 
-    async fn last_of(&self, subject: &str) -> Result<Option<Message>, BusError> {
+    async fn last_message(&self, subject: &str) -> Result<Option<Message>, BusError> {
         self.database
             .read()
             .query_one_raw(sql(
@@ -196,7 +196,7 @@ impl Bus for EmbeddedBus {
 
     async fn read(&self, filter: &str, after: u64, limit: u64) -> Result<Vec<Message>, BusError> {
         let exact = !filter.contains(['*', '>']);
-        // GLOB's star also spans dots, so it may bring too much: the filter
+        // GLOB's star also matches dots, so it may select too much: the filter
         // decides. Subjects hold none of GLOB's other special characters.
         let condition = if exact {
             "subject = $1"
@@ -279,7 +279,7 @@ impl Bus for EmbeddedBus {
     }
 
     async fn info(&self) -> Result<StreamInfo, BusError> {
-        let last: Option<i64> = one(&self.database, sql(LAST, []), "last").await?;
+        let last: Option<i64> = one(&self.database, sql(SELECT_LAST_SEQUENCE, []), "last").await?;
         let last = last.unwrap_or(0).unsigned_abs();
         let first: Option<i64> = one(
             &self.database,
@@ -294,7 +294,7 @@ impl Bus for EmbeddedBus {
         })
     }
 
-    async fn bury(&self, dead: &DeadLetter) -> Result<(), BusError> {
+    async fn dead_letter(&self, dead: &DeadLetter) -> Result<(), BusError> {
         let letter = serde_json::to_string(dead)
             .map_err(|error| BusError::Unavailable(error.to_string()))?;
         let txn = self.database.begin().await.map_err(unavailable)?;
@@ -302,7 +302,7 @@ impl Bus for EmbeddedBus {
             "INSERT INTO bus_dead_letter (consumer, sequence, letter) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
             [
                 dead.consumer.clone().into(),
-                signed(dead.sequence).into(),
+                to_i64(dead.sequence).into(),
                 letter.into(),
             ],
         ))
@@ -310,7 +310,7 @@ impl Bus for EmbeddedBus {
         .map_err(unavailable)?;
         txn.execute_raw(sql(
             "DELETE FROM bus_dead_letter WHERE id <= (SELECT max(id) FROM bus_dead_letter) - $1",
-            [signed(MAX_DEAD_LETTERS).into()],
+            [to_i64(MAX_DEAD_LETTERS).into()],
         ))
         .await
         .map_err(unavailable)?;
@@ -323,7 +323,7 @@ impl Bus for EmbeddedBus {
             .read()
             .query_all_raw(sql(
                 "SELECT id, letter FROM bus_dead_letter ORDER BY id LIMIT $1",
-                [signed(limit).into()],
+                [to_i64(limit).into()],
             ))
             .await
             .map_err(unavailable)?;
@@ -340,14 +340,14 @@ impl Bus for EmbeddedBus {
     async fn dead_letter_remove(&self, id: u64) -> Result<(), BusError> {
         self.write(sql(
             "DELETE FROM bus_dead_letter WHERE id = $1",
-            [signed(id).into()],
+            [to_i64(id).into()],
         ))
         .await
         .map(drop)
     }
 }
 
-/// Reads on from a position, waiting for news when it has caught up.
+/// Reads on from a position, waiting for new messages when it has caught up.
 struct Tail {
     bus: EmbeddedBus,
     known: watch::Receiver<u64>,
@@ -364,8 +364,8 @@ impl Tail {
                     Ok(batch) => {
                         let full = batch.len() as u64 == BATCH;
                         let last = batch.last().map_or(0, |message| message.sequence);
-                        // A batch that is not full reached the end, past what
-                        // the filter left out.
+                        // A batch that is not full reached the end: skip what
+                        // the filter excluded.
                         self.after = if full { last } else { known.max(last) };
                         if !batch.is_empty() {
                             return batch;
@@ -374,19 +374,19 @@ impl Tail {
                     }
                     Err(error) => {
                         tracing::warn!(%error, "cannot read the event bus");
-                        tokio::time::sleep(POLL).await;
+                        tokio::time::sleep(POLL_INTERVAL).await;
                         continue;
                     }
                 }
             }
             if self.known.changed().await.is_err() {
-                tokio::time::sleep(POLL).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         }
     }
 }
 
-fn signed(value: u64) -> i64 {
+fn to_i64(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 

@@ -1,7 +1,7 @@
 //! The bus in a NATS JetStream stream (server 2.9 or later).
 //!
-//! Reads that decide something go to the stream's leader: a direct get may be
-//! answered by a replica that lags behind.
+//! Reads that must be up to date go to the stream's leader: a direct get may be
+//! served by a replica that lags behind.
 
 mod streams;
 
@@ -19,18 +19,18 @@ use futures_util::stream::{BoxStream, StreamExt};
 use percent_encoding::percent_decode_str;
 
 use crate::bus::{
-    ACKNOWLEDGE_WITHIN, Bus, BusError, Consumer, DeadLetter, Delivery, Message, Publish, Published,
+    ACK_DEADLINE, Bus, BusError, Consumer, DeadLetter, Delivery, Message, Publish, Published,
     StreamInfo,
 };
 
 const STREAM: &str = "STOA";
-const DEAD: &str = "STOA_DEAD";
+const DEAD_LETTER_STREAM: &str = "STOA_DEAD";
 const DEAD_SUBJECT: &str = "stoa-dead";
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a reader that nobody reads stays on the server.
+/// How long the server keeps an unused reader.
 const READER_IDLE: Duration = Duration::from_secs(30);
 const FOLLOW_BATCH: usize = 256;
-/// A server that keeps quiet for longer than twice this is gone.
+/// A server that is silent for longer than twice this is considered lost.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 const PULL_EXPIRES: Duration = Duration::from_secs(20);
 
@@ -64,11 +64,11 @@ pub struct NatsBus {
 
 impl NatsBus {
     /// Connects to `nats://[USER:PASSWORD@]HOST:PORT` (or `TOKEN@`), or
-    /// `tls://...`, several separated by commas, and makes or checks the
-    /// streams. The first one's user is that of all.
+    /// `tls://...`, several separated by commas, and creates or checks the
+    /// streams. The first URL's user is used for all of them.
     ///
     /// # Errors
-    /// If no server answers, or a stream exists that does not keep the contract.
+    /// If no server responds, or an existing stream has incompatible settings.
     pub async fn connect(url: &str, options: &NatsOptions) -> Result<Self, BusError> {
         let mut connect = ConnectOptions::new()
             .name("stoa")
@@ -90,7 +90,7 @@ impl NatsBus {
             .map(|server| server.trim().parse::<ServerAddr>())
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| BusError::Misconfigured(error.to_string()))?;
-        // The client leaves what a URL says of its user aside.
+        // The client ignores the user in a URL.
         let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
         if let Some(user) = servers.first().and_then(ServerAddr::username) {
             connect = match servers.first().and_then(ServerAddr::password) {
@@ -113,24 +113,24 @@ impl NatsBus {
             context,
             replicas: options.replicas,
         };
-        bus.ensure().await?;
+        bus.ensure_streams().await?;
         Ok(bus)
     }
 
-    /// The stream, made anew if its server has lost it.
+    /// The stream, recreated if its server has lost it.
     async fn stream(&self, name: &str) -> Result<Stream, BusError> {
         match self.context.get_stream(name).await {
             Ok(stream) => Ok(stream),
-            Err(error) if is_no_stream(&error.kind()) => {
-                tracing::error!(stream = name, "NATS has lost the stream; it is made anew");
-                self.ensure().await?;
+            Err(error) if is_stream_missing(&error.kind()) => {
+                tracing::error!(stream = name, "NATS has lost the stream; it is recreated");
+                self.ensure_streams().await?;
                 self.context.get_stream(name).await.map_err(unavailable)
             }
             Err(error) => Err(unavailable(error)),
         }
     }
 
-    /// Stores a message, making the streams anew if the server has lost them.
+    /// Stores a message, recreating the streams if the server has lost them.
     async fn store(
         &self,
         subject: &str,
@@ -141,7 +141,7 @@ impl NatsBus {
             match self.send(subject, message.clone()).await {
                 Err(PublishErrorKind::StreamNotFound) if !retried => {
                     retried = true;
-                    if self.ensure().await.is_err() {
+                    if self.ensure_streams().await.is_err() {
                         return Err(PublishErrorKind::StreamNotFound);
                     }
                 }
@@ -181,8 +181,8 @@ impl NatsBus {
             .map_err(unavailable)?;
         let mut found = Vec::new();
         let mut next = after + 1;
-        // One by one: a consumer would need the server's count of what is
-        // pending, which before 2.10 is a guess where a filter has wildcards.
+        // One by one: a consumer would need the server's count of pending
+        // messages, which before 2.10 is an estimate if the filter has wildcards.
         while (found.len() as u64) < limit {
             let asked = stream
                 .raw_message_builder()
@@ -190,8 +190,8 @@ impl NatsBus {
                 .next_by_subject(filter)
                 .send();
             match asked.await {
-                Err(error) if is_lost(&error.kind()) => {
-                    self.ensure().await?;
+                Err(error) if is_stream_lost(&error.kind()) => {
+                    self.ensure_streams().await?;
                     break;
                 }
                 Ok(message) => {
@@ -219,7 +219,7 @@ impl Bus for NatsBus {
             Ok(stored) => Ok(stored),
             Err(PublishErrorKind::WrongLastSequence) => Err(BusError::Conflict {
                 last: self
-                    .last_of(&message.subject)
+                    .last_message(&message.subject)
                     .await?
                     .map_or(0, |last| last.sequence),
             }),
@@ -227,7 +227,7 @@ impl Bus for NatsBus {
         }
     }
 
-    async fn last_of(&self, subject: &str) -> Result<Option<Message>, BusError> {
+    async fn last_message(&self, subject: &str) -> Result<Option<Message>, BusError> {
         let stream = self
             .context
             .get_stream_no_info(STREAM)
@@ -236,8 +236,10 @@ impl Bus for NatsBus {
         match stream.get_last_raw_message_by_subject(subject).await {
             Ok(message) => stored(&message).map(Some),
             Err(error) if is_no_message(&error.kind()) => Ok(None),
-            // A stream that is made anew holds nothing.
-            Err(error) if is_lost(&error.kind()) => self.ensure().await.map(|()| None),
+            // A recreated stream is empty.
+            Err(error) if is_stream_lost(&error.kind()) => {
+                self.ensure_streams().await.map(|()| None)
+            }
             Err(error) => Err(unavailable(error)),
         }
     }
@@ -252,8 +254,8 @@ impl Bus for NatsBus {
         after: u64,
     ) -> Result<BoxStream<'static, Message>, BusError> {
         let stream = self.stream(STREAM).await?;
-        // Not the client's ordered consumer: that one makes itself anew by
-        // itself, even on another stream of this name. Ours ends instead.
+        // Not the client's ordered consumer: that one recreates itself, even
+        // on another stream of this name. Ours ends instead.
         let config = pull::Config {
             deliver_policy: DeliverPolicy::ByStartSequence {
                 start_sequence: after + 1,
@@ -280,7 +282,7 @@ impl Bus for NatsBus {
                 let read = next.map_err(unavailable).and_then(|next| {
                     let count = next.info().map_err(unavailable)?.consumer_sequence;
                     if count != *delivered + 1 {
-                        return Err(unavailable("a message was lost on the way"));
+                        return Err(unavailable("a message was lost in transit"));
                     }
                     *delivered = count;
                     message(&next)
@@ -303,8 +305,8 @@ impl Bus for NatsBus {
             filter_subject: filter.to_owned(),
             deliver_policy: DeliverPolicy::All,
             ack_policy: AckPolicy::Explicit,
-            ack_wait: ACKNOWLEDGE_WITHIN,
-            // One in flight for all processes together keeps the order.
+            ack_wait: ACK_DEADLINE,
+            // One message in flight across all processes keeps the order.
             max_ack_pending: 1,
             max_deliver: -1,
             ..pull::Config::default()
@@ -321,10 +323,7 @@ impl Bus for NatsBus {
             || found.max_ack_pending != config.max_ack_pending
             || found.ack_wait != config.ack_wait
         {
-            tracing::warn!(
-                consumer = name,
-                "the consumer's settings are brought up to date"
-            );
+            tracing::warn!(consumer = name, "updating the consumer's settings");
             stream.create_consumer(config).await.map_err(unavailable)?;
         }
         let messages = durable
@@ -335,7 +334,7 @@ impl Bus for NatsBus {
             .messages()
             .await
             .map_err(unavailable)?;
-        Ok(Box::new(Durable {
+        Ok(Box::new(NatsConsumerHandle {
             messages,
             last: None,
         }))
@@ -351,7 +350,7 @@ impl Bus for NatsBus {
         })
     }
 
-    async fn bury(&self, dead: &DeadLetter) -> Result<(), BusError> {
+    async fn dead_letter(&self, dead: &DeadLetter) -> Result<(), BusError> {
         let letter = serde_json::to_string(dead)
             .map_err(|error| BusError::Unavailable(error.to_string()))?;
         let subject = format!("{DEAD_SUBJECT}.{}", dead.consumer);
@@ -366,7 +365,7 @@ impl Bus for NatsBus {
 
     async fn dead_letters(&self, limit: u64) -> Result<Vec<(u64, DeadLetter)>, BusError> {
         let filter = format!("{DEAD_SUBJECT}.*");
-        self.read_from(DEAD, &filter, 0, limit)
+        self.read_from(DEAD_LETTER_STREAM, &filter, 0, limit)
             .await?
             .into_iter()
             .map(|message| {
@@ -378,28 +377,28 @@ impl Bus for NatsBus {
     }
 
     async fn dead_letter_remove(&self, id: u64) -> Result<(), BusError> {
-        let stream = self.stream(DEAD).await?;
+        let stream = self.stream(DEAD_LETTER_STREAM).await?;
         stream.delete_message(id).await.map_err(unavailable)?;
         Ok(())
     }
 }
 
-/// A share in a durable consumer.
-struct Durable {
+/// This process's part of a durable consumer.
+struct NatsConsumerHandle {
     messages: pull::Stream,
     last: Option<jetstream::Message>,
 }
 
-impl Durable {
+impl NatsConsumerHandle {
     fn last(&self) -> Result<&jetstream::Message, BusError> {
         self.last
             .as_ref()
-            .ok_or_else(|| BusError::Unavailable("there is no message to answer for".to_owned()))
+            .ok_or_else(|| BusError::Unavailable("there is no message to acknowledge".to_owned()))
     }
 }
 
 #[async_trait]
-impl Consumer for Durable {
+impl Consumer for NatsConsumerHandle {
     async fn next(&mut self) -> Result<Delivery, BusError> {
         let next = self
             .messages
@@ -412,7 +411,7 @@ impl Consumer for Durable {
         Ok(Delivery { message, attempt })
     }
 
-    async fn keep(&mut self) -> Result<(), BusError> {
+    async fn extend_ack_deadline(&mut self) -> Result<(), BusError> {
         self.last()?
             .ack_with(AckKind::Progress)
             .await
@@ -446,7 +445,7 @@ fn is_no_message(kind: &LastRawMessageErrorKind) -> bool {
     }
 }
 
-fn is_lost(kind: &LastRawMessageErrorKind) -> bool {
+fn is_stream_lost(kind: &LastRawMessageErrorKind) -> bool {
     matches!(kind, LastRawMessageErrorKind::JetStream(cause) if cause.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
@@ -461,12 +460,12 @@ fn message(message: &jetstream::Message) -> Result<(Message, u64), BusError> {
     Ok((read, info.delivered.unsigned_abs()))
 }
 
-/// What is not UTF-8 is no event of ours; it fails where it is read.
+/// Text that is not UTF-8 is not one of our events; it fails where it is parsed.
 fn text(payload: &[u8]) -> std::sync::Arc<str> {
     String::from_utf8_lossy(payload).into()
 }
 
-fn is_no_stream(kind: &GetStreamErrorKind) -> bool {
+fn is_stream_missing(kind: &GetStreamErrorKind) -> bool {
     matches!(kind, GetStreamErrorKind::JetStream(cause) if cause.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 

@@ -1,17 +1,17 @@
-//! The streams: made where they are not there, checked where they are.
+//! The streams: created if they are missing, checked if they exist.
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 
-use super::{DEAD, DEAD_SUBJECT, NatsBus, STREAM, is_no_stream, unavailable};
+use super::{DEAD_LETTER_STREAM, DEAD_SUBJECT, NatsBus, STREAM, is_stream_missing, unavailable};
 use crate::bus::{BusError, DEDUPLICATION_WINDOW, MAX_DEAD_LETTERS, REPLAY_PREFIX, RETENTION};
 
-/// The most bytes of one event.
+/// The maximum size of one event, in bytes.
 const MAX_MESSAGE: i32 = 1024 * 1024;
 
 impl NatsBus {
-    /// Makes the streams if they are not there, and brings their limits up to
-    /// date if they are.
-    pub(super) async fn ensure(&self) -> Result<(), BusError> {
+    /// Creates the streams if they are missing, and updates their settings if they
+    /// exist.
+    pub(super) async fn ensure_streams(&self) -> Result<(), BusError> {
         let common = Config {
             retention: RetentionPolicy::Limits,
             storage: StorageType::File,
@@ -26,12 +26,12 @@ impl NatsBus {
             name: STREAM.to_owned(),
             subjects: vec!["stoa.>".to_owned(), format!("{REPLAY_PREFIX}.>")],
             max_age: RETENTION,
-            // Events are never deleted by hand: a gap would be a silent one.
+            // Events must not be deleted by hand: consumers would not notice the gap.
             deny_delete: true,
             ..common.clone()
         };
         let dead = Config {
-            name: DEAD.to_owned(),
+            name: DEAD_LETTER_STREAM.to_owned(),
             subjects: vec![format!("{DEAD_SUBJECT}.*")],
             max_messages: i64::try_from(MAX_DEAD_LETTERS).unwrap_or(i64::MAX),
             discard: DiscardPolicy::Old,
@@ -47,7 +47,7 @@ impl NatsBus {
     async fn ensure_stream(&self, wanted: Config) -> Result<(), BusError> {
         let found = match self.context.get_stream(&wanted.name).await {
             Ok(stream) => stream.cached_info().config.clone(),
-            Err(error) if is_no_stream(&error.kind()) => {
+            Err(error) if is_stream_missing(&error.kind()) => {
                 self.context
                     .create_stream(wanted)
                     .await
@@ -75,10 +75,7 @@ impl NatsBus {
             && found.max_messages == wanted.max_messages
             && found.max_message_size == wanted.max_message_size;
         if !same {
-            tracing::warn!(
-                stream = wanted.name,
-                "the stream's settings are brought up to date"
-            );
+            tracing::warn!(stream = wanted.name, "updating the stream's settings");
             let changed = Config {
                 subjects: wanted.subjects.clone(),
                 max_age: wanted.max_age,

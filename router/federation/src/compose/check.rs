@@ -10,7 +10,7 @@ use super::Compose;
 use super::interface_objects::implements;
 use crate::access::imply;
 use crate::error::{CompositionError, Hint, Level};
-use crate::subgraph::{Coordinate, Fields, Subgraph, fields_of, is_machinery};
+use crate::subgraph::{Coordinate, Fields, Subgraph, fields_of, is_federation_internal};
 use crate::supergraph::Supergraph;
 
 /// Federation directives that every supergraph carries.
@@ -40,8 +40,8 @@ impl Compose<'_> {
         }
     }
 
-    /// A field that reads others on a client's behalf must ask for what they
-    /// ask for: else it tells what the client may not see.
+    /// A field that reads other fields must have their access demands too, or it
+    /// could reveal what the client may not see.
     pub(super) fn check_transitive_access(&mut self, graph: &Supergraph) {
         let mut found: Vec<_> = graph
             .required_demands()
@@ -62,13 +62,13 @@ impl Compose<'_> {
             self.errors.push(CompositionError::new(
                 "MISSING_TRANSITIVE_AUTH_REQUIREMENTS",
                 format!(
-                    "\"{ty}.{field}\" reads fields that ask for @authenticated, @requiresScopes or @policy, and does not ask for the same itself"
+                    "\"{ty}.{field}\" reads fields with @authenticated, @requiresScopes or @policy, but does not have the same requirements itself"
                 ),
             ));
         }
     }
 
-    /// What is extended must be defined somewhere.
+    /// An extended type must be defined in some subgraph.
     pub(super) fn check_extensions(&mut self) {
         for subgraph in self.subgraphs {
             for (name, ty) in subgraph.own_types() {
@@ -81,7 +81,7 @@ impl Compose<'_> {
                 let defined = self.subgraphs.iter().any(|other| {
                     other.schema.types.contains_key(name) && !other.extensions.contains(name)
                 });
-                // In Federation 2 an extension that has a key stands for itself.
+                // In Federation 2 an extended object with a key needs no base definition.
                 let alone = !subgraph.is_federation_1() && !ty.is_object();
                 if !defined
                     && (subgraph.is_federation_1()
@@ -103,7 +103,7 @@ impl Compose<'_> {
         }
     }
 
-    /// An external field must exist elsewhere, and must be of use here.
+    /// An external field must be resolved elsewhere and used here.
     pub(super) fn check_externals(&mut self) {
         for subgraph in self.subgraphs {
             for (name, ty) in subgraph.own_types() {
@@ -113,7 +113,7 @@ impl Compose<'_> {
                     }
                     let at = subgraph.location(field.location());
                     let used = subgraph.used.contains(&(name.clone(), field_name.clone()));
-                    let for_interface = self.implements_with(subgraph, ty, field_name);
+                    let for_interface = self.implements_interface_with(subgraph, ty, field_name);
                     let unused = !used && !for_interface;
                     if unused && subgraph.is_federation_1() {
                         continue;
@@ -147,7 +147,12 @@ impl Compose<'_> {
         }
     }
 
-    fn implements_with(&self, subgraph: &Subgraph, ty: &ExtendedType, field: &Name) -> bool {
+    fn implements_interface_with(
+        &self,
+        subgraph: &Subgraph,
+        ty: &ExtendedType,
+        field: &Name,
+    ) -> bool {
         matches!(ty, ExtendedType::Object(object)
         if object.implements_interfaces.iter().any(|interface| {
             subgraph.schema.get_interface(interface).is_some_and(|i| i.fields.contains_key(field))
@@ -190,9 +195,10 @@ impl Compose<'_> {
                     let at = (name.clone(), field_name.clone());
                     let partly = subgraph.provided.contains(&at);
                     let over = (index, (public.clone(), field_name.clone()));
-                    if is_machinery(field_name)
+                    // Skipped: fields that this subgraph does not resolve, or that are overridden.
+                    if is_federation_internal(field_name)
                         || (subgraph.externals.contains(&at) && !partly)
-                        || self.overrides.lost.contains_key(&over)
+                        || self.overrides.overridden.contains_key(&over)
                     {
                         continue;
                     }
@@ -206,9 +212,9 @@ impl Compose<'_> {
                 }
             }
         }
-        for (coordinate, resolver) in held_fields(self.subgraphs) {
-            // What an interface object adds is resolved for each object that
-            // has the field by itself, too.
+        for (coordinate, resolver) in interface_object_fields(self.subgraphs) {
+            // An interface object also resolves its fields for each object type that
+            // has the same field of its own.
             let entry = resolvers.entry(coordinate.clone()).or_default();
             if entry.is_empty() {
                 order.push(coordinate);
@@ -219,6 +225,7 @@ impl Compose<'_> {
             let Some(found) = resolvers.get(&coordinate) else {
                 continue;
             };
+            // Sharing is an error unless all of the subgraphs agree to it.
             if found.len() < 2 || found.iter().all(|(_, _, shareable)| *shareable) {
                 continue;
             }
@@ -251,7 +258,8 @@ impl Compose<'_> {
         }
     }
 
-    /// A carried directive has one name in all subgraphs that use it.
+    /// A directive that the supergraph keeps must have the same name in all
+    /// subgraphs that use it.
     pub(super) fn check_directive_names(&mut self) {
         for canonical in CARRIED {
             let mut names: Vec<(&str, &str)> = Vec::new();
@@ -278,7 +286,7 @@ impl Compose<'_> {
         }
     }
 
-    /// Every implementation must have its interface's merged fields.
+    /// Every implementation must have all merged fields of its interface.
     pub(super) fn check_implementations(&mut self, schema: &Schema) {
         for (name, ty) in &schema.types {
             let ExtendedType::Interface(interface) = ty else {
@@ -311,17 +319,18 @@ impl Compose<'_> {
         }
     }
 
-    /// What `@requires` selects must be selectable in the merged schema.
+    /// The fields that `@requires` selects must exist in the merged schema, with the
+    /// arguments given.
     pub(super) fn check_required_arguments(&mut self, schema: &Schema) {
         for subgraph in self.subgraphs {
             for (name, ty) in subgraph.own_types() {
                 for field in fields_of(ty).into_iter().flat_map(Fields::values) {
                     for directive in subgraph.applied(&field.directives, "requires") {
-                        let Some(set) = subgraph.set_of(directive, name, false) else {
+                        let Some(set) = subgraph.field_set_of(directive, name, false) else {
                             continue;
                         };
                         if let Some(reason) =
-                            unselectable(schema, &subgraph.public_name(name), &set)
+                            unselectable_reason(schema, &subgraph.public_name(name), &set)
                         {
                             self.errors.push(
                                 CompositionError::new(
@@ -340,8 +349,8 @@ impl Compose<'_> {
         }
     }
 
-    /// Subgraphs that share a field of an abstract type must be able to answer
-    /// the same.
+    /// Subgraphs that share a field of an abstract type must be able to return the
+    /// same object types.
     pub(super) fn check_runtime_types(&mut self, graph: &Supergraph) {
         for (ty, field, by_subgraph) in graph.shared_abstract_fields() {
             let (first, rest) = match by_subgraph.split_first() {
@@ -375,9 +384,9 @@ impl Compose<'_> {
     }
 }
 
-/// The fields of interface objects, for the interface and for each of its
-/// objects that some subgraph gives the field.
-fn held_fields(subgraphs: &[Subgraph]) -> Vec<(Coordinate, Resolver<'_>)> {
+/// The fields of interface objects: for the interface, and for each of its objects
+/// for which some subgraph defines the field.
+fn interface_object_fields(subgraphs: &[Subgraph]) -> Vec<(Coordinate, Resolver<'_>)> {
     let mut held = Vec::new();
     for subgraph in subgraphs {
         for (name, ty) in subgraph.own_types() {
@@ -411,7 +420,7 @@ fn held_fields(subgraphs: &[Subgraph]) -> Vec<(Coordinate, Resolver<'_>)> {
     held
 }
 
-fn unselectable(schema: &Schema, ty: &Name, set: &[Selection]) -> Option<String> {
+fn unselectable_reason(schema: &Schema, ty: &Name, set: &[Selection]) -> Option<String> {
     set.iter().find_map(|selection| match selection {
         Selection::Field(field) if field.name == "__typename" => None,
         Selection::Field(field) => {
@@ -436,13 +445,13 @@ fn unselectable(schema: &Schema, ty: &Name, set: &[Selection]) -> Option<String>
                     field.name, missing.name
                 ));
             }
-            unselectable(
+            unselectable_reason(
                 schema,
                 definition.ty.inner_named_type(),
                 &field.selection_set,
             )
         }
-        Selection::InlineFragment(inline) => unselectable(
+        Selection::InlineFragment(inline) => unselectable_reason(
             schema,
             inline.type_condition.as_ref().unwrap_or(ty),
             &inline.selection_set,

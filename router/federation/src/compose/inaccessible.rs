@@ -1,5 +1,5 @@
-//! What hiding an element asks of the others: the public schema must still be
-//! one.
+//! Rules for `@inaccessible`: without the hidden elements, the public schema must
+//! still be valid.
 
 use apollo_compiler::ast::{DirectiveList, FieldDefinition, InputValueDefinition, Value};
 use apollo_compiler::schema::{Component, ExtendedType};
@@ -8,7 +8,7 @@ use apollo_compiler::{Name, Schema};
 use super::Compose;
 use super::interface_objects::implements;
 use crate::error::CompositionError;
-use crate::subgraph::{Fields, fields_of, is_machinery};
+use crate::subgraph::{Fields, fields_of, is_federation_internal};
 
 const HIDDEN: &str = "inaccessible";
 
@@ -22,7 +22,7 @@ impl Compose<'_> {
             errors: &mut self.errors,
         };
         for (name, ty) in &schema.types {
-            let machinery = is_machinery(name) || name.starts_with("join__");
+            let machinery = is_federation_internal(name) || name.starts_with("join__");
             if ty.is_built_in() || machinery {
                 continue;
             }
@@ -81,7 +81,7 @@ impl Check<'_> {
         if only_hidden {
             self.report(
                 "ONLY_INACCESSIBLE_CHILDREN",
-                format!("\"{name}\" is visible, but all that it holds is @inaccessible"),
+                format!("\"{name}\" is visible, but everything in it is @inaccessible"),
             );
             return;
         }
@@ -98,6 +98,7 @@ impl Check<'_> {
     fn field(&mut self, name: &Name, ty: &ExtendedType, field: &Component<FieldDefinition>) {
         let at = format!("{name}.{}", field.name);
         let hidden = field.directives.has(HIDDEN);
+        // A visible field of a visible interface must be visible in its implementations.
         for (interface, other) in &self.schema.types {
             if !implements(ty, interface) || self.is_hidden_type(interface) {
                 continue;

@@ -6,9 +6,9 @@ use std::collections::HashSet;
 use apollo_compiler::schema::{Component, ExtendedType};
 use apollo_compiler::{Name, Schema};
 
-use super::{Compose, spec::Apply};
+use super::{Compose, spec::DirectiveBuilder};
 use crate::error::CompositionError;
-use crate::subgraph::{fields_of, is_machinery};
+use crate::subgraph::{fields_of, is_federation_internal};
 
 impl Compose<'_> {
     pub(super) fn check_interface_objects(&mut self) {
@@ -34,7 +34,7 @@ impl Compose<'_> {
                     .any(|other| other.schema.get_interface(name).is_some());
                 if !real && seen.insert(name.clone()) {
                     report(format!(
-                        "\"{name}\" is an @interfaceObject wherever it is: some subgraph must define the interface"
+                        "\"{name}\" is an @interfaceObject in every subgraph: some subgraph must define the interface"
                     ));
                 }
                 let implementations: HashSet<&Name> = self
@@ -57,7 +57,7 @@ impl Compose<'_> {
                     .find(|other| other.is_federation_1() && other.schema.types.contains_key(name));
                 if let Some(other) = of_federation_1 {
                     report(format!(
-                        "\"{name}\" is an @interfaceObject, which Federation 1 in \"{}\" does not know",
+                        "\"{name}\" is an @interfaceObject, which Federation 1 in \"{}\" does not support",
                         other.name
                     ));
                 }
@@ -66,7 +66,7 @@ impl Compose<'_> {
         self.check_interface_keys();
     }
 
-    /// An interface that is entered by a key must know all its objects.
+    /// A subgraph with a resolvable key on an interface must define all its objects.
     fn check_interface_keys(&mut self) {
         for subgraph in self.subgraphs {
             if subgraph.is_federation_1() {
@@ -107,7 +107,7 @@ impl Compose<'_> {
         }
     }
 
-    /// Gives each implementation the fields that interface objects add.
+    /// Adds the fields of interface objects to each implementation.
     pub(super) fn add_interface_object_fields(&mut self, schema: &mut Schema) {
         for subgraph in self.subgraphs {
             for (name, ty) in subgraph.own_types() {
@@ -124,7 +124,7 @@ impl Compose<'_> {
                     .map(|(name, _)| name.clone())
                     .collect();
                 for field in fields_of(ty).into_iter().flat_map(|fields| fields.keys()) {
-                    if is_machinery(field) || subgraph.is_external(name, field) {
+                    if is_federation_internal(field) || subgraph.is_external(name, field) {
                         continue;
                     }
                     let Some(definition) = interface.fields.get(field) else {
@@ -144,7 +144,7 @@ impl Compose<'_> {
                         added
                             .directives
                             .0
-                            .insert(0, Apply::new("join__field").done());
+                            .insert(0, DirectiveBuilder::new("join__field").done());
                         object.fields.insert(field.clone(), Component::new(added));
                     }
                 }
@@ -153,7 +153,7 @@ impl Compose<'_> {
     }
 }
 
-/// Whether a type says that it implements an interface.
+/// Whether a type implements an interface.
 pub(super) fn implements(ty: &ExtendedType, interface: &Name) -> bool {
     match ty {
         ExtendedType::Object(object) => object

@@ -1,17 +1,17 @@
-//! Composition: several subgraphs become one supergraph, or a list of reasons.
+//! Composition: merges subgraphs into one supergraph, or reports errors.
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`overrides`] | who resolves a field under `@override` |
+//! | [`overrides`] | which subgraph resolves a field under `@override` |
 //! | [`check`] | the rules that span subgraphs: sharing, `@external`, extensions |
 //! | [`merge`] | builds the merged types |
-//! | [`interface_objects`] | gives implementations what `@interfaceObject` adds |
-//! | [`inaccessible`] | what hiding an element asks of the others |
-//! | [`satisfiability`] | whether every field can be had on every way to it |
+//! | [`interface_objects`] | adds the fields of `@interfaceObject` to implementations |
+//! | [`inaccessible`] | whether the schema without hidden elements is still valid |
+//! | [`satisfiability`] | whether every field can be resolved on every path to it |
 //! | [`spec`] | the `join` and `link` vocabulary that the result is written in |
 //!
-//! Stages follow each other; one that finds errors is the last, for the next
-//! would only report their consequences.
+//! The stages run in order. After one that finds errors, composition stops, as the
+//! next stages would only report consequences of these.
 
 mod check;
 mod inaccessible;
@@ -33,11 +33,11 @@ use crate::supergraph::Supergraph;
 pub struct Composition {
     /// Standard supergraph SDL: join v0.4 (v0.5 where contexts are used), link v1.0.
     pub supergraph_sdl: String,
-    /// What is legal but suspicious.
+    /// What is valid but may be a mistake.
     pub hints: Vec<Hint>,
 }
 
-/// What the stages share.
+/// The state that the stages share.
 struct Compose<'a> {
     subgraphs: &'a [Subgraph],
     overrides: overrides::Overrides,
@@ -48,7 +48,7 @@ struct Compose<'a> {
 /// Composes subgraphs, which must have distinct names.
 ///
 /// # Errors
-/// Every rule broken, with its published code, subgraph and position.
+/// Every violation found, with its published code, subgraph and position.
 pub fn compose(subgraphs: &[Subgraph]) -> Result<Composition, CompositionErrors> {
     let mut compose = Compose {
         subgraphs,

@@ -1,5 +1,5 @@
-//! `@override`: a field that a subgraph takes over from another, at once or,
-//! with a label, bit by bit.
+//! `@override`: a subgraph takes over a field from another: at once, or gradually
+//! with a label.
 
 use std::collections::HashMap;
 
@@ -7,15 +7,16 @@ use super::Compose;
 use crate::error::{CompositionError, Hint, Level};
 use crate::subgraph::{Coordinate, Subgraph, fields_of, string_argument};
 
-/// A field of a subgraph, by the subgraph's index and the public names.
-type At = (usize, Coordinate);
+/// A field of a subgraph: the subgraph's index and the public names.
+type SubgraphField = (usize, Coordinate);
 
 #[derive(Debug, Default)]
 pub(super) struct Overrides {
-    /// Fields that another subgraph took over, with the label.
-    pub lost: HashMap<At, Option<String>>,
-    /// Fields taken over: from which subgraph, with the label.
-    pub won: HashMap<At, (String, Option<String>)>,
+    /// The fields that another subgraph overrides, with the label.
+    pub overridden: HashMap<SubgraphField, Option<String>>,
+    /// The fields that override another subgraph's: that subgraph's name, and the
+    /// label.
+    pub overriding: HashMap<SubgraphField, (String, Option<String>)>,
 }
 
 impl Compose<'_> {
@@ -49,7 +50,7 @@ impl Compose<'_> {
                                 .at(location.clone()),
                             );
                         }
-                        let over = Over {
+                        let over = AppliedOverride {
                             index,
                             at,
                             from,
@@ -63,7 +64,7 @@ impl Compose<'_> {
         }
     }
 
-    fn override_field(&mut self, subgraph: &Subgraph, over: &Over<'_>) {
+    fn override_field(&mut self, subgraph: &Subgraph, over: &AppliedOverride<'_>) {
         let (ty, field) = &over.at;
         let mut report = |code, message: String| {
             self.errors.push(
@@ -92,7 +93,7 @@ impl Compose<'_> {
         let at = (over.index, over.at.clone());
         let Some(source) = self.subgraphs.iter().position(|s| s.name == over.from) else {
             let message = format!(
-                "[{}] \"{ty}.{field}\" overrides \"{}\", which is no subgraph",
+                "[{}] \"{ty}.{field}\" overrides \"{}\", which is not a subgraph",
                 subgraph.name, over.from
             );
             self.hints.push(
@@ -102,7 +103,7 @@ impl Compose<'_> {
             return;
         };
         self.overrides
-            .won
+            .overriding
             .insert(at, (over.from.to_owned(), label.clone()));
         let other = &self.subgraphs[source];
         let theirs = other
@@ -110,11 +111,11 @@ impl Compose<'_> {
             .find(|(name, _)| other.public_name(name) == *ty)
             .and_then(|(name, ty)| Some((name, ty, fields_of(ty)?.get(field)?)));
         let Some((local, their_type, theirs)) = theirs else {
-            self.can_be_removed(subgraph, over);
+            self.hint_removable_override(subgraph, over);
             return;
         };
         if other.is_external(local, field) {
-            self.can_be_removed(subgraph, over);
+            self.hint_removable_override(subgraph, over);
             return;
         }
         for (directive, code) in [
@@ -167,11 +168,11 @@ impl Compose<'_> {
         self.hints
             .push(Hint::new(Level::Info, code, message).at(other.location(theirs.location())));
         self.overrides
-            .lost
+            .overridden
             .insert((source, (ty.clone(), field.clone())), label);
     }
 
-    fn can_be_removed(&mut self, subgraph: &Subgraph, over: &Over<'_>) {
+    fn hint_removable_override(&mut self, subgraph: &Subgraph, over: &AppliedOverride<'_>) {
         let message = format!(
             "[{}] \"{}.{}\" is not resolved by \"{}\": @override does nothing here",
             subgraph.name, over.at.0, over.at.1, over.from
@@ -184,7 +185,7 @@ impl Compose<'_> {
 }
 
 /// One application of `@override`.
-struct Over<'a> {
+struct AppliedOverride<'a> {
     index: usize,
     at: Coordinate,
     from: &'a str,

@@ -30,7 +30,7 @@ enum join__Graph
 pub(super) const JOIN: &str = "https://specs.apollo.dev/join/v0.4";
 pub(super) const JOIN_WITH_CONTEXTS: &str = "https://specs.apollo.dev/join/v0.5";
 
-/// What version 0.5 of join adds.
+/// The definitions that version 0.5 of join adds.
 pub(super) const CONTEXTS: &str = r#"
 directive @join__field(graph: join__Graph, requires: join__FieldSet, provides: join__FieldSet, type: String, external: Boolean, override: String, usedOverridden: Boolean, overrideLabel: String, contextArguments: [join__ContextArgument!]) repeatable on FIELD_DEFINITION | INPUT_FIELD_DEFINITION
 input join__ContextArgument { name: String! type: String! context: String! selection: join__FieldValue! }
@@ -96,8 +96,8 @@ pub(super) const CARRIED: &[Carried] = &[
     ),
 ];
 
-/// Parses one of our own constants; what fails to parse shows in the result's
-/// validation.
+/// Parses one of the constants here. If that failed, the validation of the result
+/// would report it.
 pub(super) fn parse(text: &str) -> Schema {
     let mut schema = match Schema::parse(text, "spec.graphql") {
         Ok(schema) => schema,
@@ -110,9 +110,9 @@ pub(super) fn parse(text: &str) -> Schema {
 }
 
 /// Builds a directive application; arguments are added in the order given.
-pub(super) struct Apply(Directive);
+pub(super) struct DirectiveBuilder(Directive);
 
-impl Apply {
+impl DirectiveBuilder {
     pub fn new(name: &'static str) -> Self {
         Self(Directive::new(Name::new_static_unchecked(name)))
     }
@@ -142,8 +142,8 @@ impl Apply {
     }
 }
 
-/// The enum value that stands for a subgraph: upper case, `_` for what a name
-/// cannot hold.
+/// A subgraph's `join__Graph` enum value: upper case, with `_` for characters that
+/// a name cannot have.
 pub(super) fn graph_name(subgraph: &str) -> Name {
     let mut text: String = subgraph
         .chars()

@@ -1,8 +1,8 @@
-//! Variables that are filled from an ancestor of the objects that a fetch is
-//! about: what `@fromContext` asks for.
+//! Variables whose values come from an ancestor of the objects that a fetch is
+//! for: the arguments with `@fromContext`.
 //!
-//! A representation does not hold them, so objects are asked for in groups of
-//! equal values: one `_entities` a group, all of them in one operation.
+//! A representation does not hold them, so objects are fetched in groups of equal
+//! values: one `_entities` per group, all of them in one operation.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use std::sync::Arc;
 use super::{REPRESENTATIONS, Required};
 use apollo_compiler::Name;
 
-/// Ends a variable's name in [`Contexts::body`]. No GraphQL text holds it:
-/// strings print control characters as escapes.
-pub(super) const MARK: char = '\0';
+/// Ends a variable's name in [`Contexts::body`]; the group's number replaces it. It
+/// never occurs in printed GraphQL, where control characters are escaped.
+pub(super) const GROUP_MARK: char = '\0';
 
-/// A variable and where its values stand.
+/// A variable and the places that its values come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContextValue {
     pub variable: Name,
@@ -26,27 +26,27 @@ pub struct ContextValue {
 /// An ancestor that may set a context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContextSource {
-    /// How many keys of the fetch's path lead to it.
+    /// How many keys of the fetch's path lead to the ancestor.
     pub depth: usize,
-    /// Only where it is of these types.
+    /// Only if it is of one of these types.
     pub only: Option<Vec<Name>>,
-    /// What it holds: one leaf, perhaps some fields down.
+    /// The field that holds the value; one leaf, possibly nested.
     pub field: Required,
 }
 
-/// The variables of a fetch that contexts fill, and its operation by parts.
+/// The variables of a fetch that contexts fill, and the parts of its operation.
 #[derive(Debug)]
 pub struct Contexts {
     pub values: Vec<ContextValue>,
     pub(super) name: Option<Arc<str>>,
-    /// The client's variables, declared.
+    /// The declarations of the client's variables.
     pub(super) declared: Vec<String>,
-    /// What is selected of each entity.
+    /// The selection set for each entity.
     pub(super) body: String,
 }
 
 impl Contexts {
-    /// The alias of a group's entities. No slot is named so.
+    /// The alias of a group's entities. No slot has such a name.
     pub fn alias(group: usize) -> String {
         format!("_stoa__{group}")
     }
@@ -61,7 +61,7 @@ impl Contexts {
         format!("{}_{group}", value.variable)
     }
 
-    /// The operation for so many groups, and its JSON up to the variables.
+    /// The operation for a number of groups, and its JSON request up to the variables.
     pub fn text(&self, groups: usize) -> (Arc<str>, Arc<str>) {
         let mut declared = Vec::new();
         for group in 0..groups {
@@ -82,7 +82,7 @@ impl Contexts {
                 "{}:_entities(representations:${}){}",
                 Self::alias(group),
                 Self::representations(group),
-                self.body.replace(MARK, &format!("_{group}"))
+                self.body.replace(GROUP_MARK, &format!("_{group}"))
             );
         }
         text.push('}');

@@ -1,4 +1,4 @@
-//! Plans as people read them.
+//! Prints plans for people.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use crate::field_set;
 use crate::supergraph::Supergraph;
 
 impl QueryPlan {
-    /// One block a fetch: its number, subgraph, what it waits for, where its
-    /// entities stand, and its operation.
+    /// One block per fetch: its number, its subgraph, the fetches it depends on, the
+    /// path of its entities, and its operation.
     pub fn display<'a>(&'a self, graph: &'a Supergraph) -> impl fmt::Display + 'a {
         Display { plan: self, graph }
     }
@@ -70,7 +70,8 @@ impl fmt::Display for Display<'_> {
     }
 }
 
-/// `2.name` is the `name` of what two keys of the path lead to.
+/// `2.name` is the `name` of the object that the first two keys of the path lead
+/// to.
 fn source(source: &ContextSource) -> String {
     let mut text = source.depth.to_string();
     if let Some(types) = &source.only {

@@ -1,14 +1,14 @@
-//! Query plans: which fetches answer an operation, what each waits for, and
-//! the shape that the answer must have.
+//! Query plans: the fetches for an operation, their dependencies, and the shape of
+//! the response.
 //!
-//! [`planner`] chooses the fetches and [`search`] tries its other choices;
-//! [`selection`] holds what each of them selects and prints it, under the keys
-//! of [`slots`]; [`shape`] compiles the client's selection for result coercion;
-//! [`contexts`] holds the variables that ancestors fill; [`display`] prints a
-//! plan for people and goldens.
+//! [`planner`] chooses the fetches and [`search`] tries alternative choices;
+//! [`selection`] holds and prints what each of them selects, under the keys of
+//! [`slots`]; [`shape`] compiles the client's selection for result coercion;
+//! [`contexts`] holds the variables that ancestors fill; [`display`] prints a plan
+//! for people and snapshot tests.
 //!
-//! A plan is a graph, not a tree of steps: a fetch names the fetches that it
-//! depends on and may start as soon as those are done.
+//! A plan is a graph of dependencies, not a tree of steps: a fetch may start as
+//! soon as the fetches that it depends on are done.
 
 mod contexts;
 mod display;
@@ -33,7 +33,7 @@ pub use shape::{FieldShape, FieldSource, Leaf, ObjectShape, ValueShape};
 use slots::Slots;
 pub use slots::{Slot, SlotTable};
 
-/// How many selections, fetch nodes and shape nodes one plan may take.
+/// The most selections, fetch nodes and shape nodes of one plan.
 pub const BUDGET: usize = 50_000;
 
 /// The variable that holds an entity fetch's representations.
@@ -56,22 +56,21 @@ pub enum PlanError {
 #[derive(Debug)]
 pub struct QueryPlan {
     pub operation: OperationType,
-    /// In an order in which each fetch stands after those it depends on. In a
-    /// subscription the first one is the stream's source and the rest run once
-    /// for each event.
+    /// Ordered so that each fetch comes after those it depends on. In a subscription
+    /// the first one is the source stream, and the others run once for each event.
     pub fetches: Vec<Fetch>,
     pub shape: ObjectShape,
-    /// Whether the operation asks for `__schema` or `__type`.
+    /// Whether the operation selects `__schema` or `__type`.
     pub introspects: bool,
-    /// How its subscription resumes, if its field is `@resumable`.
+    /// For a `@resumable` subscription: how it resumes.
     pub resume: Option<Resume>,
-    /// The keys of whatever the fetches answer.
+    /// The keys of all data that the fetches return.
     pub slots: SlotTable,
-    /// What the client may not see.
+    /// The fields that the client selected but may not see.
     pub denied: Vec<Denied>,
 }
 
-/// Where a resumable subscription answers its cursor and takes it back.
+/// Where a resumable subscription returns its cursor, and where it takes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resume {
     /// The root field's slot, then the cursor's within it.
@@ -85,17 +84,17 @@ pub struct Resume {
 #[derive(Debug)]
 pub struct Fetch {
     pub subgraph: SubgraphId,
-    /// Indexes of the fetches whose answers this one needs.
+    /// Indexes of the fetches whose data this one needs.
     pub depends_on: Vec<usize>,
-    /// The objects that the answer merges into.
+    /// The path of the objects that the response merges into.
     pub path: Vec<PathStep>,
     pub kind: FetchKind,
-    /// What it answers for several places must not be shared by them: below,
-    /// contexts tell them apart.
+    /// Whether an entity that occurs at several places must be copied for each: at a
+    /// fetch below, their context values may differ.
     pub apart: bool,
     /// The operation's text, fixed when the plan is made.
     pub text: Arc<str>,
-    /// A JSON request up to its variables, which only `}` follows.
+    /// The JSON request up to its variables; after them only `}` follows.
     pub prefix: Arc<str>,
     pub operation_name: Option<Arc<str>>,
     /// The client's variables that the text uses.
@@ -106,57 +105,57 @@ pub struct Fetch {
 pub enum FetchKind {
     /// Selects from a root type.
     Root {
-        /// What it selects.
+        /// The root fields that it selects.
         keys: Vec<Slot>,
     },
-    /// Asks `_entities` for the objects at the fetch's path.
+    /// Fetches the objects at the path through `_entities`.
     Entities {
         inputs: Vec<EntityInput>,
-        /// If the fetch has such, its operation is for one group.
+        /// If there are any, the fetch's `text` is for one group.
         contexts: Option<Contexts>,
     },
 }
 
-/// A step from an object to others below it. Lists are walked through.
+/// A step from an object to others below it. Lists need no step.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PathStep {
     Key(Slot),
-    /// Keeps the objects of these types only.
+    /// Keeps only the objects of these types.
     Types(Vec<Name>),
 }
 
-/// How an object becomes a representation.
+/// How a representation is made from an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntityInput {
-    /// For objects of these types, or whose type is not known yet.
+    /// For objects of these types, or of unknown type.
     pub types: Vec<Name>,
-    /// What the subgraph calls them.
+    /// The name of their type in the subgraph.
     pub typename: Name,
-    /// Fields of the key: without each of them there is no representation.
+    /// Fields of the key: if one is missing or null, there is no representation.
     pub keys: Vec<Required>,
-    /// Fields that `@requires` selects: null is a value here.
+    /// Fields that `@requires` selects: these may be null.
     pub requires: Vec<Required>,
 }
 
-/// One field of a representation and where the object holds it.
+/// One field of a representation, and the slot that holds it in the object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Required {
     pub field: Name,
-    /// Where the object has it.
+    /// The slot that holds it in the object.
     pub key: Slot,
     /// Only for objects of these types.
     pub only: Option<Vec<Name>>,
     pub nested: Vec<Required>,
 }
 
-/// What a plan depends on beside the operation.
+/// What a plan depends on besides the operation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Decisions {
     /// The values of the variables that `@skip` and `@include` read.
     pub conditions: Conditions,
     /// The override labels that are on.
     pub labels: Labels,
-    /// The demands that the client does not meet.
+    /// The access demands that the client does not meet.
     pub denied: BTreeSet<DemandId>,
 }
 
@@ -206,13 +205,13 @@ pub fn plan(
         slots: SlotTable::new(),
         denied,
     };
-    keep_apart(&mut plan.fetches);
+    mark_copied_fetches(&mut plan.fetches);
     number(&mut plan);
     Ok(plan)
 }
 
-/// Marks the fetches above those that contexts fill.
-fn keep_apart(fetches: &mut [Fetch]) {
+/// Sets `apart` for the fetches above those with context values.
+fn mark_copied_fetches(fetches: &mut [Fetch]) {
     let keys = |fetch: &Fetch| -> Vec<Name> {
         let keys = fetch.path.iter().filter_map(|step| match step {
             PathStep::Key(slot) => Some(slot.name.clone()),
@@ -229,7 +228,7 @@ fn keep_apart(fetches: &mut [Fetch]) {
     }
 }
 
-/// Numbers every slot of a finished plan.
+/// Assigns ids to all slots of a finished plan.
 fn number(plan: &mut QueryPlan) {
     let slots = &mut plan.slots;
     for fetch in &mut plan.fetches {

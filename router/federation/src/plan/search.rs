@@ -1,26 +1,27 @@
-//! Tries the choices that the planner did not take.
+//! Improves a plan by trying the choices that the planner did not make.
 //!
-//! The planner's choices are the best as each place sees it; their sum need not
-//! be. So each is turned in order, and kept turned if the whole plan gets
-//! cheaper: fewer fetches in a row, then fewer fetches, then fewer selections.
-//! What is spent on it has a bound in steps, not in time: one graph and one
-//! operation have one plan.
+//! Each of the planner's choices is the best locally, but together they may not be.
+//! So each is changed in turn, and the change is kept if the whole plan gets
+//! cheaper: fewer consecutive fetches, then fewer fetches, then fewer selections.
+//! The effort is bounded in steps, not in time, so the plan for a graph and an
+//! operation is always the same.
 
 use std::collections::HashMap;
 
 use super::PlanError;
 use super::planner::{Planned, Task, walk};
 
-/// How many plans are tried, and how many fields they may walk in all.
-const TRIALS: usize = 64;
-const FIELDS: usize = 20_000;
+/// The most plans that are tried.
+const MAX_TRIALS: usize = 64;
+/// The most fields that they may visit in total.
+const MAX_VISITED_FIELDS: usize = 20_000;
 
 pub(super) fn best(task: &Task<'_>, budget: usize) -> Result<Planned, PlanError> {
     let mut left = budget;
     let mut decided = HashMap::new();
     let mut best = walk(task, &decided, &mut left)?;
     let size = (budget - left).max(1);
-    let mut trials = TRIALS.min(FIELDS / size);
+    let mut trials = MAX_TRIALS.min(MAX_VISITED_FIELDS / size);
     'again: loop {
         if best.cost.fetches < 2 {
             return Ok(best);
@@ -32,7 +33,7 @@ pub(super) fn best(task: &Task<'_>, budget: usize) -> Result<Planned, PlanError>
                 }
                 trials -= 1;
                 let before = decided.insert(point.key.clone(), *other);
-                // A choice that leads nowhere is no plan; what was found stands.
+                // If a choice leads to no plan, the best one so far stays.
                 if let Ok(turned) = walk(task, &decided, &mut budget.clone())
                     && turned.cost < best.cost
                 {

@@ -1,5 +1,5 @@
-//! What the fetches of a plan select, while it grows: an arena of selection
-//! nodes, and how they print.
+//! The selection sets of a plan's fetches while it is built: an arena of nodes, and
+//! printing them.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -16,7 +16,8 @@ pub(super) struct NodeId(usize);
 pub(super) struct SelectionNode {
     pub fields: IndexMap<Name, SelectedField>,
     pub fragments: IndexMap<Name, NodeId>,
-    /// Of an interface object: its subgraph cannot tell the object's type.
+    /// Whether it is an interface object, whose subgraph does not know the object's
+    /// type.
     pub opaque: bool,
 }
 
@@ -48,7 +49,7 @@ impl Arena {
         self.0.len()
     }
 
-    /// The node for objects of `ty` within `id`.
+    /// The node for the fragment on `ty` within `id`.
     pub fn fragment(&mut self, id: NodeId, ty: &Name) -> NodeId {
         if let Some(existing) = self.get(id).fragments.get(ty) {
             return *existing;
@@ -96,7 +97,7 @@ impl Arena {
         }
     }
 
-    /// How many fields a node selects, itself and below.
+    /// How many fields a node selects, including nested ones.
     pub fn count(&self, id: NodeId) -> usize {
         let node = self.get(id);
         let below = node.fields.values().filter_map(|field| field.child);
@@ -107,13 +108,13 @@ impl Arena {
                 .sum::<usize>()
     }
 
-    /// Whether a node selects anything at all, itself or below.
+    /// Whether a node selects nothing, including its fragments.
     pub fn is_empty(&self, id: NodeId) -> bool {
         let node = self.get(id);
         node.fields.is_empty() && node.fragments.values().all(|child| self.is_empty(*child))
     }
 
-    /// Writes ` {...}` and notes the variables that arguments use.
+    /// Writes `{...}` and collects the variables that arguments use.
     pub fn print(&self, id: NodeId, out: &mut String, variables: &mut BTreeSet<Name>) {
         out.push('{');
         let node = self.get(id);

@@ -1,5 +1,5 @@
-//! The shape of an answer: the client's selection compiled so that completing
-//! a value needs no look at the schema.
+//! The shape of a response: the client's selection, compiled so that value
+//! completion does not need the schema.
 //!
 //! Source: GraphQL October 2021, section 6.4 (CollectFields, CompleteValue).
 
@@ -16,18 +16,18 @@ use super::slots::{Slot, SlotTable, Slots};
 use crate::operation::{Field, Item, Selections};
 use crate::supergraph::Supergraph;
 
-/// What to answer for an object.
+/// The fields of an object in the response.
 #[derive(Debug)]
 pub enum ObjectShape {
-    /// Of a type known in advance.
+    /// The type is known in advance.
     One(Name, Vec<FieldShape>),
-    /// By the object's own `__typename`.
+    /// It depends on the object's own `__typename`.
     ByType {
         known: HashMap<Name, Vec<FieldShape>>,
-        /// For an object whose type no fetch had to ask for: nothing in the
-        /// selection depends on it.
+        /// For an object of unknown type: no fetch selected `__typename`, as nothing in
+        /// the selection depends on it.
         untyped: Option<Vec<FieldShape>>,
-        /// Types that no client may see: their objects are answered as null.
+        /// `@inaccessible` types: their objects are null in the response.
         hidden: Vec<Name>,
     },
 }
@@ -35,7 +35,7 @@ pub enum ObjectShape {
 #[derive(Debug)]
 pub struct FieldShape {
     pub key: Name,
-    /// Where the data has it.
+    /// The slot that holds it in the data.
     pub slot: Slot,
     pub source: FieldSource,
     pub value: ValueShape,
@@ -43,13 +43,13 @@ pub struct FieldShape {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldSource {
-    /// From the subgraphs' answers.
+    /// From the subgraphs' data.
     Data,
     /// The name of the object's type.
     Typename,
-    /// `__schema` or `__type`, answered by the router.
+    /// `__schema` or `__type`, resolved by the router.
     Introspection,
-    /// Null, for the client may not see it.
+    /// Null, as the client may not see it.
     Denied,
 }
 
@@ -200,7 +200,7 @@ impl Compiler<'_> {
             match item {
                 Item::Field(field) => {
                     let entry = out.entry(&field.key).or_insert_with(|| (field, Vec::new()));
-                    // What one way denies another may allow.
+                    // The same key may be allowed through another type condition.
                     if entry.0.denied {
                         entry.0 = field;
                     }

@@ -1,6 +1,6 @@
-//! Slots: the keys under which fetched data lies. A slot stands for a field
-//! and its arguments, whatever aliases clients give it, so that a field is
-//! asked for once and nothing that planning adds collides with a client's key.
+//! Slots: the keys of fetched data. A slot is for a field and its arguments,
+//! independent of the client's aliases, so that a field is fetched once and nothing
+//! that planning adds collides with a client's response key.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -12,8 +12,8 @@ use apollo_compiler::{Name, Node, name};
 use crate::operation::Field;
 use crate::supergraph::Supergraph;
 
-/// Where fetched objects hold a field. Two slots of one plan are the same if
-/// their names are; by their numbers that is told faster.
+/// The key under which fetched objects hold a field. Two slots of one plan are equal
+/// if their names are; comparing ids is faster.
 #[derive(Debug, Clone)]
 pub struct Slot {
     pub name: Name,
@@ -41,7 +41,7 @@ impl Hash for Slot {
     }
 }
 
-/// Every slot of a finished plan, numbered; `__typename` is 0.
+/// The ids of all slots of a finished plan; `__typename` is 0.
 #[derive(Debug, Default)]
 pub struct SlotTable {
     pub names: Vec<Name>,
@@ -55,7 +55,7 @@ impl SlotTable {
         table
     }
 
-    /// The number of a key that subgraphs answer.
+    /// The id of a key in a subgraph's response.
     pub fn id(&self, key: &str) -> Option<u32> {
         self.ids.get(key).copied()
     }
@@ -73,13 +73,13 @@ impl SlotTable {
     }
 }
 
-/// The slots of one operation. The first use of a field name takes the name
-/// itself; a use with other arguments, or on a type where GraphQL would not
-/// merge the two, takes a numbered one.
+/// The slots of one operation. The first use of a field takes the field's name; a use
+/// with other arguments, or on a type where GraphQL could not merge the two, takes a
+/// numbered name.
 #[derive(Debug, Clone)]
 pub(super) struct Slots {
     known: HashMap<Name, Vec<String>>,
-    /// The root type whose fields have effects: each alias is a call.
+    /// The mutation root, if it is one: each alias of its fields is a separate call.
     effects: Option<Name>,
 }
 
@@ -92,7 +92,7 @@ impl Slots {
     }
 
     pub fn of(&mut self, graph: &Supergraph, ty: &Name, field: &Field) -> Name {
-        let mut text = distinction(graph, ty, &field.name, &field.arguments);
+        let mut text = slot_distinction(graph, ty, &field.name, &field.arguments);
         if self.effects.as_ref() == Some(ty) {
             text.push_str(&field.key);
         }
@@ -107,7 +107,7 @@ impl Slots {
         slot_name(&field.name, index)
     }
 
-    /// The slot of a field without effects, if it was used before.
+    /// The slot of a field, if it was used before; not for fields of the mutation root.
     pub fn known(
         &self,
         graph: &Supergraph,
@@ -115,7 +115,7 @@ impl Slots {
         field: &Name,
         arguments: &[Node<Argument>],
     ) -> Option<Name> {
-        let text = distinction(graph, ty, field, arguments);
+        let text = slot_distinction(graph, ty, field, arguments);
         let known = self.known.get(field)?;
         Some(slot_name(
             field,
@@ -132,7 +132,7 @@ fn slot_name(field: &Name, index: usize) -> Name {
     }
 }
 
-fn distinction(
+fn slot_distinction(
     graph: &Supergraph,
     ty: &Name,
     field: &Name,

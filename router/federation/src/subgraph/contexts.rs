@@ -1,4 +1,4 @@
-//! What a subgraph says of contexts.
+//! The contexts of a subgraph: `@context` and `@fromContext`.
 
 use apollo_compiler::Node;
 use apollo_compiler::ast::{Directive, InputValueDefinition};
@@ -6,7 +6,7 @@ use apollo_compiler::schema::ExtendedType;
 
 use super::{Subgraph, string_argument};
 
-/// A `@fromContext` field as the context's name and the selection after it.
+/// Splits the `field` of `@fromContext` into the context's name and the selection.
 pub(crate) fn context_parts(text: &str) -> Option<(&str, &str)> {
     let rest = text.trim_start().strip_prefix('$')?;
     let end = rest

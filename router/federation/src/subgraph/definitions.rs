@@ -1,4 +1,4 @@
-//! The federation's own directives and types, as a subgraph may leave them out.
+//! Federation's own directives and types, whose definitions a subgraph may omit.
 //!
 //! Source: <https://www.apollographql.com/docs/graphos/schema-design/federated-schemas/reference/directives>.
 
@@ -10,10 +10,10 @@ use apollo_compiler::{Name, Schema, name};
 use super::Subgraph;
 use crate::error::{CompositionError, Location};
 
-/// The last minor version of Federation 2 that is known.
+/// The latest supported minor version of Federation 2.
 pub(super) const LATEST_MINOR: u32 = 15;
 
-/// Each directive with the minor version that brought it.
+/// Each directive with the minor version that introduced it.
 pub(super) const KNOWN: &[(&str, u32)] = &[
     ("key", 0),
     ("requires", 0),
@@ -67,8 +67,8 @@ enum link__Purpose { SECURITY EXECUTION }
 
 const PLACEHOLDER: &str = "_stoaPlaceholder";
 
-/// Whether a type or field belongs to the federation machinery itself.
-pub(crate) fn is_machinery(name: &str) -> bool {
+/// Whether a type or field is Federation's own and not the graph's.
+pub(crate) fn is_federation_internal(name: &str) -> bool {
     name.starts_with("__")
         || name.starts_with("federation__")
         || name.starts_with("link__")
@@ -78,7 +78,7 @@ pub(crate) fn is_machinery(name: &str) -> bool {
         )
 }
 
-/// Adds what the subgraph uses and does not define; checks what it defines.
+/// Adds the definitions that the subgraph omits, and checks those it has.
 pub(super) fn complete(
     subgraph: &str,
     schema: &mut Schema,
@@ -117,6 +117,7 @@ pub(super) fn complete(
             }
         }
     }
+    // A directive of a later edition of GraphQL, which apollo-compiler lacks.
     if let Ok(one_of) = Schema::parse(crate::one_of::DEFINITION, "one_of.graphql")
         && let Some(definition) = one_of.directive_definitions.get("oneOf")
     {
@@ -143,6 +144,7 @@ pub(super) fn complete(
             }
         }
     }
+    // Types that subgraph libraries print into their SDL.
     for (name, scalar) in [
         ("_Any", true),
         ("_FieldSet", true),
@@ -163,8 +165,7 @@ pub(super) fn complete(
     }
 }
 
-/// Why a subgraph's definition of a directive does not mean what the
-/// federation's does.
+/// Why a subgraph's definition of a directive is incompatible with Federation's.
 fn incompatible(own: &DirectiveDefinition, known: &DirectiveDefinition) -> Option<String> {
     if own.repeatable && !known.repeatable {
         return Some("must not be repeatable".to_owned());
@@ -195,14 +196,16 @@ fn incompatible(own: &DirectiveDefinition, known: &DirectiveDefinition) -> Optio
         .map(|argument| format!("needs the argument \"{}\"", argument.name))
 }
 
-/// Federation's scalars have had many names; older definitions say String.
+/// Whether argument types are compatible: Federation's scalars have had many names,
+/// and older definitions use String.
 fn is_like(own: &Type, known: &Type) -> bool {
     let (own, known) = (own.inner_named_type(), known.inner_named_type());
     let of_federation = known.starts_with("federation__");
     own == known || (of_federation && !matches!(own.as_str(), "Int" | "Float" | "Boolean"))
 }
 
-/// GraphQL wants a query type; a subgraph may have none.
+/// Adds a query type with a placeholder field: GraphQL requires one, but a subgraph
+/// may have none.
 pub(super) fn add_placeholder_query(schema: &mut Schema) {
     let Ok(placeholder) = Schema::parse(
         format!("type Query {{ {PLACEHOLDER}: Boolean }}"),
@@ -220,8 +223,8 @@ pub(super) fn add_placeholder_query(schema: &mut Schema) {
 }
 
 impl Subgraph {
-    /// Whether a type is a root that holds nothing but what we put there.
+    /// Whether all fields are Federation's own or the placeholder.
     pub(crate) fn is_placeholder<'a>(&self, mut fields: impl Iterator<Item = &'a Name>) -> bool {
-        fields.all(|field| is_machinery(field))
+        fields.all(|field| is_federation_internal(field))
     }
 }

@@ -1,4 +1,4 @@
-//! What a schema's `@link` directives bring in, and under which names.
+//! What a schema's `@link` directives import, and under which names.
 //!
 //! Source: <https://specs.apollo.dev/link/v1.0/>.
 
@@ -15,7 +15,7 @@ use crate::error::{CompositionError, Location};
 const FEDERATION: &str = "https://specs.apollo.dev/federation";
 const LINK: &str = "https://specs.apollo.dev/link";
 const CONNECT: &str = "https://specs.apollo.dev/connect";
-/// Specifications whose directives every supergraph carries, by themselves.
+/// Specifications outside Federation's own whose directives the supergraph keeps.
 const CARRIED: &[(&str, &str)] = &[
     ("https://specs.apollo.dev/tag", "tag"),
     ("https://specs.apollo.dev/inaccessible", "inaccessible"),
@@ -26,11 +26,11 @@ const CARRIED: &[(&str, &str)] = &[
     ("https://specs.apollo.dev/policy", "policy"),
 ];
 
-/// Elements as (name there, name here); directives with their `@`.
+/// Imported elements as (name there, name here); directives with their `@`.
 type Imports = Vec<(String, String)>;
 
-/// A link to a specification of somebody's own.
-struct Other {
+/// A link to a third-party specification.
+struct ThirdPartyLink {
     directive: Node<Directive>,
     /// `https://specs.example/x`, major and minor version.
     identity: String,
@@ -42,15 +42,15 @@ struct Other {
 pub(super) struct Links {
     /// The minor version of Federation 2, if that is linked.
     pub federation: Option<u32>,
-    /// Local directive name, without `@`, to the federation's own name.
+    /// Local directive names, without `@`, to Federation's names.
     imported: HashMap<String, String>,
     namespace: String,
-    other: Vec<Other>,
+    other: Vec<ThirdPartyLink>,
     compose: Vec<(String, Option<SourceSpan>)>,
 }
 
 impl Links {
-    /// Reads the links; what is wrong is appended to `errors`.
+    /// Reads the links and appends what is wrong to `errors`.
     pub fn read(subgraph: &str, schema: &Schema, errors: &mut Vec<CompositionError>) -> Self {
         let mut links = Self {
             federation: None,
@@ -92,6 +92,7 @@ impl Links {
                 continue;
             }
             linked.push(identity.clone());
+            // Unsupported features are refused, never ignored (docs/adr/0001).
             if identity == CONNECT {
                 report(
                     "UNSUPPORTED_FEATURE",
@@ -161,6 +162,7 @@ impl Links {
                 || identity.rsplit('/').next().unwrap_or_default().to_owned(),
                 str::to_owned,
             );
+            // The default name is `namespace__name`, or the name alone if both are equal.
             for (_, canonical) in CARRIED.iter().filter(|(known, _)| *known == identity) {
                 let local = imports
                     .iter()
@@ -174,7 +176,7 @@ impl Links {
                     );
                 links.imported.insert(local, (*canonical).to_owned());
             }
-            links.other.push(Other {
+            links.other.push(ThirdPartyLink {
                 directive: directive.node.clone(),
                 identity,
                 version,
@@ -182,6 +184,7 @@ impl Links {
                 imports,
             });
         }
+        // After all links are read, as its name depends on them.
         let compose = links.local("composeDirective");
         for directive in &schema.schema_definition.directives {
             if directive.name == compose.as_str() {
@@ -227,6 +230,7 @@ impl Links {
                 continue;
             };
             if self.imported.contains_key(bare) {
+                // Those of `CARRIED` are always composed: naming them is allowed.
                 let carried = CARRIED.iter().any(|(_, carried)| {
                     Some(*carried) == self.imported.get(bare).map(String::as_str)
                 });
@@ -284,7 +288,7 @@ fn imports(link: &Directive) -> Result<Imports, String> {
         return Ok(Vec::new());
     };
     let Value::List(items) = &**import else {
-        return Err("the import of a @link is a list".to_owned());
+        return Err("the import of a @link must be a list".to_owned());
     };
     let mut found = Vec::new();
     for item in items {
@@ -296,7 +300,7 @@ fn imports(link: &Directive) -> Result<Imports, String> {
                 for (key, value) in fields {
                     let text = value
                         .as_str()
-                        .ok_or_else(|| format!("\"{key}\" of an import is a string"))?;
+                        .ok_or_else(|| format!("\"{key}\" of an import must be a string"))?;
                     match key.as_str() {
                         "name" => name = Some(text),
                         "as" => renamed = Some(text),
@@ -312,7 +316,7 @@ fn imports(link: &Directive) -> Result<Imports, String> {
                 }
                 found.push((name.to_owned(), renamed.to_owned()));
             }
-            _ => return Err("each import is a name, or {name:, as:}".to_owned()),
+            _ => return Err("each import must be a name, or {name:, as:}".to_owned()),
         }
     }
     Ok(found)

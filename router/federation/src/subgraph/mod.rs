@@ -1,15 +1,15 @@
-//! One subgraph: its SDL parsed, its `@link`s resolved, its schema valid, and
-//! what its federation directives say read out.
+//! One subgraph: parses its SDL, resolves its `@link`s, validates its schema and reads
+//! its federation directives.
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`link`] | what `@link` brings in, under which names |
-//! | [`definitions`] | the federation's own directives and types |
+//! | [`link`] | what `@link` imports, and under which names |
+//! | [`definitions`] | Federation's own directives and types |
 //! | [`validate`] | the rules that one subgraph can break by itself |
 //!
-//! A subgraph without a link to Federation 2 speaks Federation 1. Its schema is
-//! read as Federation 2 would have it: every field shareable, `@external` of no
-//! use ignored, and parts of field sets that nothing external backs left out.
+//! A subgraph without a link to Federation 2 uses Federation 1. Its schema is read in
+//! terms of Federation 2: every field is shareable, unused `@external` is ignored, and
+//! the parts of field sets that are not external are left out.
 
 mod contexts;
 mod definitions;
@@ -27,7 +27,7 @@ use apollo_compiler::validation::Valid;
 use apollo_compiler::{Name, Node, Schema, name};
 
 pub(crate) use contexts::context_parts;
-pub(crate) use definitions::is_machinery;
+pub(crate) use definitions::is_federation_internal;
 
 use crate::error::{CompositionError, CompositionErrors, Location, diagnostic_location};
 use crate::field_set::{self, FieldSet};
@@ -60,7 +60,7 @@ pub struct Subgraph {
     /// The local name of each federation directive, by its canonical name.
     local: HashMap<&'static str, Name>,
     pub(crate) composed: Vec<ComposedDirective>,
-    /// The minor version of Federation 2; without one it is Federation 1.
+    /// The minor version of Federation 2; `None` for Federation 1.
     federation: Option<u32>,
     /// Types that are extended here and defined elsewhere.
     pub(crate) extensions: HashSet<Name>,
@@ -99,6 +99,7 @@ impl Subgraph {
             .parse(sdl, name)
             .build()
             .map_err(|error| invalid(&error.errors))?;
+        // Links first: they decide under which names the directives are used.
         let mut errors = Vec::new();
         if name == "_" {
             errors.push(CompositionError::new(
@@ -134,7 +135,7 @@ impl Subgraph {
             provided: HashSet::new(),
             used: HashSet::new(),
         };
-        subgraph.read_facts();
+        subgraph.collect_field_uses();
         let errors = validate::check(&subgraph);
         if errors.is_empty() {
             Ok(subgraph)
@@ -175,7 +176,7 @@ impl Subgraph {
         self.applied(ty.directives().iter().map(|d| &d.node), canonical)
     }
 
-    /// The name of a directive's own that is always carried, if it is one.
+    /// The canonical name of a directive, if it is one of Federation's.
     pub(crate) fn canonical(&self, directive: &Directive) -> Option<&'static str> {
         self.local
             .iter()
@@ -197,7 +198,7 @@ impl Subgraph {
 
     /// Whether a type is Federation's, perhaps imported under a short name.
     fn is_federations(&self, name: &str) -> bool {
-        is_machinery(name)
+        is_federation_internal(name)
             || (matches!(
                 name,
                 "FieldSet" | "Scope" | "Policy" | "ContextFieldValue" | "Import" | "Purpose"
@@ -218,9 +219,9 @@ impl Subgraph {
         self.externals.contains(&(ty.clone(), field.clone()))
     }
 
-    /// The field set of a `@key`, `@requires` or `@provides` on or below a
-    /// type, as composition takes it; `None` if nothing is left of it.
-    pub(crate) fn set_of(
+    /// The field set of a `@key`, `@requires` or `@provides` on a type, as composition
+    /// uses it; `None` if nothing is left of it.
+    pub(crate) fn field_set_of(
         &self,
         directive: &Directive,
         ty: &Name,
@@ -230,25 +231,24 @@ impl Subgraph {
         if !self.is_federation_1() || is_key {
             return Some(set);
         }
-        let kept = self.keep_external(&set, ty);
+        let kept = self.external_parts(&set, ty);
         (!kept.is_empty()).then_some(kept)
     }
 
-    /// Federation 1 allowed parts that are not external, and meant nothing by
-    /// them.
-    fn keep_external(&self, set: &[Selection], ty: &Name) -> FieldSet {
+    /// The external parts of a field set: Federation 1 allowed others, and ignored them.
+    fn external_parts(&self, set: &[Selection], ty: &Name) -> FieldSet {
         set.iter()
             .filter_map(|selection| match selection {
-                Selection::Field(field) if field.selection_set.is_empty() => {
-                    self.is_marked(ty, &field.name).then(|| selection.clone())
-                }
+                Selection::Field(field) if field.selection_set.is_empty() => self
+                    .is_marked_external(ty, &field.name)
+                    .then(|| selection.clone()),
                 Selection::Field(field) => {
-                    if self.is_marked(ty, &field.name) {
+                    if self.is_marked_external(ty, &field.name) {
                         return Some(selection.clone());
                     }
                     let inner = self.schema.type_field(ty, &field.name).ok()?;
                     let inner = inner.ty.inner_named_type();
-                    let kept = self.keep_external(&field.selection_set, inner);
+                    let kept = self.external_parts(&field.selection_set, inner);
                     (!kept.is_empty()).then(|| {
                         Selection::Field(Node::new(ast::Field {
                             selection_set: kept,
@@ -262,7 +262,7 @@ impl Subgraph {
     }
 
     /// Whether `@external` is written on a field, or on its type.
-    fn is_marked(&self, ty: &Name, field: &Name) -> bool {
+    fn is_marked_external(&self, ty: &Name, field: &Name) -> bool {
         let Some(definition) = self.schema.types.get(ty) else {
             return false;
         };
@@ -270,7 +270,7 @@ impl Subgraph {
             .and_then(|fields| fields.get(field))
             .is_some_and(|field| !self.applied(&field.directives, "external").is_empty());
         match definition {
-            // Of interfaces, Federation 1 ignored it.
+            // Federation 1 ignored it on interfaces.
             ExtendedType::Interface(_) if self.is_federation_1() => false,
             _ => {
                 on_field
@@ -279,19 +279,19 @@ impl Subgraph {
         }
     }
 
-    fn read_facts(&mut self) {
+    fn collect_field_uses(&mut self) {
         let mut key_fields = HashSet::new();
         let mut provided = HashSet::new();
         let mut required = HashSet::new();
         for (name, ty) in self.own_types() {
             for key in self.on_type(ty, "key") {
-                if let Some(set) = self.set_of(key, name, true) {
+                if let Some(set) = self.field_set_of(key, name, true) {
                     self.collect(name, &set, &mut key_fields);
                 }
             }
             for field in fields_of(ty).into_iter().flat_map(Fields::values) {
                 for directive in self.applied(&field.directives, "requires") {
-                    if let Some(set) = self.set_of(directive, name, false) {
+                    if let Some(set) = self.field_set_of(directive, name, false) {
                         self.collect(name, &set, &mut required);
                     }
                 }
@@ -310,7 +310,7 @@ impl Subgraph {
                 }
                 for directive in self.applied(&field.directives, "provides") {
                     let target = field.ty.inner_named_type();
-                    if let Some(set) = self.set_of(directive, target, false) {
+                    if let Some(set) = self.field_set_of(directive, target, false) {
                         self.collect(target, &set, &mut provided);
                     }
                 }
@@ -321,9 +321,9 @@ impl Subgraph {
             let extended = self.extensions.contains(name);
             for field in fields_of(ty).into_iter().flat_map(Fields::keys) {
                 let at = (name.clone(), field.clone());
-                // A key field of an extension is resolved here all the same:
-                // every representation brings it.
-                if self.is_marked(name, field) && !(extended && key_fields.contains(&at)) {
+                // An external key field of an extension counts as resolved here: every
+                // representation includes it.
+                if self.is_marked_external(name, field) && !(extended && key_fields.contains(&at)) {
                     externals.insert(at);
                 }
             }
@@ -344,7 +344,7 @@ impl Subgraph {
             match selection {
                 Selection::Field(field) => {
                     used.insert((ty.clone(), field.name.clone()));
-                    // What is selected of an interface is selected of its
+                    // A field selected on an interface is selected on its
                     // implementations.
                     if let Some(implementers) = self.schema.implementers_map().get(ty) {
                         for object in &implementers.objects {
@@ -382,8 +382,8 @@ impl Subgraph {
                 .any(|d| Some(&d.name) == self.local.get("shareable") && d.origin == field.origin)
     }
 
-    /// The root type of this subgraph that plays `Query`, `Mutation` or
-    /// `Subscription` under the name that all supergraphs use.
+    /// A type's name in the supergraph: `Query`, `Mutation` or `Subscription` for a root
+    /// type, else its own.
     pub(crate) fn public_name(&self, ty: &Name) -> Name {
         let root = &self.schema.schema_definition;
         let is = |slot: &Option<apollo_compiler::schema::ComponentName>| {
@@ -401,7 +401,7 @@ impl Subgraph {
     }
 }
 
-/// Whether clients may write a directive there.
+/// Whether a location is in documents, so that clients may use the directive.
 pub(crate) fn is_executable(location: &DirectiveLocation) -> bool {
     use DirectiveLocation as At;
     matches!(

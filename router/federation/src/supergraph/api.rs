@@ -1,4 +1,4 @@
-//! The schema that clients see, made from the supergraph's.
+//! Derives the schema that clients see from the supergraph's.
 
 use apollo_compiler::ast::{Directive, FieldDefinition};
 use apollo_compiler::collections::IndexMap;
@@ -6,17 +6,19 @@ use apollo_compiler::schema::{Component, ExtendedType};
 use apollo_compiler::validation::Valid;
 use apollo_compiler::{Name, Node, Schema};
 
-use super::is_machinery;
+use super::is_federation_internal;
 use crate::error::{CompositionError, CompositionErrors};
 
-/// The schema without the `join` and `link` vocabulary.
-pub(super) fn without_machinery(mut schema: Schema) -> Schema {
-    schema.types.retain(|name, _| !is_machinery(name));
+/// The schema without the definitions and directives of `join` and `link`.
+pub(super) fn without_join_definitions(mut schema: Schema) -> Schema {
+    schema.types.retain(|name, _| !is_federation_internal(name));
     schema
         .directive_definitions
-        .retain(|name, _| !is_machinery(name) && name != "link" && name != "core");
+        .retain(|name, _| !is_federation_internal(name) && name != "link" && name != "core");
     let strip = |directive: &Node<Directive>| {
-        is_machinery(&directive.name) || directive.name == "link" || directive.name == "core"
+        is_federation_internal(&directive.name)
+            || directive.name == "link"
+            || directive.name == "core"
     };
     schema
         .schema_definition
@@ -81,8 +83,8 @@ fn map_directives(ty: &mut ExtendedType, edit: &dyn Fn(&mut Vec<Node<Directive>>
     }
 }
 
-/// The schema without what is `@inaccessible`, and without directives that
-/// are not part of GraphQL itself.
+/// The schema without `@inaccessible` elements, and without directives that are not
+/// part of GraphQL itself, except `@resumable`.
 pub(super) fn public(schema: &Schema) -> Result<Valid<Schema>, CompositionErrors> {
     let mut api = schema.clone();
     let hidden_types: Vec<Name> = api

@@ -1,4 +1,4 @@
-//! Fields of one name that GraphQL would not merge at one place.
+//! Fields with the same name that GraphQL could not merge at one place.
 //!
 //! Source: GraphQL October 2021, section 5.3.2 (SameResponseShape).
 
@@ -9,12 +9,12 @@ use apollo_compiler::ast::Type;
 
 use super::{SubgraphId, Supergraph};
 
-/// How many sets of types that may stand together are looked at.
+/// The most sets of types that are checked.
 const MAX_TOGETHER: usize = 5_000;
 
 impl Supergraph {
-    /// Types that can stand at one place are those of one abstract type, and
-    /// then what fields of one name answer there.
+    /// Finds conflicts among types that can occur at one place: those of one abstract
+    /// type, and those that fields with the same name return there.
     pub(super) fn find_conflicts(&self) -> HashSet<Name> {
         let mut conflicts = HashSet::new();
         let mut queue: Vec<BTreeSet<&Name>> = self
@@ -59,7 +59,7 @@ impl Supergraph {
         conflicts
     }
 
-    /// What must be equal of the types of two fields that share a key.
+    /// The part of a type that must be equal for two fields with the same response key.
     fn response_shape(&self, ty: &Type) -> String {
         match ty {
             Type::NonNullNamed(name) => {

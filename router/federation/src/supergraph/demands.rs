@@ -1,4 +1,4 @@
-//! What the graph's fields and types demand of clients.
+//! The access demands of the graph's fields and types.
 
 use std::collections::BTreeSet;
 
@@ -9,27 +9,29 @@ use super::Supergraph;
 use crate::access::{Demand, DemandId};
 
 impl Supergraph {
-    /// What fields and types may demand of clients, by number.
+    /// All demands of fields and types, by their ids.
     pub fn demands(&self) -> &[Demand] {
         &self.access.table
     }
 
-    /// The demands of a field and of what it answers.
+    /// The demands of a field and of the type it returns.
     pub(crate) fn demands_of(&self, ty: &Name, field: &Name) -> BTreeSet<DemandId> {
         if self.access.table.is_empty() {
             return BTreeSet::new();
         }
-        let own = self.access.of_field(ty, self.possible_types(ty), field);
+        let own = self
+            .access
+            .demands_on_field(ty, self.possible_types(ty), field);
         let answers = self.field_type(ty, field);
         own.chain(answers.into_iter().flat_map(|ty| self.demands_of_type(ty)))
             .collect()
     }
 
-    /// What a client has met who was let see a field: of an interface, by each
-    /// of its objects.
+    /// The demands that a client meets if it may see a field; for an interface, those of
+    /// each of its objects.
     pub(crate) fn met_by(&self, ty: &Name, field: &Name) -> Vec<Vec<&Demand>> {
         let by = |object: &Name| {
-            let own = self.access.of_field(object, &[], field);
+            let own = self.access.demands_on_field(object, &[], field);
             let types = self.demands_of_type(object);
             own.chain(types)
                 .filter_map(|id| self.access.table.get(id as usize))
@@ -43,10 +45,10 @@ impl Supergraph {
         ty: &'a Name,
     ) -> impl Iterator<Item = DemandId> + 'a {
         self.access
-            .of_type(&self.schema, ty, self.possible_types(ty))
+            .demands_on_type(&self.schema, ty, self.possible_types(ty))
     }
 
-    /// Lets fields demand what they read, and so what that reads in turn.
+    /// Adds to each field the demands of the fields that it reads, transitively.
     pub(super) fn add_required_demands(&mut self) {
         loop {
             let mut more = false;
@@ -62,7 +64,7 @@ impl Supergraph {
         }
     }
 
-    /// What each field with `@requires` or a context reads on a client's behalf.
+    /// The demands of what each field with `@requires` or a context reads.
     pub(crate) fn required_demands(&self) -> Vec<((Name, Name), BTreeSet<DemandId>)> {
         if self.access.table.is_empty() {
             return Vec::new();

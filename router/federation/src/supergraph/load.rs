@@ -1,9 +1,9 @@
-//! Reads supergraph SDL, ours or anyone's.
+//! Reads supergraph SDL, from any composer.
 //!
 //! Source: the `join` specification, versions 0.1 to 0.5
 //! (<https://specs.apollo.dev/join/v0.3/>). Version 0.1 names an owner for each
-//! entity and says nothing of value types; up to 0.2, implementations and union
-//! members are those of every subgraph that defines the type.
+//! entity and has no `@join__type` on value types; up to 0.2, every subgraph that
+//! defines a type has all of its implementations and union members.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use crate::access::Access;
 
 use super::{
     ContextArgument, FieldJoin, Key, SubgraphId, SubgraphInfo, Supergraph, TypeInfo, api,
-    is_machinery,
+    is_federation_internal,
 };
 use crate::error::{CompositionError, CompositionErrors, diagnostic_location};
 use crate::field_set::{self, FieldSet};
 use crate::subgraph::{bool_argument, string_argument};
 
-/// What supergraphs link for SECURITY and this version enforces.
+/// The specifications linked for SECURITY that this version enforces.
 const SECURITY: &[&str] = &[
     "https://specs.apollo.dev/inaccessible",
     "https://specs.apollo.dev/authenticated",
@@ -35,15 +35,15 @@ impl Supergraph {
     /// Loads supergraph SDL in the `join` format.
     ///
     /// # Errors
-    /// `INVALID_GRAPHQL` for what is not a schema, `INVALID_FEDERATION_SUPERGRAPH` for a
-    /// schema without `join__Graph`, `UNSUPPORTED_FEATURE` for what this
-    /// version cannot execute faithfully.
+    /// `INVALID_GRAPHQL` if it is not a schema, `INVALID_FEDERATION_SUPERGRAPH` for a
+    /// schema without `join__Graph`, `UNSUPPORTED_FEATURE` for features that this
+    /// version cannot execute correctly.
     pub fn parse(sdl: &str) -> Result<Self, CompositionErrors> {
         Self::load(sdl, true)
     }
 
-    /// Loads what was just composed, to check it; features that this version
-    /// composes and does not execute are let through.
+    /// Loads the result of composition, to check it; features that this version can
+    /// compose but not execute are allowed.
     pub(crate) fn from_composition(sdl: &str) -> Result<Self, CompositionErrors> {
         Self::load(sdl, false)
     }
@@ -76,7 +76,7 @@ impl Supergraph {
             loader.refuse_unsupported(&schema);
         }
         for (name, ty) in &schema.types {
-            if !is_machinery(name) && !ty.is_built_in() {
+            if !is_federation_internal(name) && !ty.is_built_in() {
                 loader.read_type(name, ty);
             }
         }
@@ -86,7 +86,7 @@ impl Supergraph {
         }
         loader.read_possible(&schema);
         let contexts = contexts(&schema);
-        let schema = api::without_machinery(schema.into_inner());
+        let schema = api::without_join_definitions(schema.into_inner());
         let api = api::public(&schema)?;
         let implementers = api.implementers_map();
         let mut graph = Self {
@@ -108,21 +108,21 @@ impl Supergraph {
             implementers,
         };
         graph.conflicted = graph.find_conflicts();
-        graph.access.inherit(&graph.schema);
+        graph.access.inherit_from_interfaces(&graph.schema);
         if to_execute {
-            // Of what is composed, each field must tell so itself.
+            // Composition instead reports fields without these demands as errors.
             graph.add_required_demands();
         }
         Ok(graph)
     }
 }
 
-/// The object types that set each context, themselves or by an abstract type.
+/// The object types that set each context, directly or through an abstract type.
 fn contexts(schema: &Schema) -> HashMap<String, BTreeSet<Name>> {
     let possible = possible(schema);
     let mut found: HashMap<String, BTreeSet<Name>> = HashMap::new();
     for (name, ty) in &schema.types {
-        // To read a field of these roots is an effect.
+        // Reading a field of these roots has side effects.
         if matches!(name.as_str(), "Mutation" | "Subscription") {
             continue;
         }
@@ -170,7 +170,7 @@ struct Loader {
     graphs: HashMap<Name, SubgraphId>,
     subgraphs: Vec<SubgraphInfo>,
     types: HashMap<Name, TypeInfo>,
-    /// Whether implementations and union members are told by subgraph.
+    /// Whether implementations and union members are listed for each subgraph.
     joined_members: bool,
     errors: Vec<CompositionError>,
 }
@@ -205,13 +205,13 @@ impl Loader {
         if connects {
             self.errors.push(CompositionError::new(
                 "UNSUPPORTED_FEATURE",
-                "the supergraph uses connectors (@connect), which are not supported: put a GraphQL subgraph in their place",
+                "the supergraph uses connectors (@connect), which are not supported: replace them by a GraphQL subgraph",
             ));
         }
     }
 
-    /// An access directive under another name, or one that is not known, would
-    /// leave open what it closes.
+    /// Rejects renamed or unknown access directives: if they were ignored, protected
+    /// fields would be public.
     fn refuse_renamed(&mut self, schema: &Schema) {
         for link in schema.schema_definition.directives.get_all("link") {
             let url = string_argument(link, "url").unwrap_or_default();
@@ -231,12 +231,12 @@ impl Loader {
             if known && renames {
                 self.errors.push(CompositionError::new(
                     "UNSUPPORTED_FEATURE",
-                    format!("the supergraph links \"{url}\" under another name: compose it under its own"),
+                    format!("the supergraph links \"{url}\" under another name: compose it without renaming"),
                 ));
             } else if secures && !known {
                 self.errors.push(CompositionError::new(
                     "UNSUPPORTED_LINKED_FEATURE",
-                    format!("the supergraph links \"{url}\" for SECURITY, which is not known here"),
+                    format!("the supergraph links \"{url}\" for SECURITY, which is not supported"),
                 ));
             }
         }
@@ -312,8 +312,8 @@ impl Loader {
             }
             info.fields.insert(field_name.clone(), joins);
         }
-        // A key field that is marked external is known all the same: every
-        // representation brings it. In version 0.1 it is not even mentioned.
+        // A key field that is marked external still counts as resolved: every
+        // representation includes it. In version 0.1 it is not even mentioned.
         for (graph, join) in &info.joins {
             for key in &join.keys {
                 for selection in &key.fields {
@@ -347,7 +347,7 @@ impl Loader {
         let mut any = false;
         for directive in field.directives.get_all("join__field") {
             any = true;
-            // Without a graph the field comes from an interface object.
+            // Without a graph, an interface object resolves the field.
             let Some(graph) = self.graph(directive) else {
                 continue;
             };
@@ -443,7 +443,7 @@ impl Loader {
         }
     }
 
-    /// Which objects each subgraph may answer for an abstract type.
+    /// Reads the object types that each subgraph may return for an abstract type.
     fn read_possible(&mut self, schema: &Schema) {
         let mut found: Vec<(Name, SubgraphId, Name)> = Vec::new();
         for (name, ty) in &schema.types {
@@ -482,8 +482,8 @@ impl Loader {
                     note(other, graph);
                 }
             }
-            // A later version leaves the members of a union out where every
-            // subgraph has them all.
+            // Later versions omit the members of a union if every subgraph has all of
+            // them.
             if !self.joined_members || (is_union && !any) {
                 let joins = |name: &Name| self.types.get(name).map(|info| &info.joins);
                 let own = joins(name);

@@ -1,9 +1,9 @@
-//! The supergraph as planning reads it: which subgraph defines what, by which
-//! keys an entity is reached, and the schema that clients see.
+//! The supergraph as the planner uses it: which subgraph defines what, the keys of
+//! entities, and the schema that clients see.
 //!
 //! [`load`] reads supergraph SDL into this model; [`api`] derives the public
-//! schema, [`conflicts`] what cannot stand under one key, and [`demands`] what
-//! clients must have been granted.
+//! schema, [`conflicts`] which fields cannot share a response key, and [`demands`]
+//! what clients must have been granted.
 
 mod api;
 mod conflicts;
@@ -37,23 +37,23 @@ pub struct SubgraphInfo {
 #[derive(Debug, Clone)]
 pub struct Key {
     pub fields: FieldSet,
-    /// Whether the subgraph answers `_entities` by this key.
+    /// Whether the subgraph resolves `_entities` by this key.
     pub resolvable: bool,
 }
 
-/// What a subgraph says of a field.
+/// A field in one subgraph: its `@join__field`.
 #[derive(Debug, Clone, Default)]
 pub struct FieldJoin {
     pub requires: Option<FieldSet>,
     pub provides: Option<FieldSet>,
-    /// Mentioned there, resolved elsewhere.
+    /// Only mentioned there, and resolved elsewhere.
     pub external: bool,
-    /// The field's type there, if it is not the supergraph's.
+    /// The field's type there, if it differs from the supergraph's.
     pub ty: Option<Type>,
-    /// Of a field under a progressive `@override`: resolved there only while
-    /// this label is on (or, for the subgraph that it is taken from, off).
+    /// For a field with a progressive `@override`: it is resolved there only while this
+    /// label is on; or off, in the subgraph that it is taken from.
     pub label: Option<(Arc<str>, bool)>,
-    /// Arguments that clients do not see: an ancestor's context fills them.
+    /// Arguments that clients do not see: contexts fill them.
     pub contexts: Vec<ContextArgument>,
 }
 
@@ -61,19 +61,19 @@ pub struct FieldJoin {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContextArgument {
     pub name: Name,
-    /// The argument's type, as the subgraph has it.
+    /// The argument's type in the subgraph.
     pub ty: String,
-    /// The context, under the supergraph's name for it.
+    /// The context's name in the supergraph.
     pub context: String,
-    /// What is selected of the type that sets the context.
+    /// The selection on the type that sets the context.
     pub selection: FieldSet,
 }
 
-/// What a subgraph says of a type.
+/// A type in one subgraph: its `@join__type`.
 #[derive(Debug, Clone, Default)]
 pub struct TypeJoin {
     pub keys: Vec<Key>,
-    /// Whether the subgraph holds this interface as an `@interfaceObject`.
+    /// Whether the subgraph defines this interface as an `@interfaceObject`.
     pub interface_object: bool,
 }
 
@@ -82,9 +82,9 @@ pub struct TypeJoin {
 struct TypeInfo {
     joins: BTreeMap<SubgraphId, TypeJoin>,
     fields: HashMap<Name, BTreeMap<SubgraphId, FieldJoin>>,
-    /// Of an abstract type: the object types it can be, by subgraph.
+    /// For an abstract type: its possible object types, by subgraph.
     possible: BTreeMap<SubgraphId, Vec<Name>>,
-    /// Of an object type: the interfaces it has that some subgraph holds as
+    /// For an object type: those of its interfaces that some subgraph defines as
     /// interface objects.
     interface_objects: Vec<Name>,
 }
@@ -105,7 +105,7 @@ pub type Labels = BTreeSet<Arc<str>>;
 /// A loaded supergraph.
 #[derive(Debug)]
 pub struct Supergraph {
-    /// All types, public or not, without the join machinery.
+    /// All types, public or not, without the definitions of `join`.
     pub(crate) schema: Schema,
     api: Valid<Schema>,
     pub subgraphs: Vec<SubgraphInfo>,
@@ -120,7 +120,7 @@ pub struct Supergraph {
     implementers: apollo_compiler::collections::HashMap<Name, Implementers>,
 }
 
-/// A type, its field, and what that can be by subgraph.
+/// A type, its field, and the field's possible object types by subgraph.
 pub(crate) type SharedField = (Name, Name, Vec<(String, Vec<Name>)>);
 
 impl Supergraph {
@@ -155,7 +155,7 @@ impl Supergraph {
         setting.map(|(context, _)| context.as_str()).collect()
     }
 
-    /// Each selection that some argument makes of each context.
+    /// All selections that arguments make of each context.
     pub(crate) fn context_uses(&self) -> BTreeMap<&str, Vec<&FieldSet>> {
         let mut uses: BTreeMap<&str, Vec<&FieldSet>> = BTreeMap::new();
         let fields = self.types.values().flat_map(|info| info.fields.values());
@@ -171,15 +171,15 @@ impl Supergraph {
         uses
     }
 
-    /// What a field set selects of one object type.
-    pub(crate) fn selected_of(&self, ty: &Name, set: &[Selection]) -> FieldSet {
+    /// The part of a field set that applies to one object type.
+    pub(crate) fn selection_for_type(&self, ty: &Name, set: &[Selection]) -> FieldSet {
         let mut found = FieldSet::new();
         for selection in set {
             match selection {
                 Selection::InlineFragment(inline) => {
                     let condition = inline.type_condition.as_ref().unwrap_or(ty);
                     if self.possible_types(condition).contains(ty) {
-                        found.extend(self.selected_of(ty, &inline.selection_set));
+                        found.extend(self.selection_for_type(ty, &inline.selection_set));
                     }
                 }
                 other => found.push(other.clone()),
@@ -193,15 +193,19 @@ impl Supergraph {
         &self.labels
     }
 
-    /// The object types that a composite type can be; for an object, itself.
+    /// The possible object types of a composite type; for an object, itself.
     pub fn possible_types<'a>(&'a self, ty: &'a Name) -> &'a [Name] {
         self.possible
             .get(ty)
             .map_or(std::slice::from_ref(ty), Vec::as_slice)
     }
 
-    /// The object types that a subgraph can answer for a type of its own.
-    pub(crate) fn possible_in<'a>(&'a self, subgraph: SubgraphId, ty: &'a Name) -> &'a [Name] {
+    /// The object types that a subgraph can return for one of its types.
+    pub(crate) fn possible_types_in<'a>(
+        &'a self,
+        subgraph: SubgraphId,
+        ty: &'a Name,
+    ) -> &'a [Name] {
         match self.types.get(ty) {
             Some(info) if self.possible.contains_key(ty) => {
                 info.possible.get(&subgraph).map_or(&[], Vec::as_slice)
@@ -235,9 +239,13 @@ impl Supergraph {
             .is_some_and(|join| join.interface_object)
     }
 
-    /// The name by which a subgraph knows objects of a type: the type's own,
-    /// or that of an interface which it holds as an interface object.
-    pub(crate) fn known_as<'a>(&'a self, subgraph: SubgraphId, ty: &'a Name) -> Option<&'a Name> {
+    /// The name of a type in a subgraph: the type's own, or that of an interface which
+    /// the subgraph defines as an interface object.
+    pub(crate) fn local_type_name<'a>(
+        &'a self,
+        subgraph: SubgraphId,
+        ty: &'a Name,
+    ) -> Option<&'a Name> {
         let info = self.types.get(ty)?;
         if info.joins.contains_key(&subgraph) {
             return Some(ty);
@@ -247,24 +255,23 @@ impl Supergraph {
             .find(|interface| self.is_interface_object(subgraph, interface))
     }
 
-    /// What `subgraph` says of a field, if it knows the field at all.
+    /// A field in `subgraph`, if that has the field.
     pub(crate) fn field(&self, subgraph: SubgraphId, ty: &str, field: &str) -> Option<&FieldJoin> {
         self.types.get(ty)?.fields.get(field)?.get(&subgraph)
     }
 
-    /// What `subgraph` says of a field of objects of a type, by the name that
-    /// it knows them by.
+    /// A field of a type in `subgraph`, which may have it on an interface object.
     pub(crate) fn field_of(
         &self,
         subgraph: SubgraphId,
         ty: &Name,
         field: &str,
     ) -> Option<&FieldJoin> {
-        self.field(subgraph, self.known_as(subgraph, ty)?, field)
+        self.field(subgraph, self.local_type_name(subgraph, ty)?, field)
     }
 
-    /// Whether `subgraph` resolves a field by itself, wanting nothing.
-    pub(crate) fn is_plain(
+    /// Whether `subgraph` resolves a field without `@requires` or contexts.
+    pub(crate) fn resolves_alone(
         &self,
         subgraph: SubgraphId,
         ty: &Name,
@@ -272,18 +279,18 @@ impl Supergraph {
         labels: &Labels,
     ) -> bool {
         self.field_of(subgraph, ty, field)
-            .is_some_and(|join| join.is_plain(labels))
+            .is_some_and(|join| join.resolves_alone(labels))
     }
 
-    /// The keys by which a subgraph knows objects of a type.
+    /// The keys of a type in a subgraph.
     pub(crate) fn keys(&self, subgraph: SubgraphId, ty: &Name) -> &[Key] {
-        self.known_as(subgraph, ty)
+        self.local_type_name(subgraph, ty)
             .and_then(|name| self.types.get(name))
             .and_then(|info| info.joins.get(&subgraph))
             .map_or(&[], |join| &join.keys)
     }
 
-    /// The named type that a field of a composite type answers.
+    /// The named type that a field of a composite type returns.
     pub(crate) fn field_type(&self, ty: &str, field: &str) -> Option<&Name> {
         Some(self.definition(ty, field)?.ty.inner_named_type())
     }
@@ -308,17 +315,17 @@ impl Supergraph {
             .map(|component| &component.node)
     }
 
-    /// Whether types that can stand at one place have a field of this name
-    /// with types that GraphQL does not merge (`String` and `String!`, say):
-    /// such fields are asked for under different keys.
+    /// Whether types that can occur at one place have fields of this name whose types
+    /// GraphQL cannot merge (such as `String` and `String!`): these are fetched under
+    /// different keys.
     ///
     /// Source: GraphQL October 2021, section 5.3.2 (SameResponseShape).
     pub(crate) fn is_conflicted(&self, field: &str) -> bool {
         self.conflicted.contains(field)
     }
 
-    /// The fields of abstract types that several subgraphs resolve, each with
-    /// what it can be in each of them.
+    /// The fields of abstract types that several subgraphs resolve, each with its
+    /// possible object types in each of them.
     pub(crate) fn shared_abstract_fields(&self) -> Vec<SharedField> {
         let mut found = Vec::new();
         for (ty, info) in &self.types {
@@ -337,7 +344,7 @@ impl Supergraph {
                     .filter(|(_, join)| !join.external && join.label.is_none())
                     .filter_map(|(id, _)| {
                         let answers = self.field_type_in(*id, ty, field)?.inner_named_type();
-                        let mut types = self.possible_in(*id, answers).to_vec();
+                        let mut types = self.possible_types_in(*id, answers).to_vec();
                         types.sort();
                         (!self.is_interface_object(*id, answers))
                             .then(|| (self.subgraph(*id).name.clone(), types))
@@ -352,7 +359,7 @@ impl Supergraph {
         found
     }
 
-    /// How a subscription field resumes, if it says so.
+    /// How a subscription field resumes, if it is `@resumable`.
     pub fn resumable(&self, field: &str) -> Option<Resumable> {
         let directive = self
             .definition("Subscription", field)?
@@ -370,12 +377,12 @@ impl Supergraph {
 }
 
 impl FieldJoin {
-    /// Whether it is resolved there from the object alone.
-    pub(crate) fn is_plain(&self, labels: &Labels) -> bool {
+    /// Whether it is resolved there without `@requires` or contexts.
+    pub(crate) fn resolves_alone(&self, labels: &Labels) -> bool {
         self.resolves(labels) && !self.wants()
     }
 
-    /// Whether it wants what the object itself does not bring.
+    /// Whether it needs values besides the key: `@requires` or contexts.
     pub(crate) fn wants(&self) -> bool {
         self.requires.is_some() || !self.contexts.is_empty()
     }
@@ -390,7 +397,7 @@ impl FieldJoin {
     }
 }
 
-fn is_machinery(name: &str) -> bool {
+fn is_federation_internal(name: &str) -> bool {
     ["join__", "link__", "core__", "federation__", "context__"]
         .iter()
         .any(|prefix| name.starts_with(prefix))

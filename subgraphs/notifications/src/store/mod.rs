@@ -1,4 +1,4 @@
-//! Rows and queries of inboxes. What is named `_in_txn` must be within a
+//! Rows and queries of inboxes. Functions named `_in_txn` must run within a
 //! transaction.
 
 mod entity;
@@ -18,9 +18,9 @@ use stoa_service::page::Page;
 
 use crate::domain::Notification;
 
-/// Notes that an event is handled; false if it, or its version of the order,
-/// was before. Events may come late, after newer ones.
-pub async fn event_see_in_txn<C: ConnectionTrait>(
+/// Records that an event is handled; false if it, or its version of the order,
+/// was handled before. Events may arrive late, after newer ones.
+pub async fn event_record_in_txn<C: ConnectionTrait>(
     txn: &C,
     event: &Event<OrderStatusChanged>,
 ) -> Result<bool, DbErr> {
@@ -53,7 +53,7 @@ pub async fn event_see_in_txn<C: ConnectionTrait>(
     Ok(true)
 }
 
-/// Whose an order is, if any event has told.
+/// The owner of an order, if any of its events has arrived.
 pub async fn order_owner<C: ConnectionTrait>(
     db: &C,
     order: &OrderId,
@@ -126,8 +126,8 @@ pub async fn notification_count<C: ConnectionTrait>(db: &C, user: &UserId) -> Re
         .await
 }
 
-/// Marks one as read; the first time counts.
-pub async fn notification_read_in_txn<C: ConnectionTrait>(
+/// Marks a notification as read; a repeat keeps the first time.
+pub async fn notification_mark_read_in_txn<C: ConnectionTrait>(
     txn: &C,
     id: &NotificationId,
     now: Micros,

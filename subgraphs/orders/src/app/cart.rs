@@ -1,5 +1,5 @@
-//! Carts: a customer has one open cart, a guest any number, each opened by its
-//! token.
+//! Carts: a customer has one open cart; a guest may have any number, each accessed
+//! with its token.
 
 use std::time::Duration;
 
@@ -16,52 +16,52 @@ use stoa_service::purge;
 
 use super::App;
 use crate::domain::{
-    Cart, CartLine, CartRef, CheckoutRequest, MAX_LINES, Problem, ProblemCode, UnitsWish,
+    Cart, CartLine, CartRef, CheckoutRequest, LineQuantity, MAX_LINES, Problem, ProblemCode,
     check_quantity,
 };
 use crate::error::Error;
-use crate::store::cart::{self as rows, Holder};
+use crate::store::cart::{self as rows, CartOwner};
 
 /// How long a guest's cart is kept after its last change.
-const GUESTS_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const GUEST_CART_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 const MAX_TOKEN: usize = 128;
 
-/// A cart, and the token of one that was just made for a guest.
+/// A cart, and its token if it was just created for a guest.
 #[derive(Debug)]
-pub struct Opened {
+pub struct CartWithToken {
     pub cart: Cart,
     pub token: Option<String>,
 }
 
-/// What is done to a cart's lines.
+/// How a cart's lines are changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Edit {
-    /// Puts units in; makes the cart if there is none.
+    /// Adds units; creates the cart if there is none.
     Add,
-    /// Sets the units of lines that are there; none takes a line out.
+    /// Sets the quantities of existing lines; 0 removes a line.
     Update,
 }
 
 impl App {
     /// A cart that the caller may see.
     pub async fn cart_fetch(&self, caller: &Caller, at: &CartRef) -> Result<Option<Cart>, Error> {
-        // The version is read before the lines: whoever acts on both with an
-        // older one is told so.
+        // The version is read before the lines: if a change comes in between, the version
+        // is the older one, and an edit based on it is refused.
         let found = find(self.database.read(), caller, at).await?;
         Ok(found.map(|(cart, _)| cart))
     }
 
-    /// Puts units in a cart, or sets them. An update needs the version that the
-    /// caller has seen; what is put in is put in beside whatever is there.
+    /// Adds units to a cart, or sets its quantities. An update needs the version
+    /// that the caller has seen; adding does not, as it replaces nothing.
     pub async fn cart_edit(
         &self,
         context: &CallContext,
         at: &CartRef,
         edit: Edit,
-        wishes: &[UnitsWish],
+        quantities: &[LineQuantity],
         version: Option<i64>,
-    ) -> Result<Opened, Error> {
-        let wanted = check_lines(wishes, edit).map_err(Error::Invalid)?;
+    ) -> Result<CartWithToken, Error> {
+        let wanted = check_lines(quantities, edit).map_err(Error::Invalid)?;
         let ids: Vec<_> = wanted.iter().map(|(id, _)| id.clone()).collect();
         let offers = self.offers(&context.correlation_id, &ids).await?;
         let mut lines = Vec::with_capacity(wanted.len());
@@ -75,7 +75,7 @@ impl App {
                     quantity,
                     price,
                 }),
-                // What is not for sale any more can still be taken out.
+                // A product that is no longer for sale can still be removed.
                 None if quantity == 0 => lines.push(CartLine {
                     product_id,
                     quantity,
@@ -85,32 +85,32 @@ impl App {
             }
         }
         let caller = &context.caller;
-        match self.edit_once(caller, at, edit, &lines, version).await {
-            // Two tabs have made the customer's cart at the same moment.
+        match self.try_edit(caller, at, edit, &lines, version).await {
+            // A concurrent request has created the customer's cart: retry with that one.
             Err(Error::Common(CommonError::Database(error)))
                 if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) =>
             {
-                self.edit_once(caller, at, edit, &lines, version).await
+                self.try_edit(caller, at, edit, &lines, version).await
             }
             done => done,
         }
     }
 
-    async fn edit_once(
+    async fn try_edit(
         &self,
         caller: &Caller,
         at: &CartRef,
         edit: Edit,
         lines: &[CartLine],
         version: Option<i64>,
-    ) -> Result<Opened, Error> {
+    ) -> Result<CartWithToken, Error> {
         let now = self.clock.now();
         let txn = self.database.begin().await?;
         let found = find(&txn, caller, at).await?;
         let mut opened = match found {
-            Some((cart, _)) => Opened { cart, token: None },
+            Some((cart, _)) => CartWithToken { cart, token: None },
             None if edit == Edit::Add && at.id.is_none() => open(&txn, caller, now).await?,
-            None => return Err(not_found().into()),
+            None => return Err(cart_not_found().into()),
         };
         let cart = &mut opened.cart;
         if version.is_some_and(|seen| seen != cart.version) {
@@ -127,45 +127,49 @@ impl App {
         Ok(opened)
     }
 
-    /// Takes products out of a cart.
+    /// Removes products from a cart.
     pub async fn cart_remove(
         &self,
         context: &CallContext,
         at: &CartRef,
         products: &[String],
         version: i64,
-    ) -> Result<Opened, Error> {
-        let wishes: Vec<_> = products
+    ) -> Result<CartWithToken, Error> {
+        let quantities: Vec<_> = products
             .iter()
-            .map(|product| UnitsWish {
+            .map(|product| LineQuantity {
                 product_id: product.clone(),
                 quantity: 0,
             })
             .collect();
-        self.cart_edit(context, at, Edit::Update, &wishes, Some(version))
+        self.cart_edit(context, at, Edit::Update, &quantities, Some(version))
             .await
     }
 
-    /// Makes a guest's cart part of the caller's own: nothing of either is lost.
-    /// Repeating it changes nothing more.
-    pub async fn cart_merge(&self, caller: &Caller, guest: &CartRef) -> Result<Opened, Error> {
-        match self.merge_once(caller, guest).await {
+    /// Merges a guest's cart into the caller's own; the quantities add up. A repeat
+    /// changes nothing more.
+    pub async fn cart_merge(
+        &self,
+        caller: &Caller,
+        guest: &CartRef,
+    ) -> Result<CartWithToken, Error> {
+        match self.try_merge(caller, guest).await {
             Err(Error::Common(CommonError::Database(error)))
                 if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) =>
             {
-                self.merge_once(caller, guest).await
+                self.try_merge(caller, guest).await
             }
             done => done,
         }
     }
 
-    async fn merge_once(&self, caller: &Caller, guest: &CartRef) -> Result<Opened, Error> {
+    async fn try_merge(&self, caller: &Caller, guest: &CartRef) -> Result<CartWithToken, Error> {
         let customer = &caller.signed_in()?;
         let now = self.clock.now();
         let txn = self.database.begin().await?;
         let from = match find(&txn, caller, guest).await? {
             Some((cart, true)) => cart,
-            _ => return Err(not_found().into()),
+            _ => return Err(cart_not_found().into()),
         };
         let mut own = match rows::cart_of_customer(&txn, customer).await? {
             Some(own) => own,
@@ -177,20 +181,20 @@ impl App {
         rows::cart_merged_in_txn(&txn, &from.id, now).await?;
         rows::cart_store_in_txn(&txn, &mut own, now).await?;
         txn.commit().await?;
-        Ok(Opened {
+        Ok(CartWithToken {
             cart: own,
             token: None,
         })
     }
 
-    /// The cart that is to be ordered, as the customer has seen it.
+    /// The cart to order, if it is unchanged since the customer saw it.
     pub(super) async fn cart_to_order(
         &self,
         caller: &Caller,
         checkout: &CheckoutRequest,
     ) -> Result<Cart, Error> {
         let cart = self.cart_fetch(caller, &checkout.cart).await?;
-        let cart = cart.ok_or_else(not_found)?;
+        let cart = cart.ok_or_else(cart_not_found)?;
         if cart.version != checkout.version {
             return Err(rows::changed().into());
         }
@@ -202,7 +206,7 @@ impl App {
         Ok(cart)
     }
 
-    /// What products cost now, and how many there are.
+    /// Current prices and stock of products.
     pub async fn offers(
         &self,
         correlation_id: &str,
@@ -217,17 +221,17 @@ impl App {
         Ok(self.peers.call(correlation_id, &look_up).await?.offers)
     }
 
-    /// Deletes a batch of guests' carts that were left; answers how many.
-    pub async fn carts_trim(&self) -> Result<u64, Error> {
-        let before = self.clock.now() - micros(GUESTS_KEPT);
+    /// Deletes a batch of abandoned guest carts; returns how many.
+    pub async fn carts_purge_expired(&self) -> Result<u64, Error> {
+        let before = self.clock.now() - micros(GUEST_CART_RETENTION);
         let txn = self.database.begin().await?;
-        let deleted = rows::cart_trim_in_txn(&txn, before, purge::BATCH).await?;
+        let deleted = rows::cart_purge_expired_in_txn(&txn, before, purge::BATCH).await?;
         txn.commit().await?;
         Ok(deleted)
     }
 }
 
-/// An open cart that the caller may touch, and whether it is a guest's.
+/// An open cart that the caller may change, and whether it is a guest's.
 async fn find<C: ConnectionTrait>(
     txn: &C,
     caller: &Caller,
@@ -242,7 +246,7 @@ async fn find<C: ConnectionTrait>(
             None => Ok(None),
         };
     };
-    // Such text names no cart, and PostgreSQL would refuse it.
+    // No cart has such an ID, and PostgreSQL refuses NUL in text.
     if id.len() > 36 || !id.is_ascii() || id.contains('\0') {
         return Ok(None);
     }
@@ -252,7 +256,7 @@ async fn find<C: ConnectionTrait>(
     match (&cart.customer_id, token_hash) {
         (Some(owner), _) if caller.is_user(owner) => Ok(Some((cart, false))),
         (None, Some(known)) => {
-            // Hashes are compared: how long that takes tells nothing of the token.
+            // Hashes are compared, so that the timing reveals nothing about the token.
             let fits = at
                 .token
                 .as_deref()
@@ -263,22 +267,26 @@ async fn find<C: ConnectionTrait>(
     }
 }
 
-/// Makes the caller's cart; a guest's has a token, which is told once.
-async fn open<C: ConnectionTrait>(txn: &C, caller: &Caller, now: Micros) -> Result<Opened, Error> {
+/// Creates a cart for the caller; a guest's has a token, which is returned only here.
+async fn open<C: ConnectionTrait>(
+    txn: &C,
+    caller: &Caller,
+    now: Micros,
+) -> Result<CartWithToken, Error> {
     let id = stoa_schema::ids::new_id();
-    let (holder, token) = match caller.user_id() {
-        Some(customer) => (Holder::Customer(customer.clone()), None),
+    let (owner, token) = match caller.user_id() {
+        Some(customer) => (CartOwner::Customer(customer.clone()), None),
         None => {
             let token = format!(
                 "{}{}",
                 uuid::Uuid::new_v4().simple(),
                 uuid::Uuid::new_v4().simple()
             );
-            (Holder::Guest(hash(&token)), Some(token))
+            (CartOwner::Guest(hash(&token)), Some(token))
         }
     };
-    let cart = rows::cart_insert_in_txn(txn, &id, &holder, now).await?;
-    Ok(Opened { cart, token })
+    let cart = rows::cart_insert_in_txn(txn, &id, &owner, now).await?;
+    Ok(CartWithToken { cart, token })
 }
 
 fn hash(token: &str) -> String {
@@ -289,23 +297,26 @@ fn hash(token: &str) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Products and units, each product once.
-fn check_lines(wishes: &[UnitsWish], edit: Edit) -> Result<Vec<(ProductId, u32)>, Vec<Problem>> {
-    if wishes.is_empty() || wishes.len() > MAX_LINES {
+/// Validates the lines; returns quantities by product, each product once.
+fn check_lines(
+    quantities: &[LineQuantity],
+    edit: Edit,
+) -> Result<Vec<(ProductId, u32)>, Vec<Problem>> {
+    if quantities.is_empty() || quantities.len() > MAX_LINES {
         return Err(vec![Problem::new(
             &["lines"],
             ProblemCode::Invalid,
-            format!("must be between 1 and {MAX_LINES}"),
+            format!("must have between 1 and {MAX_LINES} entries"),
         )]);
     }
     let mut problems = Vec::new();
     let mut lines: Vec<(ProductId, u32)> = Vec::new();
-    for (index, wish) in wishes.iter().enumerate() {
-        let quantity = match wish.quantity {
+    for (index, wanted_line) in quantities.iter().enumerate() {
+        let quantity = match wanted_line.quantity {
             0 if edit == Edit::Update => Ok(0),
             quantity => check_quantity(quantity, index),
         };
-        match (ProductId::parse(&wish.product_id), quantity) {
+        match (ProductId::parse(&wanted_line.product_id), quantity) {
             (None, _) => problems.push(unavailable(index)),
             (_, Err(problem)) => problems.push(problem),
             (Some(id), Ok(quantity)) => match lines.iter_mut().find(|(known, _)| *known == id) {
@@ -326,11 +337,11 @@ fn unavailable(index: usize) -> Problem {
     Problem::new(
         &["lines", &index.to_string(), "productId"],
         ProblemCode::ProductUnavailable,
-        "there is no such product on sale",
+        "this product does not exist or is not for sale",
     )
 }
 
-fn not_found() -> Problem {
+fn cart_not_found() -> Problem {
     Problem::new(
         &["cartId"],
         ProblemCode::CartNotFound,

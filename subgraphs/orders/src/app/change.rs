@@ -9,41 +9,41 @@ use stoa_schema::OrderId;
 use stoa_schema::events::OrderStatus as Status;
 use stoa_service::context::CallerExt;
 use stoa_service::failpoint;
-use stoa_service::idempotency::{Claim, Use};
+use stoa_service::idempotency::{ClaimOutcome, IdempotencyKey};
 
-use super::{Answer, App, no_order};
+use super::{App, StoredOutcome, order_not_found};
 use crate::domain::{
-    self, Actor, MAX_REASON, Order, Problem, ProblemCode, Refund, RefundRequest, Shipment,
-    UnitsWish,
+    self, Actor, LineQuantity, MAX_REASON, Order, Problem, ProblemCode, Refund, RefundRequest,
+    Shipment,
 };
 use crate::error::Error;
 use crate::store;
-use crate::store::discount::discount_give_back_in_txn;
+use crate::store::discount::discount_release_in_txn;
 use crate::store::fulfilment as rows;
 use crate::store::task::{self, PaymentState, PaymentTask, StockTask};
 
 /// The longest name of a carrier, and the longest tracking number.
 pub const MAX_TRACKING: usize = 100;
 
-/// A parcel as somebody asks for it.
+/// A request to ship units of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct ShipmentRequest {
     pub carrier: Option<String>,
     pub tracking_number: Option<String>,
     /// `None` for everything that is left.
-    pub lines: Option<Vec<UnitsWish>>,
+    pub lines: Option<Vec<LineQuantity>>,
 }
 
-/// A change that somebody asks for.
+/// A requested change to an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub enum Verb {
+pub enum OrderAction {
     Cancel,
     Ship(ShipmentRequest),
     Deliver,
     Refund(RefundRequest),
 }
 
-impl Verb {
+impl OrderAction {
     /// Ships everything that is left.
     pub const SHIP: Self = Self::Ship(ShipmentRequest {
         carrier: None,
@@ -88,45 +88,49 @@ impl App {
     pub async fn order_change(
         &self,
         caller: &Caller,
-        verb: &Verb,
+        verb: &OrderAction,
         order_id: &str,
         reason: Option<String>,
         key: &str,
     ) -> Result<Order, Error> {
         let actor_id = &caller.signed_in()?;
-        if *verb != Verb::Cancel {
+        if *verb != OrderAction::Cancel {
             caller.require_admin()?;
         }
         check_text("reason", reason.as_ref(), MAX_REASON)?;
-        if let Verb::Ship(parcel) = verb {
+        if let OrderAction::Ship(parcel) = verb {
             check_text("carrier", parcel.carrier.as_ref(), MAX_TRACKING)?;
             let number = parcel.tracking_number.as_ref();
             check_text("trackingNumber", number, MAX_TRACKING)?;
         }
-        // As it was before there were parcels: a key of then still fits.
+        // Without shipment or refund details the fingerprint is the same as before these
+        // existed: idempotency keys from then must still match.
         let body = match verb {
-            Verb::Ship(_) | Verb::Refund(_) if *verb != Verb::SHIP && *verb != Verb::REFUND => {
+            OrderAction::Ship(_) | OrderAction::Refund(_)
+                if *verb != OrderAction::SHIP && *verb != OrderAction::REFUND =>
+            {
                 json!([order_id, reason, verb])
             }
             _ => json!([order_id, reason]),
         };
-        let once = Use::new(actor_id.as_str(), key, verb.operation(), &body)
+        let once = IdempotencyKey::new(actor_id.as_str(), key, verb.operation(), &body)
             .ok_or_else(Problem::invalid_key)?;
-        let id = OrderId::parse(order_id).ok_or_else(no_order)?;
+        let id = OrderId::parse(order_id).ok_or_else(order_not_found)?;
         let now = self.clock.now();
         let txn = self.database.begin().await?;
         match once.claim_in_txn(&txn, id.as_str(), now).await? {
-            Claim::Go { .. } => {}
-            Claim::Done { answer } => {
+            ClaimOutcome::Acquired { .. } => {}
+            ClaimOutcome::Done { answer } => {
                 drop(txn);
                 return self.replay(&answer).await;
             }
             other => return Err(Problem::key_conflict(&other).into()),
         }
-        // A refusal rolls the claim back with the rest: the key stays free.
+        // Locked, so that it cannot change between the check and the change. An error from
+        // here on rolls back the claim, too: the key can be used again.
         let mut order = store::order_lock_in_txn(&txn, &id)
             .await?
-            .ok_or_else(no_order)?;
+            .ok_or_else(order_not_found)?;
         caller.require_access_to(&order.customer_id)?;
         failpoint::wait_while_held("change.locked", key).await;
         let by = By {
@@ -139,15 +143,18 @@ impl App {
         };
         domain::check_move(&order, verb.target())?;
         match verb {
-            Verb::Cancel => self.cancel_in_txn(&txn, &mut order, by).await?,
-            Verb::Ship(parcel) => self.ship_in_txn(&txn, &mut order, parcel, by).await?,
-            Verb::Deliver => {
+            OrderAction::Cancel => self.cancel_in_txn(&txn, &mut order, by).await?,
+            OrderAction::Ship(parcel) => self.ship_in_txn(&txn, &mut order, parcel, by).await?,
+            OrderAction::Deliver => {
                 self.move_in_txn(&txn, &mut order, Status::Delivered, by)
                     .await?
             }
-            Verb::Refund(wish) => self.refund_in_txn(&txn, &mut order, wish, by).await?,
+            OrderAction::Refund(request) => {
+                self.refund_in_txn(&txn, &mut order, request, by).await?
+            }
         }
-        once.finish_in_txn(&txn, &Answer::Order(id)).await?;
+        // In the same transaction as the change: a retry either finds both or neither.
+        once.finish_in_txn(&txn, &StoredOutcome::Order(id)).await?;
         txn.commit().await?;
         self.committed();
         Ok(order)
@@ -164,8 +171,8 @@ impl App {
         store::order_move_in_txn(txn, order, &change).await
     }
 
-    /// Calls an order off that has not begun to leave: its units go back, and
-    /// so does what is left of its money.
+    /// Cancels an order of which nothing is shipped: its units go back to stock,
+    /// and what is left of its payment is voided or refunded.
     async fn cancel_in_txn<C: ConnectionTrait>(
         &self,
         txn: &C,
@@ -177,7 +184,7 @@ impl App {
             return Err(Problem::new(
                 &["orderId"],
                 ProblemCode::IllegalStatus,
-                "a part of the order has been shipped; what is left can be refunded",
+                "part of the order has been shipped; the rest can be refunded instead",
             )
             .into());
         }
@@ -195,11 +202,11 @@ impl App {
         task::payment_set_in_txn(txn, &order.id, payment.state, todo, now).await?;
         let id = &order.id;
         task::stock_task_insert_in_txn(txn, id.as_str(), id, StockTask::Release, now).await?;
-        discount_give_back_in_txn(txn, order).await?;
+        discount_release_in_txn(txn, order).await?;
         Ok(())
     }
 
-    /// Sends a parcel; with the last of the units the order is shipped.
+    /// Stores a shipment; once all units are shipped the order is SHIPPED.
     async fn ship_in_txn<C: ConnectionTrait>(
         &self,
         txn: &C,
@@ -209,8 +216,8 @@ impl App {
     ) -> Result<(), Error> {
         let states = rows::line_states(txn, &order.id).await?;
         let lines = domain::plan_shipment(&states, parcel.lines.as_deref())?;
-        rows::bounded_in_txn(txn, &order.id).await?;
-        let left: u32 = states.iter().map(domain::LineState::to_ship).sum();
+        rows::check_limits_in_txn(txn, &order.id).await?;
+        let left: u32 = states.iter().map(domain::LineState::left_to_ship).sum();
         let sent: u32 = lines.iter().map(|(_, units)| units).sum();
         let shipment = Shipment {
             id: stoa_schema::ids::new_id(),
@@ -229,19 +236,19 @@ impl App {
         Ok(store::order_touch_in_txn(txn, order).await?)
     }
 
-    /// Notes that money is to go back; once all of it does, the order is
-    /// refunded.
+    /// Stores a refund, which the saga pays out; once the refunds add up to the
+    /// total the order is REFUNDED.
     async fn refund_in_txn<C: ConnectionTrait>(
         &self,
         txn: &C,
         order: &mut Order,
-        wish: &RefundRequest,
+        request: &RefundRequest,
         by: By,
     ) -> Result<(), Error> {
         let mut states = rows::line_states(txn, &order.id).await?;
         let before = rows::refund_list(txn, &order.id).await?;
-        rows::bounded_in_txn(txn, &order.id).await?;
-        let plan = domain::plan_refund(order, &states, &before, wish)?;
+        rows::check_limits_in_txn(txn, &order.id).await?;
+        let plan = domain::plan_refund(order, &states, &before, request)?;
         let refund = Refund {
             id: stoa_schema::ids::new_id(),
             amount: plan.amount,
@@ -256,7 +263,7 @@ impl App {
         if !refund.done {
             let payment = task::payment_fetch(txn, &order.id).await?;
             match payment.task {
-                // How long an earlier one has waited, and why, stays to be seen.
+                // Keeps the age and the last error of an earlier refund that still waits.
                 PaymentTask::Refund => {
                     task::payment_due_now_in_txn(txn, &order.id, by.now).await?;
                 }
@@ -280,7 +287,7 @@ impl App {
         {
             return self.move_in_txn(txn, order, Status::Refunded, by).await;
         }
-        let all_sent = states.iter().all(|state| state.to_ship() == 0);
+        let all_sent = states.iter().all(|state| state.left_to_ship() == 0);
         if order.status == Status::Confirmed && all_sent {
             return self.move_in_txn(txn, order, Status::Shipped, by).await;
         }
@@ -289,7 +296,7 @@ impl App {
     }
 }
 
-/// A text for people: short, and on one line.
+/// Checks a free text: its length, and that it has no control characters.
 fn check_text(field: &str, text: Option<&String>, max: usize) -> Result<(), Problem> {
     let bad = |text: &&String| text.chars().count() > max || text.chars().any(char::is_control);
     match text.filter(bad) {

@@ -1,4 +1,4 @@
-//! Keeping discount codes: for administrators.
+//! Managing discount codes, for administrators.
 
 use sea_orm::SqlErr;
 use stoa_runtime::identity::Caller;
@@ -6,13 +6,15 @@ use stoa_service::context::CallerExt;
 use stoa_service::page::{PageRequest, Slice};
 
 use super::App;
-use crate::domain::{Discount, NewDiscount, Problem, ProblemCode, normal, unknown_discount};
+use crate::domain::{
+    Discount, NewDiscount, Problem, ProblemCode, normalize_code, unknown_discount,
+};
 use crate::error::Error;
 use crate::store::discount as rows;
 
 impl App {
-    /// Only administrators keep discount codes.
-    pub fn discount_admin(&self, caller: &Caller) -> Result<(), Error> {
+    /// Checks that the caller may manage discount codes.
+    pub fn discount_check_admin(&self, caller: &Caller) -> Result<(), Error> {
         Ok(caller.require_admin()?)
     }
 
@@ -29,7 +31,7 @@ impl App {
             Some(SqlErr::UniqueConstraintViolation(_)) => Problem::new(
                 &["input", "code"],
                 ProblemCode::DiscountCodeTaken,
-                "another discount has this code",
+                "another discount already has this code",
             )
             .into(),
             _ => Error::from(error),
@@ -50,7 +52,7 @@ impl App {
             field: vec!["code".to_owned()],
             ..unknown_discount()
         };
-        let code = known_form(code).ok_or_else(no_code)?;
+        let code = stored_form(code).ok_or_else(no_code)?;
         let txn = self.database.begin().await?;
         if !rows::discount_set_active_in_txn(&txn, &code, is_active).await? {
             return Err(no_code().into());
@@ -78,20 +80,20 @@ impl App {
     /// The discount that a request names.
     ///
     /// # Errors
-    /// If there is none by that code.
+    /// If there is no discount with this code.
     pub(super) async fn discount_of(&self, code: Option<&str>) -> Result<Option<Discount>, Error> {
         let Some(code) = code.filter(|code| !code.trim().is_empty()) else {
             return Ok(None);
         };
-        let code = known_form(code).ok_or_else(unknown_discount)?;
+        let code = stored_form(code).ok_or_else(unknown_discount)?;
         let found = rows::discount_fetch(self.database.read(), &code).await?;
         Ok(Some(found.ok_or_else(unknown_discount)?))
     }
 }
 
-/// A code as it is stored, if any code looks like that.
-fn known_form(code: &str) -> Option<String> {
-    let code = normal(code);
+/// The stored form of a code; `None` if no code can look like that.
+fn stored_form(code: &str) -> Option<String> {
+    let code = normalize_code(code);
     let fits = code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_graphic());
     fits.then_some(code)
 }

@@ -1,4 +1,4 @@
-//! The verbs of ordering. Who may do what is decided here.
+//! The use cases of ordering, including authorization.
 
 pub mod cart;
 mod change;
@@ -23,17 +23,17 @@ use stoa_service::peer::Peers;
 use stoa_service::purge;
 use tokio::sync::Notify;
 
-pub use change::{ShipmentRequest, Verb};
+pub use change::{OrderAction, ShipmentRequest};
 
 use crate::domain::{Change, Line, Order, Problem, ProblemCode, Rates, Refund, Shipment};
 use crate::error::Error;
-use crate::payment::{Event, FreeOrders, PaymentProvider};
+use crate::payment::{Event, FreeOrderProvider, PaymentProvider};
 use crate::saga::STUCK_AFTER;
 use crate::store::task::{self, PaymentTask, StockTask};
 use crate::store::{self, OrderFilter, fulfilment};
 
-/// How long it is known that a provider has told something.
-const EVENTS_KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// How long a provider's webhook events are kept.
+const EVENT_RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// The orders service, independent of any transport.
 #[derive(Clone)]
@@ -44,15 +44,15 @@ pub struct App {
     pub(crate) rates: Arc<dyn Rates>,
     pub(crate) relay: Relay,
     pub(crate) clock: Clock,
-    /// Says that the worker has something to do.
+    /// Wakes the worker.
     pub(crate) work: Arc<Notify>,
 }
 
-/// A step that is still to be taken for an order.
+/// A step that is still to be done for an order.
 #[derive(Debug, Clone)]
 pub struct Progress {
     pub step: Step,
-    /// That came to nothing.
+    /// Failed attempts so far.
     pub attempts: i64,
     pub last_error: Option<String>,
     pub since: Micros,
@@ -65,10 +65,10 @@ pub enum Step {
     Stock(StockTask),
 }
 
-/// What an idempotency key came to.
+/// The stored outcome of an idempotency key.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Answer {
+enum StoredOutcome {
     Order(OrderId),
     Problems(Vec<Problem>),
 }
@@ -85,7 +85,7 @@ impl App {
         Self {
             database,
             peers,
-            provider: Arc::new(FreeOrders(provider)),
+            provider: Arc::new(FreeOrderProvider(provider)),
             rates,
             relay,
             clock,
@@ -93,7 +93,7 @@ impl App {
         }
     }
 
-    /// The same service at another time: for making what is past.
+    /// The same service with another clock, to create past orders.
     pub fn at(&self, clock: Clock) -> Self {
         Self {
             clock,
@@ -103,8 +103,8 @@ impl App {
 
     async fn replay(&self, answer: &str) -> Result<Order, Error> {
         match serde_json::from_str(answer).map_err(|error| Error::corrupt(error.to_string()))? {
-            Answer::Order(id) => self.order_must_exist(&id).await,
-            Answer::Problems(problems) => Err(Error::Invalid(problems)),
+            StoredOutcome::Order(id) => self.order_must_exist(&id).await,
+            StoredOutcome::Problems(problems) => Err(Error::Invalid(problems)),
         }
     }
 
@@ -115,11 +115,11 @@ impl App {
             .ok_or_else(|| Error::corrupt(format!("order {id} is gone")))
     }
 
-    /// Keeps what the payment provider told, once, and makes the payment's
-    /// step due: it asks the provider what holds now.
+    /// Stores an event from the payment provider once, and makes the payment's
+    /// step due; the step then asks the provider for the current state.
     ///
     /// # Errors
-    /// If it could not be stored; the provider repeats it then.
+    /// If it could not be stored; the provider will then retry.
     pub async fn event_store(&self, event: &Event, body: &[u8]) -> Result<(), Error> {
         let now = self.clock.now();
         let txn = self.database.begin().await?;
@@ -135,17 +135,17 @@ impl App {
         Ok(())
     }
 
-    /// Deletes a batch of events that are older than any provider repeats
-    /// them; answers how many.
-    pub async fn events_trim(&self) -> Result<u64, Error> {
-        let before = self.clock.now() - micros(EVENTS_KEPT);
+    /// Deletes a batch of events so old that no provider repeats them any more;
+    /// returns how many.
+    pub async fn events_purge_expired(&self) -> Result<u64, Error> {
+        let before = self.clock.now() - micros(EVENT_RETENTION);
         let txn = self.database.begin().await?;
-        let deleted = task::event_trim_in_txn(&txn, before, purge::BATCH).await?;
+        let deleted = task::event_purge_expired_in_txn(&txn, before, purge::BATCH).await?;
         txn.commit().await?;
         Ok(deleted)
     }
 
-    /// Wakes who waits for what was just committed.
+    /// Wakes the outbox relay and the worker after a commit.
     pub(crate) fn committed(&self) {
         self.relay.wake();
         self.work.notify_one();
@@ -186,8 +186,7 @@ impl App {
         store::history_fetch_many(self.database.read(), orders).await
     }
 
-    /// What the shop still has to do for orders; the caller must be an
-    /// administrator.
+    /// The steps still to be done for orders; the caller must be an administrator.
     pub async fn progress_fetch_many(
         &self,
         orders: &[OrderId],
@@ -219,14 +218,13 @@ impl App {
         Ok(found)
     }
 
-    /// Before when a step must have begun to be stuck: so long that somebody
-    /// should look.
+    /// A step that began before this time is stuck and needs attention.
     pub fn stuck_since(&self) -> Micros {
         self.clock.now() - micros(STUCK_AFTER)
     }
 
-    /// A page of orders, the newest first: one customer's, or, for
-    /// administrators, everybody's.
+    /// A page of orders, newest first: one customer's, or, for administrators, of
+    /// all customers.
     pub async fn order_list(
         &self,
         caller: &Caller,
@@ -249,7 +247,7 @@ impl App {
     }
 }
 
-fn no_order() -> Problem {
+fn order_not_found() -> Problem {
     Problem::new(
         &["orderId"],
         ProblemCode::NotFound,

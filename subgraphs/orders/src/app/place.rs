@@ -8,21 +8,21 @@ use stoa_schema::{OrderId, UserId};
 use stoa_service::context::CallContext;
 use stoa_service::context::CallerExt;
 use stoa_service::failpoint;
-use stoa_service::idempotency::{Claim, Use};
+use stoa_service::idempotency::{ClaimOutcome, IdempotencyKey};
 
-use super::{Answer, App};
+use super::{App, StoredOutcome};
 use crate::domain::{self, Cart, CheckoutRequest, Discount, Order, Problem, ProblemCode, Request};
 use crate::error::Error;
 use crate::store;
 use crate::store::{cart, discount};
 
-/// What an attempt to place an order begins with.
+/// An attempt to place an order, whose idempotency key is claimed.
 struct Attempt<'a> {
     context: &'a CallContext,
-    once: Use,
+    once: IdempotencyKey,
     key: &'a str,
     customer: &'a UserId,
-    /// The order's, if it comes to one: the same for every attempt with the key.
+    /// The ID of the order to be placed: the same for every attempt with the key.
     id: OrderId,
     lease: Micros,
     /// The cart that is ordered.
@@ -30,7 +30,7 @@ struct Attempt<'a> {
 }
 
 impl App {
-    /// Places an order, once for each key. Stock is reserved when it answers;
+    /// Places an order, once for each key. When it returns, stock is reserved; the
     /// payment is not settled yet.
     pub async fn order_place(
         &self,
@@ -39,7 +39,7 @@ impl App {
         key: &str,
     ) -> Result<Order, Error> {
         let customer = &context.caller.signed_in()?;
-        let once = Use::new(customer.as_str(), key, "placeOrder", request)
+        let once = IdempotencyKey::new(customer.as_str(), key, "placeOrder", request)
             .ok_or_else(Problem::invalid_key)?;
         match self.attempt(context, once, key, customer).await? {
             Err(answer) => self.replay(&answer).await,
@@ -47,7 +47,7 @@ impl App {
         }
     }
 
-    /// Orders what is in a cart, once for each key; the cart is closed with it.
+    /// Orders the contents of a cart, once for each key, and closes the cart.
     pub async fn checkout(
         &self,
         context: &CallContext,
@@ -55,7 +55,7 @@ impl App {
         key: &str,
     ) -> Result<Order, Error> {
         let customer = &context.caller.signed_in()?;
-        let once = Use::new(customer.as_str(), key, "checkout", checkout)
+        let once = IdempotencyKey::new(customer.as_str(), key, "checkout", checkout)
             .ok_or_else(Problem::invalid_key)?;
         let mut attempt = match self.attempt(context, once, key, customer).await? {
             Err(answer) => return self.replay(&answer).await,
@@ -70,18 +70,19 @@ impl App {
             }
             Err(Error::Invalid(problems)) => self.refuse(&attempt.once, problems).await,
             Err(error) => {
-                self.give_up(&attempt).await?;
+                self.release_key(&attempt).await?;
                 Err(error)
             }
         }
     }
 
-    /// Claims the key, which fixes the order's identifier: an attempt that dies
-    /// between two steps is taken up by the next one. Else what the key came to.
+    /// Claims the key, which fixes the order's ID: an attempt that dies between two
+    /// steps is continued by the next one. If the key is already finished, returns
+    /// its stored outcome as `Err`.
     async fn attempt<'a>(
         &self,
         context: &'a CallContext,
-        once: Use,
+        once: IdempotencyKey,
         key: &'a str,
         customer: &'a UserId,
     ) -> Result<Result<Attempt<'a>, String>, Error> {
@@ -93,7 +94,7 @@ impl App {
         txn.commit().await?;
         failpoint::crash_if_chosen("place.claimed");
         match claim {
-            Claim::Go { subject_id, lease } => Ok(Ok(Attempt {
+            ClaimOutcome::Acquired { subject_id, lease } => Ok(Ok(Attempt {
                 context,
                 once,
                 key,
@@ -102,7 +103,7 @@ impl App {
                 lease,
                 cart: None,
             })),
-            Claim::Done { answer } => Ok(Err(answer)),
+            ClaimOutcome::Done { answer } => Ok(Err(answer)),
             other => Err(Problem::key_conflict(&other).into()),
         }
     }
@@ -117,10 +118,12 @@ impl App {
             Ok(discount) => discount,
             Err(Error::Invalid(problems)) => return self.refuse(once, problems).await,
             Err(error) => {
-                self.give_up(attempt).await?;
+                self.release_key(attempt).await?;
                 return Err(error);
             }
         };
+        // Before the transaction that stores the order: no transaction stays open during a
+        // call to another service. A retry reserves under the same order ID.
         let reserve = ReserveStock {
             order_id: attempt.id.clone(),
             lines: lines.clone(),
@@ -129,7 +132,7 @@ impl App {
         let reserved = match self.peers.call(&context.correlation_id, &reserve).await {
             Ok(reserved) => reserved,
             Err(error) => {
-                self.give_up(attempt).await?;
+                self.release_key(attempt).await?;
                 return Err(error.into());
             }
         };
@@ -142,7 +145,7 @@ impl App {
                 let problem = Problem::new(
                     &["idempotencyKey"],
                     ProblemCode::AttemptExpired,
-                    "the first attempt with this key was given up; take a fresh key",
+                    "the first attempt with this key was abandoned; use a new key",
                 );
                 return self.refuse(once, vec![problem]).await;
             }
@@ -154,11 +157,10 @@ impl App {
             .await;
         match stored {
             Err(Error::Invalid(problems)) => {
-                // Refused first: another attempt may have placed it meanwhile.
+                // Stored before releasing: another attempt may have placed the order meanwhile.
                 let done = self.refuse(once, problems).await;
                 if matches!(done, Err(Error::Invalid(_))) {
-                    // The units are nobody's. If nobody hears of that, their time
-                    // runs out.
+                    // No order needs the units. If the release fails, the reservation expires.
                     let release = ReleaseStock {
                         order_id: attempt.id.clone(),
                     };
@@ -167,7 +169,7 @@ impl App {
                 done
             }
             Err(error) => {
-                let _ = self.give_up(attempt).await;
+                let _ = self.release_key(attempt).await;
                 Err(error)
             }
             stored => stored,
@@ -191,10 +193,10 @@ impl App {
         let now = self.clock.now();
         let id = &attempt.id;
         let txn = self.database.begin().await?;
-        let answer = Answer::Order(id.clone());
+        let answer = StoredOutcome::Order(id.clone());
         if !attempt.once.finish_in_txn(&txn, &answer).await? {
-            // Another attempt with this key was faster, and what it came to counts.
-            let answer = attempt.once.answer_in_txn(&txn).await?;
+            // Another attempt with this key was faster: its outcome counts.
+            let answer = attempt.once.stored_result_in_txn(&txn).await?;
             drop(txn);
             return self.replay(&answer).await;
         }
@@ -229,21 +231,21 @@ impl App {
         Ok(order)
     }
 
-    /// Nothing is decided: the same key may try again at once.
-    async fn give_up(&self, attempt: &Attempt<'_>) -> Result<(), Error> {
+    /// Releases the key, as nothing is decided: it may be used again at once.
+    async fn release_key(&self, attempt: &Attempt<'_>) -> Result<(), Error> {
         let txn = self.database.begin().await?;
-        attempt.once.give_up_in_txn(&txn, attempt.lease).await?;
+        attempt.once.release_in_txn(&txn, attempt.lease).await?;
         txn.commit().await?;
         Ok(())
     }
 
-    /// Stores that a request was refused, and why.
-    async fn refuse(&self, once: &Use, problems: Vec<Problem>) -> Result<Order, Error> {
+    /// Stores that the request was refused, and why, as the outcome of the key.
+    async fn refuse(&self, once: &IdempotencyKey, problems: Vec<Problem>) -> Result<Order, Error> {
         let txn = self.database.begin().await?;
-        let answer = Answer::Problems(problems.clone());
+        let answer = StoredOutcome::Problems(problems.clone());
         if !once.finish_in_txn(&txn, &answer).await? {
-            // Another attempt with this key was faster, and what it came to counts.
-            let answer = once.answer_in_txn(&txn).await?;
+            // Another attempt with this key was faster: its outcome counts.
+            let answer = once.stored_result_in_txn(&txn).await?;
             drop(txn);
             return self.replay(&answer).await;
         }

@@ -1,5 +1,5 @@
-//! Carts: what somebody means to buy. Every change counts the version on, so
-//! that of two tabs the later one learns of the earlier.
+//! Carts: what a customer or guest intends to buy. Every change increments the
+//! version, so that an edit from a second tab detects the edit from the first.
 
 use serde::Serialize;
 use stoa_runtime::clock::Micros;
@@ -11,7 +11,7 @@ use super::{Address, MAX_LINES, MAX_QUANTITY, Problem, ProblemCode, Request, Req
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cart {
     pub id: String,
-    /// `None` for a guest's.
+    /// `None` for a guest's cart.
     pub customer_id: Option<UserId>,
     pub version: i64,
     pub lines: Vec<CartLine>,
@@ -22,23 +22,22 @@ pub struct Cart {
 pub struct CartLine {
     pub product_id: ProductId,
     pub quantity: u32,
-    /// As it was when the line was last changed.
+    /// The price when the line was last changed.
     pub price: Money,
 }
 
-/// Which cart: one's own open one, or one by identifier; a guest's with its
-/// token.
+/// Which cart: the caller's own open one, or one by ID; a guest's needs its token.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct CartRef {
     pub id: Option<String>,
     pub token: Option<String>,
 }
 
-/// An order of what is in a cart.
+/// A request to order the contents of a cart.
 #[derive(Debug, Clone, Serialize)]
 pub struct CheckoutRequest {
     pub cart: CartRef,
-    /// The cart as the customer saw it.
+    /// The cart version that the customer has seen.
     pub version: i64,
     pub shipping_address: Address,
     pub payment_method: String,
@@ -60,7 +59,7 @@ impl CheckoutRequest {
     }
 }
 
-/// What a customer should know of a line.
+/// What a customer should know about a line before ordering.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
     pub code: WarningCode,
@@ -71,19 +70,19 @@ pub struct Warning {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, async_graphql::Enum)]
 #[graphql(name = "CartWarningCode")]
 pub enum WarningCode {
-    /// The product costs something else than when it was put in.
+    /// The price has changed since the product was added.
     PriceChanged,
-    /// There are fewer units than the line has.
+    /// Fewer units are available than the line has.
     InsufficientStock,
-    /// The product is not for sale any more.
+    /// The product is no longer for sale.
     Unavailable,
 }
 
 impl Cart {
-    /// Puts units in, beside those that are there.
+    /// Adds units to those already in the cart.
     ///
     /// # Errors
-    /// If it would hold more than a cart may.
+    /// If it would exceed the limits of a cart.
     pub fn add(&mut self, line: CartLine, index: usize) -> Result<(), Problem> {
         match self.line_mut(&line.product_id) {
             Some(same) => {
@@ -107,28 +106,28 @@ impl Cart {
         Ok(())
     }
 
-    /// Sets the units of a product that is in it; none takes it out.
+    /// Sets the quantity of a product in the cart; 0 removes it.
     ///
     /// # Errors
-    /// If it is not in it, or the units are too many.
+    /// If the product is not in the cart, or the quantity is too large.
     pub fn set(&mut self, line: CartLine, index: usize) -> Result<(), Problem> {
         if line.quantity == 0 {
             return self.remove(&line.product_id, index);
         }
         check_quantity(i64::from(line.quantity), index)?;
         let same = self.line_mut(&line.product_id);
-        *same.ok_or_else(|| not_in_it(index))? = line;
+        *same.ok_or_else(|| not_in_cart(index))? = line;
         Ok(())
     }
 
     /// # Errors
-    /// If it is not in it.
+    /// If the product is not in the cart.
     pub fn remove(&mut self, product: &ProductId, index: usize) -> Result<(), Problem> {
         let place = self
             .lines
             .iter()
             .position(|line| line.product_id == *product);
-        self.lines.remove(place.ok_or_else(|| not_in_it(index))?);
+        self.lines.remove(place.ok_or_else(|| not_in_cart(index))?);
         Ok(())
     }
 
@@ -138,9 +137,9 @@ impl Cart {
             .find(|line| line.product_id == *product)
     }
 
-    /// What has changed since the lines were put in.
+    /// What has changed since the lines were added.
     pub fn warnings(&self, offers: &[ProductOffer]) -> Vec<Warning> {
-        let of_line = |line: &CartLine| {
+        let line_warnings = |line: &CartLine| {
             let id = &line.product_id;
             let offer = offers.iter().find(|offer| offer.product.product_id == *id);
             let mut warnings = Vec::new();
@@ -152,15 +151,12 @@ impl Cart {
                 });
             };
             let Some(offer) = offer else {
-                warn(
-                    WarningCode::Unavailable,
-                    "is not for sale any more".to_owned(),
-                );
+                warn(WarningCode::Unavailable, "is no longer for sale".to_owned());
                 return warnings;
             };
             let price = offer.product.price;
             if price != line.price {
-                let message = format!("costs {price} now, instead of {}", line.price);
+                let message = format!("costs {price} now; it was {}", line.price);
                 warn(WarningCode::PriceChanged, message);
             }
             if offer.available < line.quantity {
@@ -169,13 +165,13 @@ impl Cart {
             }
             warnings
         };
-        self.lines.iter().flat_map(of_line).collect()
+        self.lines.iter().flat_map(line_warnings).collect()
     }
 
-    /// Whether it costs what the customer has seen.
+    /// Checks that the lines still have the prices that the customer has seen.
     ///
     /// # Errors
-    /// A problem for each line that does not.
+    /// A problem for each line whose price has changed.
     pub fn check_prices(&self, products: &[ProductSnapshot]) -> Result<(), Vec<Problem>> {
         let changed: Vec<_> = self
             .lines
@@ -188,7 +184,7 @@ impl Cart {
                         &["cartId"],
                         ProblemCode::PriceChanged,
                         format!(
-                            "{} costs {} now, instead of {}; set the line's quantity to accept that",
+                            "{} costs {} now; it was {}; set the line's quantity to accept that",
                             product.name, product.price, line.price
                         ),
                     )
@@ -204,7 +200,7 @@ impl Cart {
 }
 
 /// # Errors
-/// If it is no number of units that a line may have.
+/// If it is out of the range that a line may have.
 pub fn check_quantity(quantity: i64, index: usize) -> Result<u32, Problem> {
     let known = u32::try_from(quantity).ok();
     let fits = known.filter(|quantity| (1..=MAX_QUANTITY).contains(quantity));
@@ -212,12 +208,12 @@ pub fn check_quantity(quantity: i64, index: usize) -> Result<u32, Problem> {
         Problem::new(
             &["lines", &index.to_string(), "quantity"],
             ProblemCode::Invalid,
-            format!("must be between 1 and {MAX_QUANTITY}, over all units of a product"),
+            format!("must be between 1 and {MAX_QUANTITY}, in total per product"),
         )
     })
 }
 
-fn not_in_it(index: usize) -> Problem {
+fn not_in_cart(index: usize) -> Problem {
     Problem::new(
         &["lines", &index.to_string(), "productId"],
         ProblemCode::NotFound,

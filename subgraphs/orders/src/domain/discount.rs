@@ -1,9 +1,9 @@
-//! Discount codes: what they take off, when, and how often.
+//! Discount codes: their amounts, validity and usage limits.
 
 use stoa_runtime::clock::Micros;
 use stoa_schema::Money;
 
-use super::{Code, CodeKind, Problem, ProblemCode};
+use super::{Code, DiscountKind, Problem, ProblemCode};
 
 const MAX_CODE: usize = 64;
 const MAX_LIMIT: i64 = 1_000_000_000;
@@ -12,22 +12,22 @@ const ALL: i64 = 10_000;
 /// A discount code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Discount {
-    /// In capitals.
+    /// In upper case.
     pub code: String,
-    pub kind: CodeKind,
+    pub kind: DiscountKind,
     pub minimum: Option<Money>,
     pub starts_at: Option<Micros>,
     pub ends_at: Option<Micros>,
-    /// How often it may be used, all in all.
+    /// How many times it may be used in total.
     pub total_limit: Option<i64>,
-    /// How often by one customer.
+    /// How many times one customer may use it.
     pub customer_limit: Option<i64>,
     pub is_active: bool,
-    /// By orders that were not cancelled.
+    /// The number of orders that use it, not counting cancelled ones.
     pub used: i64,
 }
 
-/// A discount code as an administrator asks for it.
+/// A discount code as entered by an administrator, not validated yet.
 #[derive(Debug, Clone, Default)]
 pub struct NewDiscount {
     pub code: String,
@@ -41,14 +41,16 @@ pub struct NewDiscount {
     pub customer_limit: Option<i64>,
 }
 
-/// A code as it is stored: case does not count.
-pub fn normal(code: &str) -> String {
+/// Normalizes a code to its stored form: trimmed, in upper case.
+pub fn normalize_code(code: &str) -> String {
     code.trim().to_ascii_uppercase()
 }
 
 impl NewDiscount {
+    /// Validates the input.
+    ///
     /// # Errors
-    /// Everything that is wrong with it.
+    /// Every problem with it.
     pub fn check(self) -> Result<Discount, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut bad = |field: &str, message: String| {
@@ -58,7 +60,7 @@ impl NewDiscount {
                 message,
             ));
         };
-        let code = normal(&self.code);
+        let code = normalize_code(&self.code);
         let plain = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
         if !(1..=MAX_CODE).contains(&code.len()) || !code.bytes().all(plain) {
             bad(
@@ -74,13 +76,13 @@ impl NewDiscount {
                         "must be more than 0 and at most 100".to_owned(),
                     );
                 }
-                Some(CodeKind::Percentage(rate))
+                Some(DiscountKind::Percentage(rate))
             }
             (None, Some(amount)) => {
                 if amount.amount_minor < 1 {
                     bad("amount", "must be more than 0".to_owned());
                 }
-                Some(CodeKind::Amount(amount))
+                Some(DiscountKind::Amount(amount))
             }
             _ => {
                 bad("percentage", "give either percentage or amount".to_owned());
@@ -103,6 +105,7 @@ impl NewDiscount {
                 bad(field, format!("must be between 1 and {MAX_LIMIT}"));
             }
         }
+        // All problems are collected first, so that the client can fix them at once.
         match kind.filter(|_| problems.is_empty()) {
             None => Err(problems),
             Some(kind) => Ok(Discount {
@@ -121,7 +124,7 @@ impl NewDiscount {
 }
 
 impl Discount {
-    /// As far as a price depends on it.
+    /// The terms that pricing needs.
     pub fn code(&self) -> Code {
         Code {
             kind: self.kind,
@@ -129,10 +132,10 @@ impl Discount {
         }
     }
 
-    /// Whether a customer who has used it so often may use it now.
+    /// Checks that a customer who has used it this many times may use it now.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason, if they may not.
     pub fn check(&self, used_by_customer: i64, now: Micros) -> Result<(), Problem> {
         if !self.is_active {
             return Err(unknown());
@@ -144,28 +147,25 @@ impl Discount {
             ));
         }
         if self.ends_at.is_some_and(|to| now >= to) {
-            return Err(problem(
-                ProblemCode::DiscountNotApplicable,
-                "is not valid any more",
-            ));
+            return Err(problem(ProblemCode::DiscountNotApplicable, "has expired"));
         }
         if self.total_limit.is_some_and(|limit| self.used >= limit) {
             return Err(problem(
                 ProblemCode::DiscountExhausted,
-                "has been used as often as it may be",
+                "has reached its usage limit",
             ));
         }
         if (self.customer_limit).is_some_and(|limit| used_by_customer >= limit) {
             return Err(problem(
                 ProblemCode::DiscountExhausted,
-                "you have used it as often as one may",
+                "has reached its usage limit per customer",
             ));
         }
         Ok(())
     }
 }
 
-/// There is no such code.
+/// The problem that there is no such code.
 pub fn unknown() -> Problem {
     problem(
         ProblemCode::DiscountUnknown,

@@ -1,5 +1,5 @@
-//! What of an order is still to be shipped, and what can be refunded: line by
-//! line. An order has one line a product.
+//! Plans shipments and refunds: what is still to be shipped, and what can be
+//! refunded, line by line. An order has one line per product.
 
 use serde::{Deserialize, Serialize};
 use stoa_runtime::clock::Micros;
@@ -7,13 +7,13 @@ use stoa_schema::ProductId;
 
 use super::{Actor, Line, Order, Problem, ProblemCode};
 
-/// A line, and what has become of its units.
+/// A line, and how many of its units are shipped, refunded and cancelled.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LineState {
     pub line: Line,
     pub shipped: u32,
     pub refunded: u32,
-    /// Of those that were refunded, the ones that had not been shipped.
+    /// Of the refunded units, those that were cancelled before they were shipped.
     pub called_off: u32,
 }
 
@@ -27,26 +27,26 @@ impl LineState {
         }
     }
 
-    /// Units that are still to leave the house.
-    pub fn to_ship(&self) -> u32 {
+    /// Units that are still to be shipped.
+    pub fn left_to_ship(&self) -> u32 {
         (self.line.quantity)
             .saturating_sub(self.shipped)
             .saturating_sub(self.called_off)
     }
 
-    /// Units that are paid and not refunded.
+    /// Units that are not refunded yet.
     pub fn refundable(&self) -> u32 {
         self.line.quantity.saturating_sub(self.refunded)
     }
 
-    /// Units that were shipped and are paid.
-    fn with_customer(&self) -> u32 {
+    /// Units that were shipped and not refunded.
+    fn shipped_not_refunded(&self) -> u32 {
         let refunded = self.refunded.saturating_sub(self.called_off);
         self.shipped.saturating_sub(refunded)
     }
 
-    /// What the next units to be refunded are worth: over all units it is the
-    /// line's total, whatever the steps.
+    /// The refund amount for the next units. However the units are split over
+    /// refunds, the amounts add up to exactly the line's total.
     fn worth(&self, units: u32) -> i64 {
         let total = i128::from(self.line.total());
         let of_all = i128::from(self.line.quantity.max(1));
@@ -56,7 +56,7 @@ impl LineState {
     }
 }
 
-/// A parcel.
+/// A shipment of some or all units of an order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shipment {
     pub id: String,
@@ -69,15 +69,15 @@ pub struct Shipment {
     pub lines: Vec<(ProductId, u32)>,
 }
 
-/// Money that goes back, and for what.
+/// A refund: the amount, and the lines it is for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refund {
-    /// Also the provider's idempotency key.
+    /// Also the idempotency key for the payment provider.
     pub id: String,
     pub amount: i64,
-    /// Of that, for shipping.
+    /// The part of the amount that is for shipping and its tax.
     pub shipping: i64,
-    /// The provider has returned it.
+    /// Whether the payment provider has returned the money.
     pub done: bool,
     pub actor: Actor,
     pub reason: Option<String>,
@@ -89,36 +89,36 @@ pub struct Refund {
 pub struct RefundLine {
     pub product_id: ProductId,
     pub quantity: u32,
-    /// Of these, units that had not been shipped: they go back to stock.
+    /// Of these, cancelled units, which had not been shipped: they go back to stock.
     pub called_off: u32,
-    /// Of these, units that were shipped and have come back.
+    /// Of these, units that were shipped and have been returned.
     pub restocked: u32,
     pub amount: i64,
 }
 
-/// So many units of a product.
+/// A number of units of a product.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UnitsWish {
+pub struct LineQuantity {
     pub product_id: String,
     pub quantity: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct RefundWish {
-    pub units: UnitsWish,
-    /// Units that were shipped have come back and can be sold again.
+pub struct RefundLineRequest {
+    pub units: LineQuantity,
+    /// Whether shipped units have been returned and can be sold again.
     pub restock: bool,
 }
 
-/// What is to be refunded.
+/// What to refund.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct RefundRequest {
-    /// `None` for everything that is left, shipping and all.
-    pub lines: Option<Vec<RefundWish>>,
+    /// `None` for everything that is left, including shipping.
+    pub lines: Option<Vec<RefundLineRequest>>,
     pub shipping: bool,
 }
 
-/// What a refund comes to.
+/// The amounts and lines of a refund.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefundPlan {
     pub amount: i64,
@@ -126,30 +126,30 @@ pub struct RefundPlan {
     pub lines: Vec<RefundLine>,
 }
 
-/// The units of a parcel: what was asked for, or everything that is left.
+/// The units of a shipment: those requested, or everything that is left.
 ///
 /// # Errors
-/// If it is more than is left, or nothing.
+/// If more than what is left is requested, or nothing.
 pub fn plan_shipment(
     lines: &[LineState],
-    wanted: Option<&[UnitsWish]>,
+    wanted: Option<&[LineQuantity]>,
 ) -> Result<Vec<(ProductId, u32)>, Problem> {
     const FIELD: [&str; 2] = ["shipment", "lines"];
     let Some(wanted) = wanted else {
-        let left = lines.iter().filter(|line| line.to_ship() > 0);
+        let left = lines.iter().filter(|line| line.left_to_ship() > 0);
         return Ok(left
-            .map(|line| (line.line.product_id.clone(), line.to_ship()))
+            .map(|line| (line.line.product_id.clone(), line.left_to_ship()))
             .collect());
     };
     let mut units: Vec<(ProductId, u32)> = Vec::new();
-    for (index, wish) in wanted.iter().enumerate() {
-        let (state, quantity) = found(lines, wish, &FIELD, index)?;
+    for (index, line_request) in wanted.iter().enumerate() {
+        let (state, quantity) = find_line(lines, line_request, &FIELD, index)?;
         let id = &state.line.product_id;
         let before = units.iter().filter(|(known, _)| known == id);
         let before: u32 = before.map(|(_, units)| units).sum();
-        if before + quantity > state.to_ship() {
-            let left = state.to_ship();
-            return Err(too_many(&FIELD, index, left, "to be shipped"));
+        if before + quantity > state.left_to_ship() {
+            let left = state.left_to_ship();
+            return Err(too_many_units(&FIELD, index, left, "to be shipped"));
         }
         match units.iter_mut().find(|(known, _)| known == id) {
             Some((_, same)) => *same += quantity,
@@ -157,15 +157,15 @@ pub fn plan_shipment(
         }
     }
     if units.is_empty() {
-        return Err(nothing(&FIELD, "a parcel holds at least one unit"));
+        return Err(nothing(&FIELD, "a shipment needs at least one unit"));
     }
     Ok(units)
 }
 
-/// What a refund of these units comes to, after those that were before.
+/// Computes a refund of the requested units, given the earlier refunds.
 ///
 /// # Errors
-/// If it is more than is left, or nothing.
+/// If more than what is left is requested, or nothing.
 pub fn plan_refund(
     order: &Order,
     lines: &[LineState],
@@ -177,15 +177,15 @@ pub fn plan_refund(
     let left = order.total.amount_minor - refunded;
     let shipping_paid = order.parts.shipping + order.parts.shipping_tax;
     let shipping_left = shipping_paid - before.iter().map(|refund| refund.shipping).sum::<i64>();
-    let everything: Vec<RefundWish>;
-    let wishes = match &request.lines {
-        Some(wishes) => wishes,
+    let everything: Vec<RefundLineRequest>;
+    let line_requests = match &request.lines {
+        Some(line_requests) => line_requests,
         None => {
             everything = lines
                 .iter()
                 .filter(|line| line.refundable() > 0)
-                .map(|line| RefundWish {
-                    units: UnitsWish {
+                .map(|line| RefundLineRequest {
+                    units: LineQuantity {
                         product_id: line.line.product_id.to_string(),
                         quantity: i64::from(line.refundable()),
                     },
@@ -195,26 +195,27 @@ pub fn plan_refund(
             &everything
         }
     };
+    // Updated line by line, so that the checks below see the order after this refund.
     let mut states = lines.to_vec();
     let mut planned: Vec<RefundLine> = Vec::new();
-    for (index, wish) in wishes.iter().enumerate() {
-        let (state, quantity) = found(&states, &wish.units, &FIELD, index)?;
+    for (index, line_request) in line_requests.iter().enumerate() {
+        let (state, quantity) = find_line(&states, &line_request.units, &FIELD, index)?;
         if quantity > state.refundable() {
             let left = state.refundable();
-            return Err(too_many(&FIELD, index, left, "to be refunded"));
+            return Err(too_many_units(&FIELD, index, left, "to be refunded"));
         }
         if planned
             .iter()
             .any(|line| line.product_id == state.line.product_id)
         {
-            return Err(nothing(&FIELD, "names a product twice"));
+            return Err(nothing(&FIELD, "has the same product twice"));
         }
-        // What has come back was shipped; anything else is called off first.
-        let restocked = match wish.restock {
-            true => quantity.min(state.with_customer()),
+        // Only shipped units can be restocked; the others are cancelled units as far as possible.
+        let restocked = match line_request.restock {
+            true => quantity.min(state.shipped_not_refunded()),
             false => 0,
         };
-        let called_off = (quantity - restocked).min(state.to_ship());
+        let called_off = (quantity - restocked).min(state.left_to_ship());
         let line = RefundLine {
             product_id: state.line.product_id.clone(),
             quantity,
@@ -230,7 +231,7 @@ pub fn plan_refund(
         }
         planned.push(line);
     }
-    // Where nothing is delivered, nothing is shipped either.
+    // The customer pays no shipping for an order of which nothing is ever sent.
     let nothing_delivered = states
         .iter()
         .all(|state| state.refundable() == 0 && state.shipped == 0);
@@ -238,13 +239,13 @@ pub fn plan_refund(
     let shipping = if with_shipping { shipping_left } else { 0 };
     let amount = planned.iter().map(|line| line.amount).sum::<i64>() + shipping;
     if amount == left && left > 0 {
-        // With the last of the money goes what costs nothing: nobody could send
-        // or call it off afterwards.
+        // The refund that returns the last of the money also includes the lines that
+        // cost nothing: they could not be shipped or cancelled afterwards.
         for state in states.iter().filter(|state| state.refundable() > 0) {
             planned.push(RefundLine {
                 product_id: state.line.product_id.clone(),
                 quantity: state.refundable(),
-                called_off: state.refundable().min(state.to_ship()),
+                called_off: state.refundable().min(state.left_to_ship()),
                 restocked: 0,
                 amount: 0,
             });
@@ -255,14 +256,14 @@ pub fn plan_refund(
         return Err(nothing(&FIELD, "there is nothing to refund"));
     }
     Ok(RefundPlan {
-        // Bounded whatever was asked.
+        // Never more than is left of the payment.
         amount: amount.min(left),
         shipping,
         lines: planned,
     })
 }
 
-/// One line a product.
+/// Merges the lines of the same product.
 fn merge(planned: &mut Vec<RefundLine>) {
     let mut merged: Vec<RefundLine> = Vec::with_capacity(planned.len());
     for line in planned.drain(..) {
@@ -282,10 +283,10 @@ fn merge(planned: &mut Vec<RefundLine>) {
     *planned = merged;
 }
 
-/// The line of a wish, and its units.
-fn found<'l>(
+/// Finds the line that a request names, and checks its quantity.
+fn find_line<'l>(
     lines: &'l [LineState],
-    wish: &UnitsWish,
+    line_request: &LineQuantity,
     field: &[&str],
     index: usize,
 ) -> Result<(&'l LineState, u32), Problem> {
@@ -297,14 +298,14 @@ fn found<'l>(
     };
     let same = |state: &&LineState| {
         let known = state.line.product_id.as_str();
-        known.eq_ignore_ascii_case(&wish.product_id)
+        known.eq_ignore_ascii_case(&line_request.product_id)
     };
     let state = lines.iter().find(same).ok_or_else(|| Problem {
         field: at("productId"),
         code: ProblemCode::NotFound,
         message: "the order has no line of this product".to_owned(),
     })?;
-    let quantity = u32::try_from(wish.quantity).ok();
+    let quantity = u32::try_from(line_request.quantity).ok();
     let quantity = quantity.filter(|quantity| *quantity > 0);
     let quantity = quantity.ok_or_else(|| Problem {
         field: at("quantity"),
@@ -314,7 +315,7 @@ fn found<'l>(
     Ok((state, quantity))
 }
 
-fn too_many(field: &[&str], index: usize, left: u32, what: &str) -> Problem {
+fn too_many_units(field: &[&str], index: usize, left: u32, what: &str) -> Problem {
     let index = index.to_string();
     let mut path = field.to_vec();
     path.extend([index.as_str(), "quantity"]);
@@ -352,9 +353,9 @@ mod tests {
         })
     }
 
-    fn wish(state: &LineState, quantity: i64) -> RefundWish {
-        RefundWish {
-            units: UnitsWish {
+    fn line_request(state: &LineState, quantity: i64) -> RefundLineRequest {
+        RefundLineRequest {
+            units: LineQuantity {
                 product_id: state.line.product_id.to_string(),
                 quantity,
             },
@@ -377,7 +378,7 @@ mod tests {
         let mut called_off = 0;
         for step in 0..3 {
             let request = RefundRequest {
-                lines: Some(vec![wish(&state, 1)]),
+                lines: Some(vec![line_request(&state, 1)]),
                 shipping: step == 1,
             };
             let lines = std::slice::from_ref(&state);
@@ -403,7 +404,7 @@ mod tests {
         assert_eq!(sum, order.total.amount_minor);
         let lines = std::slice::from_ref(&state);
         let more = RefundRequest {
-            lines: Some(vec![wish(&state, 1)]),
+            lines: Some(vec![line_request(&state, 1)]),
             shipping: true,
         };
         let problem = plan_refund(&order, lines, &before, &more).unwrap_err();
@@ -416,7 +417,7 @@ mod tests {
     fn a_parcel_holds_what_is_left_at_most() {
         let mut state = line(3, 300);
         state.called_off = 1;
-        let of = |quantity| UnitsWish {
+        let of = |quantity| LineQuantity {
             product_id: state.line.product_id.to_string(),
             quantity,
         };
@@ -428,7 +429,7 @@ mod tests {
             (vec![of(0)], ProblemCode::Invalid),
             (vec![], ProblemCode::Invalid),
             (
-                vec![UnitsWish {
+                vec![LineQuantity {
                     product_id: "none".to_owned(),
                     quantity: 1,
                 }],
@@ -445,7 +446,7 @@ mod tests {
         order.total = Money::new(500, Currency::EUR);
         let (paid, gift) = (line(1, 500), line(2, 0));
         let request = RefundRequest {
-            lines: Some(vec![wish(&paid, 1)]),
+            lines: Some(vec![line_request(&paid, 1)]),
             shipping: false,
         };
         let lines = [paid, gift];

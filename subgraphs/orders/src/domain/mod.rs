@@ -1,4 +1,4 @@
-//! Orders, and the moves between their states.
+//! Orders, and the transitions between their states.
 
 mod cart;
 mod discount;
@@ -7,12 +7,12 @@ mod price;
 mod request;
 
 pub use cart::{Cart, CartLine, CartRef, CheckoutRequest, Warning, WarningCode, check_quantity};
-pub use discount::{Discount, NewDiscount, normal, unknown as unknown_discount};
+pub use discount::{Discount, NewDiscount, normalize_code, unknown as unknown_discount};
 pub use fulfilment::{
-    LineState, Refund, RefundLine, RefundPlan, RefundRequest, RefundWish, Shipment, UnitsWish,
-    plan_refund, plan_shipment,
+    LineQuantity, LineState, Refund, RefundLine, RefundLineRequest, RefundPlan, RefundRequest,
+    Shipment, plan_refund, plan_shipment,
 };
-pub use price::{Code, CodeKind, Parts, Priced, Rates, ShippingRate, TableRates, price};
+pub use price::{Code, DiscountKind, Parts, Priced, Rates, ShippingRate, TableRates, price};
 pub use request::{Request, RequestLine};
 pub use stoa_schema::address::Address;
 
@@ -39,7 +39,7 @@ pub struct Order {
     pub total: Money,
     pub discount_code: Option<String>,
     pub shipping_address: Address,
-    /// How many changes of state there have been, placing included.
+    /// The number of state changes so far, including placing.
     pub version: u64,
     pub correlation_id: String,
     /// The trace of the request that placed it.
@@ -48,7 +48,7 @@ pub struct Order {
     pub updated_at: Micros,
 }
 
-/// What was bought, as it was then.
+/// A product of an order, as it was when the order was placed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Line {
     pub product_id: ProductId,
@@ -60,7 +60,7 @@ pub struct Line {
     pub subtotal: Money,
     /// The line's share of the order's discount, in minor units.
     pub discount: i64,
-    /// On what is left of the subtotal, in minor units.
+    /// Tax on the subtotal less the discount, in minor units.
     pub tax: i64,
 }
 
@@ -97,7 +97,7 @@ impl Actor {
     }
 }
 
-/// A change of an order's state.
+/// A state change of an order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
     pub version: u64,
@@ -108,7 +108,7 @@ pub struct Change {
     pub at: Micros,
 }
 
-/// The states to which an order may move.
+/// The states that an order can move to from this one.
 pub fn next_statuses(status: Status) -> &'static [Status] {
     match status {
         Status::Pending => &[Status::Confirmed, Status::Cancelled],
@@ -119,10 +119,10 @@ pub fn next_statuses(status: Status) -> &'static [Status] {
     }
 }
 
-/// Whether an order may move there from where it is.
+/// Checks that an order may move from its current state to another.
 ///
 /// # Errors
-/// A problem that names the legal moves, if it may not.
+/// A problem that lists the allowed states, if it may not.
 pub fn check_move(order: &Order, to: Status) -> Result<(), Problem> {
     let allowed = next_statuses(order.status);
     if allowed.contains(&to) {
@@ -130,7 +130,7 @@ pub fn check_move(order: &Order, to: Status) -> Result<(), Problem> {
     }
     let names: Vec<_> = allowed.iter().map(|status| status.as_str()).collect();
     let possible = if names.is_empty() {
-        "it cannot change any more".to_owned()
+        "it is in a final state".to_owned()
     } else {
         format!("it can become {}", names.join(" or "))
     };
@@ -145,10 +145,11 @@ pub fn check_move(order: &Order, to: Status) -> Result<(), Problem> {
     ))
 }
 
-/// Moves an order; the caller stores both it and the change, or neither.
+/// Moves an order to another state; the caller must store the order and the change
+/// together.
 ///
 /// # Errors
-/// A problem that names the legal moves, if this is not one of them.
+/// A problem that lists the allowed states, if this is not one of them.
 pub fn transition(
     order: &mut Order,
     to: Status,
@@ -171,10 +172,10 @@ pub fn transition(
     Ok(change)
 }
 
-/// What is wrong with a client's input.
+/// A problem with a client's input.
 pub type Problem = stoa_service::problem::Problem<ProblemCode>;
 
-/// Why an order was not placed or changed.
+/// Why a request was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, async_graphql::Enum, Serialize, Deserialize)]
 #[graphql(name = "OrderErrorCode")]
 pub enum ProblemCode {
@@ -186,35 +187,35 @@ pub enum ProblemCode {
     EmptyOrder,
     /// There is no such product, or it is not for sale.
     ProductUnavailable,
-    /// There are fewer units than were asked for.
+    /// Fewer units are available than were requested.
     InsufficientStock,
-    /// One order holds one currency.
+    /// The products of an order must all have the same currency.
     MixedCurrencies,
-    /// The shop does not take this method.
+    /// The shop does not accept this payment method.
     UnknownPaymentMethod,
-    /// The order's state does not allow it.
+    /// The order's state does not allow the change.
     IllegalStatus,
-    /// The key was used for another request.
+    /// The idempotency key was used for another request.
     IdempotencyKeyReused,
-    /// A request with this key is still running.
+    /// A request with this idempotency key is still running.
     InProgress,
-    /// The first attempt with this key was given up too long ago.
+    /// The first attempt with this idempotency key was abandoned; its reservation is gone.
     AttemptExpired,
-    /// More units than are left to be shipped, or refunded.
+    /// More units than are left to be shipped or refunded.
     TooManyUnits,
     /// There is no such discount code, or it is switched off.
     DiscountUnknown,
-    /// The discount code does not fit this order, or not at this time.
+    /// The discount code does not apply to this order, or not at this time.
     DiscountNotApplicable,
-    /// The discount code has been used as often as it may be.
+    /// The discount code has reached its usage limit.
     DiscountExhausted,
-    /// Another discount has this code.
+    /// Another discount already has this code.
     DiscountCodeTaken,
-    /// There is no such cart, or it is somebody else's.
+    /// There is no such cart, or it belongs to another user.
     CartNotFound,
-    /// The cart has another version: somebody has changed it meanwhile.
+    /// The cart has been changed since: its version is not the given one.
     CartChanged,
-    /// A product costs something else than when it was put in the cart.
+    /// The price of a product has changed since it was added to the cart.
     PriceChanged,
 }
 

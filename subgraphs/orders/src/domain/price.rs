@@ -1,11 +1,11 @@
 //! What an order costs, to the cent.
 //!
-//! Everything is in minor units, and whole at every step. A discount in percent
-//! is rounded half up once, on the subtotal; it is divided among the lines by
-//! their subtotals, and the cents that are left go to the largest remainders,
-//! so that the shares add up. Tax is rounded half up on each line, after its
-//! share of the discount, and once on the shipping. The total is subtotal,
-//! less discount, plus shipping, plus tax.
+//! All amounts are integers in minor units, at every step. A percentage discount
+//! is rounded half up once, on the subtotal; it is allocated to the lines in
+//! proportion to their subtotals, and the remaining cents go to the largest
+//! remainders, so that the shares add up. Tax is rounded half up on each line,
+//! after its share of the discount, and once on the shipping. The total is
+//! subtotal, less discount, plus shipping, plus tax.
 
 use std::collections::BTreeMap;
 
@@ -16,19 +16,19 @@ use stoa_schema::peer::{ProductSnapshot, StockLine};
 
 use super::{Line, Problem, ProblemCode};
 
-/// What a total is made of, in minor units.
+/// The components of a total, in minor units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Parts {
     pub subtotal: i64,
     pub discount: i64,
     pub shipping: i64,
-    /// Of the lines and the shipping.
+    /// Tax on the lines and on the shipping.
     pub tax: i64,
-    /// Of the shipping alone.
+    /// Tax on the shipping alone.
     pub shipping_tax: i64,
 }
 
-/// An order's lines, and what they come to.
+/// An order's priced lines, and its total.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Priced {
     pub lines: Vec<Line>,
@@ -36,40 +36,40 @@ pub struct Priced {
     pub total: Money,
 }
 
-/// How a discount code takes off.
+/// How a discount is calculated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CodeKind {
-    /// In hundredths of a percent: 1,000 is a tenth.
+pub enum DiscountKind {
+    /// In hundredths of a percent: 1,000 is 10 %.
     Percentage(i64),
-    /// So much, but never more than the subtotal.
+    /// A fixed amount, but never more than the subtotal.
     Amount(Money),
 }
 
-/// A discount code, as far as a price depends on it.
+/// The terms of a discount code that pricing needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Code {
-    pub kind: CodeKind,
-    /// What the subtotal must come to.
+    pub kind: DiscountKind,
+    /// The smallest subtotal for which the code is valid.
     pub minimum: Option<Money>,
 }
 
-/// What is taken for tax and shipping.
+/// The rates for tax and shipping.
 pub trait Rates: Send + Sync {
-    /// In hundredths of a percent, for a country.
+    /// The tax rate for a country, in hundredths of a percent.
     fn tax(&self, country: &str) -> i64;
 
-    /// In minor units, to a country, for goods of so much.
+    /// The shipping cost in minor units, by country and value of the goods.
     fn shipping(&self, country: &str, goods: Money) -> i64;
 }
 
-/// Rates from a table: by country, `*` for every other one.
+/// Rates from a table by country; `*` stands for all others.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TableRates {
     /// Tax in hundredths of a percent, by ISO 3166-1 code.
     #[serde(default)]
     pub tax: BTreeMap<String, i64>,
-    /// The first that fits counts; none is free.
+    /// The first match is used; without one shipping is free.
     #[serde(default)]
     pub shipping: Vec<ShippingRate>,
 }
@@ -77,12 +77,12 @@ pub struct TableRates {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ShippingRate {
-    /// ISO 3166-1 codes; none means everywhere.
+    /// ISO 3166-1 codes; empty for every country.
     #[serde(default)]
     pub countries: Vec<String>,
     pub currency: Currency,
     pub amount_minor: i64,
-    /// From so much on it costs nothing.
+    /// Shipping is free for goods of at least this value.
     pub free_from_minor: Option<i64>,
 }
 
@@ -90,7 +90,7 @@ impl TableRates {
     /// Reads a table, as JSON.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// If it is malformed or has a rate out of range.
     pub fn parse(text: &str) -> Result<Self, String> {
         let table: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
         for (country, rate) in &table.tax {
@@ -102,7 +102,7 @@ impl TableRates {
             rate.amount_minor < 0 || rate.free_from_minor.is_some_and(|from| from < 0)
         };
         if table.shipping.iter().any(negative) {
-            return Err("shipping: an amount is below zero".to_owned());
+            return Err("shipping: an amount is negative".to_owned());
         }
         Ok(table)
     }
@@ -132,8 +132,8 @@ impl Rates for TableRates {
 /// Prices the lines of an order.
 ///
 /// # Errors
-/// If the products are priced in several currencies, a code does not fit, or
-/// the total does not fit 64 bits.
+/// If the products have different currencies, the discount code does not apply,
+/// or the total does not fit in 64 bits.
 pub fn price(
     lines: &[StockLine],
     products: &[ProductSnapshot],
@@ -159,27 +159,30 @@ pub fn price(
             return Err(Problem::new(
                 &["input", "lines"],
                 ProblemCode::MixedCurrencies,
-                "one order holds products of one currency",
+                "all products of an order must have the same currency",
             ));
         }
-        let of_line = product
+        let line_subtotal = product
             .price
             .checked_mul(line.quantity)
-            .ok_or_else(too_much)?;
-        subtotal = subtotal.checked_add(of_line).ok_or_else(too_much)?;
+            .ok_or_else(total_too_large)?;
+        subtotal = subtotal
+            .checked_add(line_subtotal)
+            .ok_or_else(total_too_large)?;
         priced.push(Line {
             product_id: product.product_id.clone(),
             sku: product.sku.clone(),
             name: product.name.clone(),
             unit_price: product.price,
             quantity: line.quantity,
-            subtotal: of_line,
+            subtotal: line_subtotal,
             discount: 0,
             tax: 0,
         });
     }
+    // On the subtotal, not on each line: it is rounded once.
     let discount = match code {
-        Some(code) => taken_off(code, subtotal)?,
+        Some(code) => discount_amount(code, subtotal)?,
         None => 0,
     };
     let weights: Vec<i64> = priced
@@ -188,19 +191,20 @@ pub fn price(
         .collect();
     let rate = rates.tax(country);
     let mut tax = 0_i64;
-    for (line, share) in priced.iter_mut().zip(divided(discount, &weights)) {
+    for (line, share) in priced.iter_mut().zip(allocate(discount, &weights)) {
         line.discount = share;
-        line.tax = portion(line.subtotal.amount_minor - share, rate);
-        tax = tax.checked_add(line.tax).ok_or_else(too_much)?;
+        // The customer pays no tax on what the discount takes off.
+        line.tax = apply_rate(line.subtotal.amount_minor - share, rate);
+        tax = tax.checked_add(line.tax).ok_or_else(total_too_large)?;
     }
     let goods = subtotal.amount_minor - discount;
     let shipping = rates.shipping(country, Money::new(goods, currency));
-    let shipping_tax = portion(shipping, rate);
-    let tax = tax.checked_add(shipping_tax).ok_or_else(too_much)?;
+    let shipping_tax = apply_rate(shipping, rate);
+    let tax = tax.checked_add(shipping_tax).ok_or_else(total_too_large)?;
     let total = goods
         .checked_add(shipping)
         .and_then(|sum| sum.checked_add(tax))
-        .ok_or_else(too_much)?;
+        .ok_or_else(total_too_large)?;
     Ok(Priced {
         lines: priced,
         parts: Parts {
@@ -214,7 +218,7 @@ pub fn price(
     })
 }
 
-fn too_much() -> Problem {
+fn total_too_large() -> Problem {
     Problem::new(
         &["input", "lines"],
         ProblemCode::Invalid,
@@ -222,9 +226,9 @@ fn too_much() -> Problem {
     )
 }
 
-/// What a code takes off a subtotal.
-fn taken_off(code: &Code, subtotal: Money) -> Result<i64, Problem> {
-    let unfit = |message: String| {
+/// The discount that a code gives on a subtotal.
+fn discount_amount(code: &Code, subtotal: Money) -> Result<i64, Problem> {
+    let not_applicable = |message: String| {
         Problem::new(
             &["input", "discountCode"],
             ProblemCode::DiscountNotApplicable,
@@ -234,28 +238,30 @@ fn taken_off(code: &Code, subtotal: Money) -> Result<i64, Problem> {
     if let Some(minimum) = code.minimum
         && (minimum.currency != subtotal.currency || subtotal.amount_minor < minimum.amount_minor)
     {
-        return Err(unfit(format!("needs an order of at least {minimum}")));
+        return Err(not_applicable(format!(
+            "requires an order of at least {minimum}"
+        )));
     }
     match code.kind {
-        CodeKind::Percentage(rate) => Ok(portion(subtotal.amount_minor, rate)),
-        CodeKind::Amount(amount) if amount.currency == subtotal.currency => {
+        DiscountKind::Percentage(rate) => Ok(apply_rate(subtotal.amount_minor, rate)),
+        DiscountKind::Amount(amount) if amount.currency == subtotal.currency => {
             Ok(amount.amount_minor.min(subtotal.amount_minor))
         }
-        CodeKind::Amount(amount) => Err(unfit(format!(
+        DiscountKind::Amount(amount) => Err(not_applicable(format!(
             "is for orders in {}",
             amount.currency.code()
         ))),
     }
 }
 
-/// A share in hundredths of a percent, rounded half up.
-fn portion(amount: i64, rate: i64) -> i64 {
+/// Applies a rate in hundredths of a percent, rounding half up.
+fn apply_rate(amount: i64, rate: i64) -> i64 {
     let exact = i128::from(amount) * i128::from(rate);
     i64::try_from((exact + 5_000).div_euclid(10_000)).unwrap_or(i64::MAX)
 }
 
-/// Divides an amount by weights; the shares add up to it.
-fn divided(amount: i64, weights: &[i64]) -> Vec<i64> {
+/// Allocates an amount in proportion to weights; the shares add up to it.
+fn allocate(amount: i64, weights: &[i64]) -> Vec<i64> {
     let all: i128 = weights.iter().map(|weight| i128::from(*weight)).sum();
     if all == 0 {
         return vec![0; weights.len()];
@@ -320,7 +326,7 @@ mod tests {
                 &[(0, 1)],
             ] {
                 let code = Code {
-                    kind: CodeKind::Percentage(rate),
+                    kind: DiscountKind::Percentage(rate),
                     minimum: None,
                 };
                 let Priced {
@@ -352,18 +358,18 @@ mod tests {
     fn tax_shipping_and_codes_are_as_the_table_says() {
         // 2 × 10.00 less 10 %, 4.95 shipping, 21 % of each.
         let code = Code {
-            kind: CodeKind::Percentage(1_000),
+            kind: DiscountKind::Percentage(1_000),
             minimum: None,
         };
         let Priced { parts, total, .. } = priced(&[(1_000, 2)], Some(code), &table());
         assert_eq!((parts.discount, parts.shipping), (200, 495));
         assert_eq!((parts.tax, parts.shipping_tax), (378 + 104, 104));
         assert_eq!(total.amount_minor, 1_800 + 495 + 482);
-        // From 50.00 on it is free.
+        // Shipping is free from 50.00 on.
         assert_eq!(priced(&[(5_000, 1)], None, &table()).parts.shipping, 0);
-        // Never more than there is.
+        // The discount never exceeds the subtotal.
         let code = Code {
-            kind: CodeKind::Amount(Money::new(9_999, Currency::EUR)),
+            kind: DiscountKind::Amount(Money::new(9_999, Currency::EUR)),
             minimum: None,
         };
         let all = priced(&[(1_000, 1)], Some(code), &TableRates::default());

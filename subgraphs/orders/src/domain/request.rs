@@ -1,4 +1,4 @@
-//! What a client asks for, and what is wrong with it.
+//! The request to place an order, and its validation.
 
 use serde::Serialize;
 use stoa_schema::ProductId;
@@ -6,14 +6,14 @@ use stoa_schema::peer::{StockLine, StockProblem, StockProblemReason};
 
 use super::{Address, MAX_LINES, MAX_QUANTITY, Problem, ProblemCode};
 
-/// An order as a client asks for it.
+/// An order as requested by a client, not validated yet.
 #[derive(Debug, Clone, Serialize)]
 pub struct Request {
     pub lines: Vec<RequestLine>,
     pub shipping_address: Address,
     pub payment_method: String,
-    /// Left out where there is none: a key of before there were codes still
-    /// fits its request.
+    /// Not serialized if there is none: idempotency keys from before discount
+    /// codes existed must still match their requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub discount_code: Option<String>,
 }
@@ -25,10 +25,10 @@ pub struct RequestLine {
 }
 
 impl Request {
-    /// One stock line a product, in the order of the request.
+    /// Validates the request; returns one stock line per product, in request order.
     ///
     /// # Errors
-    /// Everything that is wrong with the request.
+    /// Every problem with the request.
     pub fn check(
         &self,
         check_method: impl Fn(&str) -> Result<(), String>,
@@ -74,7 +74,7 @@ impl Request {
         }
     }
 
-    /// What the products service refused, by the lines of this request.
+    /// Maps what the products service refused to problems with the lines of this request.
     pub fn refused(&self, problems: &[StockProblem]) -> Vec<Problem> {
         problems
             .iter()
@@ -92,7 +92,7 @@ impl Request {
                     StockProblemReason::Unknown => (
                         "productId",
                         ProblemCode::ProductUnavailable,
-                        "there is no such product on sale".to_owned(),
+                        "this product does not exist or is not for sale".to_owned(),
                     ),
                     StockProblemReason::Insufficient => (
                         "quantity",
@@ -112,7 +112,7 @@ fn checked_line(index: usize, line: &RequestLine) -> Result<StockLine, Problem> 
         Problem::new(
             &["input", "lines", &index, "productId"],
             ProblemCode::ProductUnavailable,
-            "there is no such product on sale",
+            "this product does not exist or is not for sale",
         )
     })?;
     let quantity = u32::try_from(line.quantity)

@@ -10,11 +10,11 @@ use super::lines::Product;
 use super::mutation::{OrderPayload, payload};
 use super::types::OrderUserError;
 use super::{app, call};
-use crate::app::cart::{Edit, Opened};
-use crate::domain::{self, CartRef, CheckoutRequest, UnitsWish, WarningCode};
+use crate::app::cart::{CartWithToken, Edit};
+use crate::domain::{self, CartRef, CheckoutRequest, LineQuantity, WarningCode};
 use crate::error::Error;
 
-/// What somebody means to buy. Nothing is reserved for it.
+/// What a customer or guest intends to buy. No stock is reserved for it.
 pub struct Cart {
     cart: domain::Cart,
     offers: OnceCell<Vec<ProductOffer>>,
@@ -28,7 +28,7 @@ impl Cart {
         }
     }
 
-    /// What its products cost now, and how many there are: asked once.
+    /// Current prices and stock of its products; fetched once per request.
     async fn offers(&self, ctx: &Context<'_>) -> Result<&[ProductOffer]> {
         let load = async || {
             let lines = self.cart.lines.iter();
@@ -53,8 +53,8 @@ impl Cart {
         ID(self.cart.id.clone())
     }
 
-    /// Counts every change. Whoever sets or removes lines names the version
-    /// that they have seen.
+    /// Incremented with every change. Updating or removing lines requires the
+    /// version that the caller has seen.
     async fn version(&self) -> i32 {
         i32::try_from(self.cart.version).unwrap_or(i32::MAX)
     }
@@ -75,14 +75,14 @@ impl Cart {
         Ok(lines.collect())
     }
 
-    /// How many units are in it.
+    /// Total number of units in the cart.
     async fn total_quantity(&self) -> i32 {
         let units: u32 = self.cart.lines.iter().map(|line| line.quantity).sum();
         i32::try_from(units).unwrap_or(i32::MAX)
     }
 
-    /// The sum of the lines at the prices of now; null while it is empty, or
-    /// holds several currencies. Discount, shipping and tax come with the order.
+    /// Sum of the lines at current prices; null if the cart is empty or has
+    /// several currencies. Discount, shipping and tax are added with the order.
     async fn subtotal(&self, ctx: &Context<'_>) -> Result<Option<MoneyObject>> {
         let offers = self.offers(ctx).await?;
         let lines = self.cart.lines.iter();
@@ -92,7 +92,7 @@ impl Cart {
         Ok(sum.map(Into::into))
     }
 
-    /// What has changed since the lines were put in.
+    /// What has changed since the lines were added.
     async fn warnings(&self, ctx: &Context<'_>) -> Result<Vec<CartWarning>> {
         let warnings = self.cart.warnings(self.offers(ctx).await?).into_iter();
         Ok(warnings
@@ -111,7 +111,8 @@ impl Cart {
     }
 }
 
-/// A price never comes near the largest number; an order of it is refused.
+/// On overflow, which no real price reaches, returns the largest amount: placing
+/// such an order is refused.
 fn times(price: Money, quantity: u32) -> Money {
     let product = price.checked_mul(quantity);
     product.unwrap_or(Money::new(i64::MAX, price.currency))
@@ -121,7 +122,7 @@ fn times(price: Money, quantity: u32) -> Money {
 pub struct CartLine {
     product: Option<Product>,
     quantity: i32,
-    /// As it is now.
+    /// The current price.
     unit_price: MoneyObject,
     subtotal: MoneyObject,
 }
@@ -138,24 +139,24 @@ pub struct CartWarning {
 #[derive(Debug, InputObject)]
 pub struct CartLineInput {
     pub product_id: ID,
-    /// Between 1 and 1,000; an update takes the line out with 0.
+    /// Between 1 and 1,000; in an update, 0 removes the line.
     pub quantity: i32,
 }
 
 #[derive(Debug, InputObject)]
 pub struct CheckoutInput {
     pub shipping_address: AddressInput,
-    /// As for placeOrder.
+    /// See `PlaceOrderInput.paymentMethod`.
     pub payment_method: String,
-    /// Case does not count.
+    /// Not case-sensitive.
     pub discount_code: Option<String>,
 }
 
-/// What became of a cart. After a problem it is the cart as it is now.
+/// The result of a cart change. If there are user errors, it has the current cart.
 #[derive(SimpleObject)]
 pub struct CartPayload {
     cart: Option<Cart>,
-    /// Opens a guest's cart; told once, when the cart is made.
+    /// Gives access to a guest's cart; returned only once, when the cart is created.
     token: Option<String>,
     user_errors: Vec<OrderUserError>,
 }
@@ -163,7 +164,7 @@ pub struct CartPayload {
 async fn cart_payload(
     ctx: &Context<'_>,
     at: &CartRef,
-    done: Result<Opened, Error>,
+    done: Result<CartWithToken, Error>,
 ) -> Result<CartPayload> {
     match done {
         Ok(opened) => Ok(CartPayload {
@@ -190,12 +191,12 @@ fn at(id: Option<ID>, token: Option<String>) -> CartRef {
     }
 }
 
-fn wishes(lines: Vec<CartLineInput>) -> Vec<UnitsWish> {
-    let wish = |line: CartLineInput| UnitsWish {
+fn line_quantities(lines: Vec<CartLineInput>) -> Vec<LineQuantity> {
+    let to_line_quantity = |line: CartLineInput| LineQuantity {
         product_id: line.product_id.0,
         quantity: i64::from(line.quantity),
     };
-    lines.into_iter().map(wish).collect()
+    lines.into_iter().map(to_line_quantity).collect()
 }
 
 #[derive(Default)]
@@ -203,7 +204,7 @@ pub struct CartQuery;
 
 #[Object]
 impl CartQuery {
-    /// An open cart: one's own, or a guest's by identifier and token.
+    /// An open cart: the caller's own, or a guest's by ID and token.
     async fn cart(
         &self,
         ctx: &Context<'_>,
@@ -222,52 +223,51 @@ pub struct CartMutation;
 
 #[Object]
 impl CartMutation {
-    /// Puts units in a cart, beside what is there. Without an identifier it is
-    /// one's own cart, which is made if there is none; a guest is given a new
-    /// one, with its token.
+    /// Adds units to a cart. Without `cartId` it is the caller's own cart, which
+    /// is created if there is none; a guest gets a new cart and its token.
     async fn cart_lines_add(
         &self,
         ctx: &Context<'_>,
         lines: Vec<CartLineInput>,
         cart_id: Option<ID>,
         token: Option<String>,
-        #[graphql(desc = "Refused if the cart has another; not needed to put something in.")]
+        #[graphql(desc = "Optional; the change is refused if the cart has a different version.")]
         version: Option<i32>,
     ) -> Result<CartPayload> {
         let at = at(cart_id, token);
-        let (lines, version) = (wishes(lines), version.map(i64::from));
+        let (lines, version) = (line_quantities(lines), version.map(i64::from));
         let done = app(ctx)?
             .cart_edit(call(ctx)?, &at, Edit::Add, &lines, version)
             .await;
         cart_payload(ctx, &at, done).await
     }
 
-    /// Sets the units of lines, and accepts what they cost now.
+    /// Sets the quantities of lines, and accepts their current prices.
     async fn cart_lines_update(
         &self,
         ctx: &Context<'_>,
         lines: Vec<CartLineInput>,
         cart_id: Option<ID>,
         token: Option<String>,
-        #[graphql(desc = "As the caller has seen it: with another the update is refused.")]
+        #[graphql(desc = "The version that the caller has seen; refused if it has changed.")]
         version: i32,
     ) -> Result<CartPayload> {
         let at = at(cart_id, token);
-        let (lines, version) = (wishes(lines), Some(i64::from(version)));
+        let (lines, version) = (line_quantities(lines), Some(i64::from(version)));
         let done = app(ctx)?
             .cart_edit(call(ctx)?, &at, Edit::Update, &lines, version)
             .await;
         cart_payload(ctx, &at, done).await
     }
 
-    /// Takes products out.
+    /// Removes products from a cart.
     async fn cart_lines_remove(
         &self,
         ctx: &Context<'_>,
         product_ids: Vec<ID>,
         cart_id: Option<ID>,
         token: Option<String>,
-        #[graphql(desc = "As the caller has seen it: with another the change is refused.")]
+        #[graphql(desc = "The version that the caller has seen; refused if it has changed.")]
         version: i32,
     ) -> Result<CartPayload> {
         let at = at(cart_id, token);
@@ -278,7 +278,7 @@ impl CartMutation {
         cart_payload(ctx, &at, done).await
     }
 
-    /// Makes a guest's cart part of one's own, as after signing in.
+    /// Merges a guest's cart into the caller's own, for example after signing in.
     async fn cart_merge(
         &self,
         ctx: &Context<'_>,
@@ -290,15 +290,15 @@ impl CartMutation {
         cart_payload(ctx, &CartRef::default(), done).await
     }
 
-    /// Orders what is in a cart, at the prices that the customer has seen.
+    /// Places an order for a cart, at the prices that the customer has seen.
     async fn checkout(
         &self,
         ctx: &Context<'_>,
         input: CheckoutInput,
         cart_id: Option<ID>,
         token: Option<String>,
-        #[graphql(desc = "The cart as the customer has seen it.")] version: i32,
-        #[graphql(desc = "Chosen by the client, one an order: a repeat answers the same order.")]
+        #[graphql(desc = "The cart version that the customer has seen.")] version: i32,
+        #[graphql(desc = "One per order, chosen by the client; a retry returns the same order.")]
         idempotency_key: ID,
     ) -> Result<OrderPayload> {
         let checkout = CheckoutRequest {

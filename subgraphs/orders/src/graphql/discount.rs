@@ -1,4 +1,4 @@
-//! Discount codes: for administrators.
+//! Managing discount codes, for administrators.
 
 use std::sync::Arc;
 
@@ -8,26 +8,26 @@ use stoa_service::page::PageRequest;
 
 use super::types::OrderUserError;
 use super::{app, call};
-use crate::domain::{self, CodeKind, NewDiscount, Problem, ProblemCode};
+use crate::domain::{self, DiscountKind, NewDiscount, Problem, ProblemCode};
 use crate::error::Error;
 
-/// A code that takes something off an order.
+/// A code that gives a discount on an order.
 #[derive(SimpleObject)]
 pub struct DiscountCode {
     code: ID,
-    /// Either this, such as 12.5,
+    /// The discount in percent, such as 12.5; null if it is an amount.
     percentage: Option<f64>,
-    /// or this.
+    /// The discount as an amount; null if it is a percentage.
     amount: Option<MoneyObject>,
-    /// What the subtotal must come to.
+    /// The smallest subtotal for which the code is valid.
     minimum: Option<MoneyObject>,
     starts_at: Option<DateTime>,
-    /// From then on it is not valid any more.
+    /// From this time on the code is no longer valid.
     ends_at: Option<DateTime>,
     total_limit: Option<i32>,
     customer_limit: Option<i32>,
     is_active: bool,
-    /// How many orders use it that were not cancelled.
+    /// How many orders use it, not counting cancelled ones.
     used: i32,
 }
 
@@ -38,8 +38,8 @@ fn count(number: i64) -> i32 {
 impl From<domain::Discount> for DiscountCode {
     fn from(discount: domain::Discount) -> Self {
         let (percentage, amount) = match discount.kind {
-            CodeKind::Percentage(rate) => (Some(rate as f64 / 100.0), None),
-            CodeKind::Amount(amount) => (None, Some(amount.into())),
+            DiscountKind::Percentage(rate) => (Some(rate as f64 / 100.0), None),
+            DiscountKind::Amount(amount) => (None, Some(amount.into())),
         };
         Self {
             code: ID(discount.code),
@@ -56,21 +56,21 @@ impl From<domain::Discount> for DiscountCode {
     }
 }
 
-/// A new code: percentage or amount, and what bounds it.
+/// A new discount code: a percentage or an amount, and its limits.
 #[derive(Debug, InputObject)]
 pub struct CreateDiscountCodeInput {
-    /// At most 64 letters, digits, hyphens and underscores; case does not count.
+    /// At most 64 letters, digits, hyphens and underscores; not case-sensitive.
     pub code: String,
-    /// More than 0, at most 100, with two decimals at most.
+    /// More than 0, at most 100, with at most two decimals.
     pub percentage: Option<f64>,
     pub amount: Option<MoneyInput>,
-    /// What the subtotal must come to.
+    /// The smallest subtotal for which the code is valid.
     pub minimum: Option<MoneyInput>,
     pub starts_at: Option<DateTime>,
     pub ends_at: Option<DateTime>,
-    /// How often it may be used, all in all.
+    /// How many times it may be used in total.
     pub total_limit: Option<i32>,
-    /// How often by one customer.
+    /// How many times one customer may use it.
     pub customer_limit: Option<i32>,
 }
 
@@ -98,13 +98,13 @@ fn money(field: &str, input: Option<MoneyInput>) -> Result<Option<stoa_schema::M
     let Some(input) = input else { return Ok(None) };
     let money = input.to_money();
     let unknown = || {
-        let message = "the shop does not know this currency";
+        let message = "this currency is not supported";
         Problem::new(&["input", field], ProblemCode::Invalid, message)
     };
     money.ok_or_else(unknown).map(Some)
 }
 
-/// In hundredths of a percent; what is no such number is none that is allowed.
+/// In hundredths of a percent; -1, which validation refuses, if it cannot be expressed so.
 fn hundredths(percentage: f64) -> i64 {
     let exact = percentage * 100.0;
     let whole = exact.round();
@@ -147,12 +147,12 @@ pub struct DiscountQuery;
 
 #[Object]
 impl DiscountQuery {
-    /// Every discount code, by its letters: for administrators.
+    /// All discount codes, in alphabetical order. For administrators.
     async fn discount_codes(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "At most 100; 20 if not given.")] first: Option<i32>,
-        #[graphql(desc = "The cursor after which to go on.")] after: Option<String>,
+        #[graphql(desc = "Returns the items after this cursor.")] after: Option<String>,
     ) -> Result<Option<Connection<DiscountCode>>> {
         let app = app(ctx)?;
         let slice = app
@@ -178,15 +178,15 @@ pub struct DiscountMutation;
 
 #[Object]
 impl DiscountMutation {
-    /// For administrators.
+    /// Creates a discount code. For administrators.
     async fn create_discount_code(
         &self,
         ctx: &Context<'_>,
         input: CreateDiscountCodeInput,
     ) -> Result<DiscountCodePayload> {
         let (app, caller) = (app(ctx)?, &call(ctx)?.caller);
-        // Who may not ask is told that first.
-        app.discount_admin(caller).map_err(to_graphql_error)?;
+        // Authorization comes first: others must not see validation errors.
+        app.discount_check_admin(caller).map_err(to_graphql_error)?;
         payload(match input.into_new() {
             Ok(new) => app.discount_create(caller, new).await,
             Err(problem) => Err(problem.into()),

@@ -1,4 +1,4 @@
-//! An order line by line: what was bought, sent and refunded.
+//! An order line by line: what was bought, shipped and refunded.
 
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
 use stoa_schema::money::Currency;
@@ -6,10 +6,10 @@ use stoa_schema::{Money, OrderId};
 use stoa_service::graphql::{DateTime, MoneyObject, to_graphql_error};
 
 use super::loader;
-use super::loader::{RefundsOf, ShipmentsOf};
+use super::loader::{RefundsKey, ShipmentsKey};
 use crate::domain::{self, Actor};
 
-/// One product of an order. Name, SKU and price are those of the day.
+/// One product of an order. Name, SKU and price are those at the time of the order.
 pub struct OrderLine {
     pub order: OrderId,
     pub line: domain::Line,
@@ -40,18 +40,18 @@ impl OrderLine {
         count(self.line.quantity)
     }
 
-    /// Units that have left the house.
+    /// Units that have been shipped.
     async fn shipped_quantity(&self, ctx: &Context<'_>) -> Result<i32> {
-        let key = ShipmentsOf(self.order.clone());
+        let key = ShipmentsKey(self.order.clone());
         let found = loader(ctx)?.load_one(key).await.map_err(to_graphql_error)?;
         let units = found.iter().flatten().flat_map(|one| &one.lines);
         let ours = units.filter(|(product, _)| *product == self.line.product_id);
         Ok(count(ours.map(|(_, units)| units).sum()))
     }
 
-    /// Units whose money has gone back, or is on its way.
+    /// Units that have been refunded, including refunds still in progress.
     async fn refunded_quantity(&self, ctx: &Context<'_>) -> Result<i32> {
-        let key = RefundsOf(self.order.clone());
+        let key = RefundsKey(self.order.clone());
         let found = loader(ctx)?.load_one(key).await.map_err(to_graphql_error)?;
         let lines = found.iter().flatten().flat_map(|one| &one.lines);
         let ours = lines.filter(|line| line.product_id == self.line.product_id);
@@ -90,7 +90,7 @@ pub struct Product {
     pub id: ID,
 }
 
-/// A parcel.
+/// A shipment of some or all units of an order.
 #[derive(SimpleObject)]
 pub struct Shipment {
     id: ID,
@@ -126,18 +126,18 @@ impl From<domain::Shipment> for Shipment {
     }
 }
 
-/// Money that goes back.
+/// A refund of some or all of an order's payment.
 #[derive(SimpleObject)]
 pub struct Refund {
     id: ID,
     amount: MoneyObject,
-    /// Of that, for shipping and its tax.
+    /// The part of the amount that is for shipping and its tax.
     shipping: MoneyObject,
     /// Whether the payment provider has returned it.
     done: bool,
     actor: Actor,
     reason: Option<String>,
-    /// What it is for; none for a cancelled order.
+    /// The refunded lines; empty for a cancelled order.
     lines: Vec<RefundLine>,
     created_at: DateTime,
 }
@@ -146,7 +146,7 @@ pub struct Refund {
 pub struct RefundLine {
     product: Option<Product>,
     quantity: i32,
-    /// Of these, the units that are for sale again.
+    /// Of these, the units that go back on sale.
     returned_to_stock: i32,
     amount: MoneyObject,
 }

@@ -1,4 +1,4 @@
-//! One query for all the rows that one request, or several at once, ask for.
+//! Batches row lookups of one request, or of several concurrent ones, into one query.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,8 +21,8 @@ impl dataloader::Loader<OrderId> for Loader {
     }
 }
 
-/// What belongs to orders, each by a key of its own.
-macro_rules! of_orders {
+/// Loaders for data that belongs to an order, each with its own key type.
+macro_rules! order_loaders {
     ($($(#[$doc:meta])* $key:ident => $value:ty, $fetch:ident;)+) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -41,15 +41,15 @@ macro_rules! of_orders {
     )+};
 }
 
-of_orders! {
+order_loaders! {
     /// The lines of an order.
-    LinesOf => Vec<Line>, line_fetch_many;
-    /// Its changes of state.
-    HistoryOf => Vec<Change>, history_fetch_many;
-    /// Its parcels.
-    ShipmentsOf => Vec<Shipment>, shipment_fetch_many;
+    LinesKey => Vec<Line>, line_fetch_many;
+    /// Its state changes.
+    HistoryKey => Vec<Change>, history_fetch_many;
+    /// Its shipments.
+    ShipmentsKey => Vec<Shipment>, shipment_fetch_many;
     /// Its refunds.
-    RefundsOf => Vec<Refund>, refund_fetch_many;
-    /// What is still to be done for it.
-    ProgressOf => Vec<Progress>, progress_fetch_many;
+    RefundsKey => Vec<Refund>, refund_fetch_many;
+    /// Steps still to be done for it.
+    ProgressKey => Vec<Progress>, progress_fetch_many;
 }

@@ -5,8 +5,8 @@ use stoa_service::graphql::{AddressInput, to_graphql_error};
 
 use super::types::{Order, OrderUserError};
 use super::{app, call};
-use crate::app::{ShipmentRequest, Verb};
-use crate::domain::{self, RefundRequest, RefundWish, Request, RequestLine, UnitsWish};
+use crate::app::{OrderAction, ShipmentRequest};
+use crate::domain::{self, LineQuantity, RefundLineRequest, RefundRequest, Request, RequestLine};
 use crate::error::Error;
 
 #[derive(Default)]
@@ -21,35 +21,35 @@ pub struct OrderLineInput {
 
 #[derive(Debug, InputObject)]
 pub struct PlaceOrderInput {
-    /// At most 50; the same product on several lines is added up.
+    /// At most 50; quantities of the same product on several lines are added up.
     pub lines: Vec<OrderLineInput>,
     pub shipping_address: AddressInput,
-    /// Of the sandbox: sandbox_approve, sandbox_decline (at the authorisation),
+    /// In the sandbox: sandbox_approve, sandbox_decline (at the authorisation),
     /// sandbox_decline_capture, sandbox_slow (five seconds), sandbox_timeout
-    /// (the money comes, the answer is lost), or sandbox_webhook_first,
+    /// (captured, but the response is lost), or sandbox_webhook_first,
     /// sandbox_webhook_thrice, sandbox_webhook_disorder.
     pub payment_method: String,
-    /// Case does not count.
+    /// Not case-sensitive.
     pub discount_code: Option<String>,
 }
 
-/// A parcel.
+/// What to ship.
 #[derive(Debug, Default, InputObject)]
 pub struct ShipmentInput {
     /// At most 100 characters.
     pub carrier: Option<String>,
     /// At most 100 characters.
     pub tracking_number: Option<String>,
-    /// What is in it; everything that is left, if not given.
+    /// The units to ship; if omitted, everything that is left.
     pub lines: Option<Vec<OrderLineInput>>,
 }
 
-/// What is to be refunded.
+/// What to refund.
 #[derive(Debug, Default, InputObject)]
 pub struct RefundInput {
-    /// Everything that is left, shipping and all, if not given.
+    /// If omitted, everything that is left, including shipping.
     pub lines: Option<Vec<RefundLineInput>>,
-    /// What is left of the shipping, too.
+    /// Whether to refund what is left of the shipping cost, too.
     #[graphql(default)]
     pub shipping: bool,
 }
@@ -58,20 +58,20 @@ pub struct RefundInput {
 pub struct RefundLineInput {
     pub product_id: ID,
     pub quantity: i32,
-    /// Units that were shipped have come back, and can be sold again.
+    /// Whether shipped units have been returned and can be sold again.
     #[graphql(default)]
     pub restock: bool,
 }
 
-fn wishes(lines: Vec<OrderLineInput>) -> Vec<UnitsWish> {
-    let wish = |line: OrderLineInput| UnitsWish {
+fn line_quantities(lines: Vec<OrderLineInput>) -> Vec<LineQuantity> {
+    let to_request = |line: OrderLineInput| LineQuantity {
         product_id: line.product_id.0,
         quantity: i64::from(line.quantity),
     };
-    lines.into_iter().map(wish).collect()
+    lines.into_iter().map(to_request).collect()
 }
 
-/// What became of an order.
+/// The result of placing or changing an order.
 #[derive(SimpleObject)]
 pub struct OrderPayload {
     pub order: Option<Order>,
@@ -94,7 +94,7 @@ pub(super) fn payload(done: Result<domain::Order, Error>) -> Result<OrderPayload
 
 async fn change(
     ctx: &Context<'_>,
-    verb: Verb,
+    verb: OrderAction,
     order_id: &ID,
     key: &ID,
     reason: Option<String>,
@@ -107,13 +107,13 @@ async fn change(
 
 #[Object]
 impl OrderMutation {
-    /// Reserves the units and starts the payment. The order is PENDING until
-    /// that settles, about a second later.
+    /// Reserves the units and starts the payment. The order is PENDING until the
+    /// payment settles, about a second later.
     async fn place_order(
         &self,
         ctx: &Context<'_>,
         input: PlaceOrderInput,
-        #[graphql(desc = "Chosen by the client, one an order: a repeat answers the same order.")]
+        #[graphql(desc = "One per order, chosen by the client; a retry returns the same order.")]
         idempotency_key: ID,
     ) -> Result<OrderPayload> {
         let request = Request {
@@ -135,7 +135,8 @@ impl OrderMutation {
         payload(done)
     }
 
-    /// Calls off an order that is not shipped; money and units go back.
+    /// Cancels an order of which nothing has been shipped; the payment is voided
+    /// or refunded, and the units go back to stock.
     async fn cancel_order(
         &self,
         ctx: &Context<'_>,
@@ -143,29 +144,36 @@ impl OrderMutation {
         idempotency_key: ID,
         reason: Option<String>,
     ) -> Result<OrderPayload> {
-        change(ctx, Verb::Cancel, &order_id, &idempotency_key, reason).await
+        change(
+            ctx,
+            OrderAction::Cancel,
+            &order_id,
+            &idempotency_key,
+            reason,
+        )
+        .await
     }
 
-    /// Sends a parcel: what is named, or everything that is left. With the last
-    /// of its units the order is shipped. For administrators.
+    /// Ships the given units, or everything that is left. Once all units are
+    /// shipped the order is SHIPPED. For administrators.
     async fn ship_order(
         &self,
         ctx: &Context<'_>,
         order_id: ID,
         idempotency_key: ID,
-        #[graphql(desc = "Kept in the order's history.")] reason: Option<String>,
+        #[graphql(desc = "Recorded in the order's history.")] reason: Option<String>,
         shipment: Option<ShipmentInput>,
     ) -> Result<OrderPayload> {
         let shipment = shipment.unwrap_or_default();
-        let verb = Verb::Ship(ShipmentRequest {
+        let verb = OrderAction::Ship(ShipmentRequest {
             carrier: shipment.carrier,
             tracking_number: shipment.tracking_number,
-            lines: shipment.lines.map(wishes),
+            lines: shipment.lines.map(line_quantities),
         });
         change(ctx, verb, &order_id, &idempotency_key, reason).await
     }
 
-    /// For administrators.
+    /// Marks a shipped order as delivered. For administrators.
     async fn deliver_order(
         &self,
         ctx: &Context<'_>,
@@ -173,12 +181,19 @@ impl OrderMutation {
         idempotency_key: ID,
         reason: Option<String>,
     ) -> Result<OrderPayload> {
-        change(ctx, Verb::Deliver, &order_id, &idempotency_key, reason).await
+        change(
+            ctx,
+            OrderAction::Deliver,
+            &order_id,
+            &idempotency_key,
+            reason,
+        )
+        .await
     }
 
-    /// Returns money: for what is named, or everything that is left. Units that
-    /// were not shipped are called off and go back to stock. Once all the money
-    /// is back the order is refunded. For administrators.
+    /// Refunds the given lines, or everything that is left. Units that were not
+    /// shipped are cancelled and go back to stock. Once the refunds add up to the
+    /// whole payment the order is REFUNDED. For administrators.
     async fn refund_order(
         &self,
         ctx: &Context<'_>,
@@ -189,16 +204,16 @@ impl OrderMutation {
     ) -> Result<OrderPayload> {
         let refund = refund.unwrap_or_default();
         let lines = refund.lines.map(|lines| {
-            let wish = |line: RefundLineInput| RefundWish {
-                units: UnitsWish {
+            let to_request = |line: RefundLineInput| RefundLineRequest {
+                units: LineQuantity {
                     product_id: line.product_id.0,
                     quantity: i64::from(line.quantity),
                 },
                 restock: line.restock,
             };
-            lines.into_iter().map(wish).collect()
+            lines.into_iter().map(to_request).collect()
         });
-        let verb = Verb::Refund(RefundRequest {
+        let verb = OrderAction::Refund(RefundRequest {
             lines,
             shipping: refund.shipping,
         });

@@ -13,19 +13,19 @@ use super::types::{Order, OrderStatus, User, list};
 use super::{app, call, loader};
 use crate::store::OrderFilter;
 
-/// The longest text to search for.
+/// The longest search text.
 const MAX_SEARCH: usize = 100;
 
-/// Which orders are meant: those that fit everything that is given.
+/// Filters orders; an order must match all the given conditions.
 #[derive(Debug, Default, InputObject)]
 pub struct OrderFilterInput {
     pub customer_id: Option<ID>,
-    /// The beginning of a number, a tracking number, a SKU, or a part of a
-    /// product's name; case does not count.
+    /// The beginning of an order number, a complete tracking number or SKU, or a
+    /// part of a product name; not case-sensitive.
     pub search: Option<String>,
-    /// Placed then or later.
+    /// Placed at this time or later.
     pub placed_from: Option<DateTime>,
-    /// Placed before then.
+    /// Placed before this time.
     pub placed_before: Option<DateTime>,
 }
 
@@ -34,7 +34,7 @@ pub struct OrderQuery;
 
 #[Object]
 impl OrderQuery {
-    /// One's own order; administrators see every one.
+    /// An order of the caller; administrators can see any order.
     async fn order(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Order>> {
         let caller = &call(ctx)?.caller;
         if *caller == Caller::Anonymous {
@@ -49,14 +49,14 @@ impl OrderQuery {
         Ok(Some(order))
     }
 
-    /// Everybody's orders, the newest first: for administrators.
+    /// All orders, newest first. For administrators.
     async fn orders(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "At most 100; 20 if not given.")] first: Option<i32>,
-        #[graphql(desc = "The cursor after which to go on.")] after: Option<String>,
+        #[graphql(desc = "Returns the items after this cursor.")] after: Option<String>,
         status: Option<OrderStatus>,
-        #[graphql(desc = "If true, only those with a step that has taken more than ten minutes.")]
+        #[graphql(desc = "If true, only orders with a step that has taken over ten minutes.")]
         stuck: Option<bool>,
         filter: Option<OrderFilterInput>,
     ) -> Result<Option<Connection<Order>>> {
@@ -75,7 +75,7 @@ impl OrderQuery {
             .map(Some)
     }
 
-    /// What the caller may not see does not exist for them.
+    /// Orders that the caller may not see are treated as missing.
     #[graphql(entity)]
     async fn find_order_by_id(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Order>> {
         let order = fetch(ctx, &id).await?;
@@ -98,11 +98,11 @@ async fn fetch(ctx: &Context<'_>, id: &ID) -> Result<Option<Order>> {
 }
 
 fn customer(id: &str) -> Result<UserId> {
-    let bad = || invalid("customerId", "is no identifier");
+    let bad = || invalid("customerId", "is not a valid ID");
     UserId::parse(id).ok_or_else(bad)
 }
 
-/// What to search for; nothing if the text is blank.
+/// The search text; `None` if it is blank.
 fn search_text(text: Option<&str>) -> Result<Option<String>> {
     let text = text.unwrap_or_default().trim();
     if text.chars().count() > MAX_SEARCH || text.chars().any(char::is_control) {

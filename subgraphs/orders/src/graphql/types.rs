@@ -1,4 +1,4 @@
-//! Orders as clients see them.
+//! The GraphQL types of orders.
 
 use std::sync::Arc;
 
@@ -11,23 +11,23 @@ use stoa_service::page::PageRequest;
 
 use super::cart::Cart;
 use super::lines::{OrderLine, Refund, Shipment};
-use super::loader::{HistoryOf, LinesOf, ProgressOf, RefundsOf, ShipmentsOf};
+use super::loader::{HistoryKey, LinesKey, ProgressKey, RefundsKey, ShipmentsKey};
 use super::{app, call, loader};
 use crate::app::Step;
 use crate::domain::{self, Actor, CartRef, ProblemCode};
 use crate::store::OrderFilter;
 use crate::store::task::{PaymentTask, StockTask};
 
-/// Where an order stands.
+/// The state of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 pub enum OrderStatus {
-    /// Placed; the units are reserved, the payment is under way.
+    /// Placed: the units are reserved and the payment is in progress.
     Pending,
     /// Paid.
     Confirmed,
     Shipped,
     Delivered,
-    /// Called off before it was shipped, or never paid.
+    /// Cancelled before it was shipped, or never paid.
     Cancelled,
     Refunded,
 }
@@ -58,7 +58,7 @@ impl From<OrderStatus> for Status {
     }
 }
 
-/// What somebody bought.
+/// A customer's order.
 pub struct Order(pub domain::Order);
 
 #[Object]
@@ -67,7 +67,7 @@ impl Order {
         ID(self.0.id.to_string())
     }
 
-    /// For people: short, and unique.
+    /// The order number to show to people; short and unique.
     async fn number(&self) -> &str {
         &self.0.number
     }
@@ -77,7 +77,7 @@ impl Order {
     }
 
     async fn lines(&self, ctx: &Context<'_>) -> Result<Vec<OrderLine>> {
-        let key = LinesOf(self.0.id.clone());
+        let key = LinesKey(self.0.id.clone());
         let lines = loader(ctx)?.load_one(key).await.map_err(to_graphql_error)?;
         let order = &self.0.id;
         let lines = lines.unwrap_or_default().into_iter();
@@ -89,12 +89,12 @@ impl Order {
             .collect())
     }
 
-    /// The lines, before anything is taken off or put on.
+    /// The sum of the lines, before discount, shipping and tax.
     async fn subtotal(&self) -> MoneyObject {
         self.money(self.0.parts.subtotal)
     }
 
-    /// What a discount code took off.
+    /// The amount taken off by the discount code.
     async fn discount(&self) -> MoneyObject {
         self.money(self.0.parts.discount)
     }
@@ -107,7 +107,7 @@ impl Order {
         self.money(self.0.parts.shipping)
     }
 
-    /// Of the lines and the shipping.
+    /// Tax on the lines and on the shipping.
     async fn tax(&self) -> MoneyObject {
         self.money(self.0.parts.tax)
     }
@@ -117,22 +117,22 @@ impl Order {
         self.0.total.into()
     }
 
-    /// What has been refunded, or is on its way back.
+    /// The amount refunded, including refunds still in progress.
     async fn refunded(&self, ctx: &Context<'_>) -> Result<MoneyObject> {
-        let refunds = self.refunds_of(ctx).await?;
+        let refunds = self.load_refunds(ctx).await?;
         Ok(self.money(refunds.iter().map(|refund| refund.amount).sum()))
     }
 
-    /// Parcels, the first one first.
+    /// Shipments, oldest first.
     async fn shipments(&self, ctx: &Context<'_>) -> Result<Vec<Shipment>> {
-        let shipments = self.shipments_of(ctx).await?;
+        let shipments = self.load_shipments(ctx).await?;
         Ok(shipments.into_iter().map(Shipment::from).collect())
     }
 
-    /// Money that went back, the first first.
+    /// Refunds, oldest first.
     async fn refunds(&self, ctx: &Context<'_>) -> Result<Vec<Refund>> {
         let currency = self.0.total.currency;
-        let refunds = self.refunds_of(ctx).await?.into_iter();
+        let refunds = self.load_refunds(ctx).await?.into_iter();
         Ok(refunds
             .map(|refund| Refund::new(refund, currency))
             .collect())
@@ -142,7 +142,7 @@ impl Order {
         self.0.status.into()
     }
 
-    /// The states to which the order may move from here.
+    /// The states that the order can move to from its current one.
     async fn next_statuses(&self) -> Vec<OrderStatus> {
         domain::next_statuses(self.0.status)
             .iter()
@@ -154,10 +154,10 @@ impl Order {
         self.0.shipping_address.clone().into()
     }
 
-    /// Every change, the first one first: of the state, and each parcel and
-    /// refund that left it as it was.
+    /// Every change, oldest first: state changes, and the shipments and refunds
+    /// that did not change the state.
     async fn history(&self, ctx: &Context<'_>) -> Result<Vec<OrderHistoryEntry>> {
-        let key = HistoryOf(self.0.id.clone());
+        let key = HistoryKey(self.0.id.clone());
         let history = loader(ctx)?.load_one(key).await.map_err(to_graphql_error)?;
         let mut entries: Vec<_> = history
             .unwrap_or_default()
@@ -171,11 +171,12 @@ impl Order {
                 occurred_at: DateTime(change.at),
             })
             .collect();
-        let shipments = self.shipments_of(ctx).await?.into_iter();
-        let refunds = self.refunds_of(ctx).await?.into_iter();
+        let shipments = self.load_shipments(ctx).await?.into_iter();
+        let refunds = self.load_refunds(ctx).await?.into_iter();
         let others = shipments
             .map(|one| (OrderChange::Shipment, one.actor, one.reason, one.at))
             .chain(refunds.map(|one| (OrderChange::Refund, one.actor, one.reason, one.at)));
+        // A shipment or refund that changed the state has the same time as that change.
         let moved: Vec<_> = entries.iter().map(|entry| entry.occurred_at.0).collect();
         let others = others.filter(|(.., at)| !moved.contains(at));
         for (kind, actor, reason, at) in others {
@@ -195,13 +196,13 @@ impl Order {
         Ok(entries)
     }
 
-    /// The steps that the shop still has to take, for administrators; null for
-    /// everybody else.
+    /// The steps still to be done for the order. For administrators; null for
+    /// everyone else.
     async fn progress(&self, ctx: &Context<'_>) -> Result<Option<Vec<OrderProgress>>> {
         if !call(ctx)?.caller.is_admin() {
             return Ok(None);
         }
-        let key = ProgressOf(self.0.id.clone());
+        let key = ProgressKey(self.0.id.clone());
         let found = loader(ctx)?.load_one(key).await.map_err(to_graphql_error)?;
         let steps = found.unwrap_or_default().into_iter();
         let steps = steps.filter_map(|progress| {
@@ -230,20 +231,20 @@ impl Order {
         Money::new(amount, self.0.total.currency).into()
     }
 
-    async fn shipments_of(&self, ctx: &Context<'_>) -> Result<Vec<domain::Shipment>> {
-        let key = ShipmentsOf(self.0.id.clone());
+    async fn load_shipments(&self, ctx: &Context<'_>) -> Result<Vec<domain::Shipment>> {
+        let key = ShipmentsKey(self.0.id.clone());
         let found = loader(ctx)?.load_one(key).await.map_err(to_graphql_error)?;
         Ok(found.unwrap_or_default())
     }
 
-    async fn refunds_of(&self, ctx: &Context<'_>) -> Result<Vec<domain::Refund>> {
-        let key = RefundsOf(self.0.id.clone());
+    async fn load_refunds(&self, ctx: &Context<'_>) -> Result<Vec<domain::Refund>> {
+        let key = RefundsKey(self.0.id.clone());
         let found = loader(ctx)?.load_one(key).await.map_err(to_graphql_error)?;
         Ok(found.unwrap_or_default())
     }
 }
 
-/// What an entry of an order's history tells of.
+/// What an entry of an order's history records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 pub enum OrderChange {
     Status,
@@ -251,11 +252,11 @@ pub enum OrderChange {
     Refund,
 }
 
-/// A change of an order.
+/// A change to an order.
 #[derive(SimpleObject)]
 pub struct OrderHistoryEntry {
     kind: OrderChange,
-    /// After it.
+    /// The state after the change.
     status: OrderStatus,
     /// Null for the first entry.
     previous_status: Option<OrderStatus>,
@@ -268,29 +269,29 @@ pub struct OrderHistoryEntry {
 #[derive(SimpleObject)]
 pub struct OrderProgress {
     step: OrderStep,
-    /// How often it came to nothing.
+    /// How many attempts have failed.
     attempts: i32,
-    /// Why it is not done, the last time that it was tried.
+    /// Why the last attempt did not complete the step.
     last_error: Option<String>,
-    /// When it was first to be done.
+    /// When the step first became due.
     since: DateTime,
-    /// It has taken more than ten minutes: somebody should look.
+    /// It has taken more than ten minutes and needs attention.
     stuck: bool,
 }
 
-/// What the shop does for an order: its payment one step after the other, and
-/// beside that the units that go back.
+/// A step in processing an order: the payment steps run one after the other, and
+/// the steps that return units to stock run independently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 pub enum OrderStep {
-    /// The provider sets the money aside.
+    /// The payment provider authorises the amount (puts a hold on it).
     Authorise,
-    /// The reserved units become the order's.
+    /// The stock reservation is made permanent.
     Commit,
-    /// The provider takes the money.
+    /// The payment provider takes the authorised amount.
     Capture,
-    /// The provider lets go of what it set aside.
+    /// The payment provider releases the authorisation.
     Void,
-    /// The provider returns the money.
+    /// The payment provider returns the money.
     Refund,
     /// The units of a cancelled order go back to stock.
     Release,
@@ -313,7 +314,7 @@ impl OrderStep {
     }
 }
 
-/// A customer, as far as orders know them.
+/// A user, with their cart and their orders.
 pub struct User(pub UserId);
 
 #[Object]
@@ -322,7 +323,7 @@ impl User {
         ID(self.0.to_string())
     }
 
-    /// The user's open cart: for themselves alone.
+    /// The user's open cart; null for anyone but the user.
     async fn cart(&self, ctx: &Context<'_>) -> Result<Option<Cart>> {
         let caller = &call(ctx)?.caller;
         if !caller.is_user(&self.0) {
@@ -332,12 +333,12 @@ impl User {
         Ok(found.map_err(to_graphql_error)?.map(Cart::new))
     }
 
-    /// The user's orders, the newest first: for themselves and administrators.
+    /// The user's orders, newest first. For the user and administrators.
     async fn orders(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "At most 100; 20 if not given.")] first: Option<i32>,
-        #[graphql(desc = "The cursor after which to go on.")] after: Option<String>,
+        #[graphql(desc = "Returns the items after this cursor.")] after: Option<String>,
         status: Option<OrderStatus>,
     ) -> Result<Option<Connection<Order>>> {
         let filter = OrderFilter {
@@ -375,10 +376,10 @@ pub async fn list(
     ))
 }
 
-/// Why an order was not placed or changed.
+/// Why a request was refused.
 #[derive(Debug, Clone, SimpleObject)]
 pub struct OrderUserError {
-    /// Where in the arguments.
+    /// The path of the argument that is wrong.
     pub field: Option<Vec<String>>,
     pub code: ProblemCode,
     /// For developers, in English.

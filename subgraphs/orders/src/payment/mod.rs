@@ -1,4 +1,4 @@
-//! Payment providers: who takes money and gives it back.
+//! Payment providers: the trait, and its implementations.
 
 pub mod sandbox;
 pub mod signature;
@@ -11,34 +11,34 @@ use axum::http::HeaderMap;
 use stoa_runtime::clock::Micros;
 use stoa_schema::{Money, OrderId};
 
-/// What a provider needs to know of a payment. The order's identifier, with
-/// the verb, is the idempotency key of every call.
+/// What a provider needs to know about a payment. The order's ID and the operation
+/// together are the idempotency key of a call.
 #[derive(Debug, Clone)]
 pub struct Payment {
-    /// The name of the provider that it was begun with.
+    /// The name of the provider that the payment was started with.
     pub provider: String,
     pub order_id: OrderId,
     pub method: String,
     pub amount: Money,
-    /// The provider's name for it, once it has told that.
+    /// The provider's ID of the payment, once it is known.
     pub reference: Option<String>,
     pub started_at: Micros,
 }
 
-/// What became of an authorisation.
+/// The outcome of an authorisation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Authorised {
-    /// The amount is set aside for us.
+    /// The amount is authorised.
     Yes { reference: String },
-    /// Not decided: ask again.
+    /// Not decided yet: ask again.
     Pending { reference: String },
-    /// It never will be.
+    /// It is refused for good.
     Declined { reason: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Captured {
-    /// The money is ours.
+    /// The money is captured.
     Yes,
     Declined {
         reason: String,
@@ -47,75 +47,75 @@ pub enum Captured {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Voided {
-    /// Nothing was taken, and nothing will be.
+    /// Nothing was captured, and nothing will be.
     Yes,
-    /// Too late: the money had come. It can only be returned.
+    /// Too late: the money was already captured. It can only be refunded.
     Captured,
 }
 
-/// The provider gave no answer: what was asked may have happened or not, and
-/// is asked again under the same key.
+/// The provider gave no usable response: the operation may or may not have
+/// happened, and is retried with the same key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the payment provider did not answer: {0}")]
-pub struct NoAnswer(pub String);
+#[error("the payment provider did not respond: {0}")]
+pub struct NoResponse(pub String);
 
-/// What a provider tells by itself. It says only that there is something to
-/// ask about: what holds is what the provider answers then, so that a webhook
-/// that comes late, twice, or out of order changes nothing.
+/// A webhook event from a provider. It only triggers a query: what counts is the
+/// state that the provider then reports, so that a webhook that comes late, twice
+/// or out of order changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// The provider's name for the event.
+    /// The provider's ID of the event.
     pub id: String,
     pub kind: String,
     pub order_id: Option<OrderId>,
 }
 
-/// Why a webhook is not taken.
+/// Why a webhook is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadEvent {
     #[error(transparent)]
     Signature(#[from] signature::BadSignature),
-    #[error("the body is no event of this provider")]
+    #[error("the body is not an event of this provider")]
     Body,
 }
 
-/// Takes and returns money. Each call may be repeated at any time, by several
-/// at once, and answers each time what the first one did.
+/// Takes and returns money. Each call is idempotent: it may be repeated at any
+/// time, also concurrently, and reports the outcome of the first one.
 #[async_trait]
 pub trait PaymentProvider: Send + Sync {
     fn name(&self) -> &'static str;
 
-    /// Whether it takes a method.
+    /// Checks that the provider accepts a payment method.
     ///
     /// # Errors
-    /// What a method must be.
+    /// What a method must look like.
     fn check_method(&self, method: &str) -> Result<(), String>;
 
-    /// Sets the amount aside.
-    async fn authorise(&self, payment: &Payment) -> Result<Authorised, NoAnswer>;
+    /// Authorises the amount.
+    async fn authorise(&self, payment: &Payment) -> Result<Authorised, NoResponse>;
 
-    /// Takes the whole of what was set aside.
-    async fn capture(&self, payment: &Payment) -> Result<Captured, NoAnswer>;
+    /// Captures the whole authorised amount.
+    async fn capture(&self, payment: &Payment) -> Result<Captured, NoResponse>;
 
-    /// Calls a payment off, also one that it has not heard of: an authorisation
+    /// Voids a payment, even one that the provider does not know: an authorisation
     /// that arrives later is declined.
-    async fn void(&self, payment: &Payment) -> Result<Voided, NoAnswer>;
+    async fn void(&self, payment: &Payment) -> Result<Voided, NoResponse>;
 
     /// Returns part of what was captured, once for each key.
-    async fn refund(&self, payment: &Payment, amount: Money, key: &str) -> Result<(), NoAnswer>;
+    async fn refund(&self, payment: &Payment, amount: Money, key: &str) -> Result<(), NoResponse>;
 
-    /// Reads a webhook, if it is really the provider's.
+    /// Verifies and reads a webhook.
     ///
     /// # Errors
-    /// If it is not signed, or cannot be read.
+    /// If its signature is missing or wrong, or it cannot be read.
     fn event(&self, headers: &HeaderMap, body: &[u8]) -> Result<Event, BadEvent>;
 }
 
-/// Lets orders pass that cost nothing: no provider takes or returns no money.
-pub struct FreeOrders(pub Arc<dyn PaymentProvider>);
+/// Handles orders that cost nothing without calling the provider.
+pub struct FreeOrderProvider(pub Arc<dyn PaymentProvider>);
 
 #[async_trait]
-impl PaymentProvider for FreeOrders {
+impl PaymentProvider for FreeOrderProvider {
     fn name(&self) -> &'static str {
         self.0.name()
     }
@@ -124,7 +124,7 @@ impl PaymentProvider for FreeOrders {
         self.0.check_method(method)
     }
 
-    async fn authorise(&self, payment: &Payment) -> Result<Authorised, NoAnswer> {
+    async fn authorise(&self, payment: &Payment) -> Result<Authorised, NoResponse> {
         if payment.amount.amount_minor == 0 {
             let reference = format!("free_{}", payment.order_id);
             return Ok(Authorised::Yes { reference });
@@ -132,21 +132,21 @@ impl PaymentProvider for FreeOrders {
         self.0.authorise(payment).await
     }
 
-    async fn capture(&self, payment: &Payment) -> Result<Captured, NoAnswer> {
+    async fn capture(&self, payment: &Payment) -> Result<Captured, NoResponse> {
         if payment.amount.amount_minor == 0 {
             return Ok(Captured::Yes);
         }
         self.0.capture(payment).await
     }
 
-    async fn void(&self, payment: &Payment) -> Result<Voided, NoAnswer> {
+    async fn void(&self, payment: &Payment) -> Result<Voided, NoResponse> {
         if payment.amount.amount_minor == 0 {
             return Ok(Voided::Yes);
         }
         self.0.void(payment).await
     }
 
-    async fn refund(&self, payment: &Payment, amount: Money, key: &str) -> Result<(), NoAnswer> {
+    async fn refund(&self, payment: &Payment, amount: Money, key: &str) -> Result<(), NoResponse> {
         if amount.amount_minor == 0 {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! Signed webhooks, in the form of Stripe's: `t=SECONDS,v1=HEX`, where the hex
+//! Signed webhooks, in Stripe's format: `t=SECONDS,v1=HEX`, where the hex
 //! is the HMAC-SHA256 of `SECONDS.BODY`
 //! (<https://docs.stripe.com/webhooks#verify-manually>).
 
@@ -9,22 +9,22 @@ use sha2::Sha256;
 use stoa_runtime::clock::Micros;
 use stoa_service::signing;
 
-/// How far a signature's time may lie from ours.
+/// How far a signature's time may differ from the current time.
 pub const TOLERANCE: Duration = Duration::from_secs(5 * 60);
 const MICROS: i64 = 1_000_000;
 
-/// Why a webhook is not believed.
+/// Why a webhook's signature is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadSignature {
     #[error("the signature header is missing, or not of the form t=SECONDS,v1=HEX")]
     Malformed,
-    #[error("the signature is older than five minutes, or from the future")]
+    #[error("the signature's time is more than five minutes off")]
     TooOld,
-    #[error("the signature is not ours")]
+    #[error("the signature does not match")]
     Wrong,
 }
 
-/// The header's value for a body.
+/// The signature header's value for a body.
 pub fn sign(secret: &str, body: &[u8], now: Micros) -> String {
     let at = now / MICROS;
     let tag = mac(secret, at, body).finalize().into_bytes();
@@ -32,18 +32,18 @@ pub fn sign(secret: &str, body: &[u8], now: Micros) -> String {
     format!("t={at},v1={hex}")
 }
 
-/// Whether one of a header's signatures is that of the body, compared in
-/// constant time. There may be several, while a secret is replaced.
+/// Checks that one of a header's signatures matches the body, in constant time.
+/// There may be several while a secret is being rotated.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Why the header is rejected.
 pub fn verify(secret: &str, header: &str, body: &[u8], now: Micros) -> Result<(), BadSignature> {
     let mut at = None;
     let mut tags = Vec::new();
     for (name, value) in header.split(',').filter_map(|part| part.split_once('=')) {
         match name.trim() {
             "t" => at = value.trim().parse::<i64>().ok(),
-            "v1" => tags.extend(unhex(value.trim())),
+            "v1" => tags.extend(decode_hex(value.trim())),
             _ => {}
         }
     }
@@ -67,7 +67,7 @@ fn mac(secret: &str, at: i64, body: &[u8]) -> Hmac<Sha256> {
     mac
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
+fn decode_hex(text: &str) -> Option<Vec<u8>> {
     if text.len() != 64 || !text.is_ascii() {
         return None;
     }

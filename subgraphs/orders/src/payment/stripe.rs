@@ -1,9 +1,9 @@
-//! Stripe, by PaymentIntents that are captured by hand
+//! Stripe, with manually captured PaymentIntents
 //! (<https://docs.stripe.com/api/payment_intents>,
 //! <https://docs.stripe.com/payments/place-a-hold-on-a-payment-method>).
 //!
 //! A payment method is the `pm_...` that the shop's page got from Stripe.js.
-//! Cards that want the customer to authenticate in the middle are declined
+//! Cards that require customer authentication are declined
 //! (`error_on_requires_action`).
 
 use std::time::Duration;
@@ -17,24 +17,24 @@ use stoa_runtime::clock::Clock;
 use stoa_schema::{Money, OrderId};
 
 use super::{
-    Authorised, BadEvent, Captured, Event, NoAnswer, Payment, PaymentProvider, Voided, signature,
+    Authorised, BadEvent, Captured, Event, NoResponse, Payment, PaymentProvider, Voided, signature,
 };
 
 /// The public API.
 pub const URL: &str = "https://api.stripe.com";
-/// The version of the API that this was written for.
+/// The API version that this code was written for.
 const VERSION: &str = "2024-06-20";
 const SIGNATURE: &str = "stripe-signature";
 const TIMEOUT: Duration = Duration::from_secs(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const MAX_METHOD: usize = 64;
-/// The longest kind of an event that is kept.
+/// The longest event type that is stored in full.
 const MAX_KIND: usize = 64;
 
-/// What the shop needs to be told of its Stripe account.
+/// The settings for a Stripe account.
 #[derive(Clone)]
 pub struct StripeOptions {
-    /// [`URL`], or where something speaks the same.
+    /// [`URL`], or a server with the same API.
     pub url: String,
     /// `sk_...`
     pub secret_key: String,
@@ -48,14 +48,14 @@ pub struct Stripe {
     clock: Clock,
 }
 
-/// A PaymentIntent, as far as we read it.
+/// The fields of a PaymentIntent that are used.
 #[derive(Debug, Deserialize)]
 struct Intent {
     id: String,
     status: String,
 }
 
-/// What Stripe refused.
+/// A final refusal by Stripe.
 #[derive(Debug, Default, Deserialize)]
 struct Refusal {
     #[serde(rename = "type", default)]
@@ -65,13 +65,13 @@ struct Refusal {
 
 impl Refusal {
     fn reason(self) -> String {
-        let unsaid = || "the payment was declined".to_owned();
-        self.message.unwrap_or_else(unsaid)
+        let default_reason = || "the payment was declined".to_owned();
+        self.message.unwrap_or_else(default_reason)
     }
 }
 
-/// An answer that says something: an object, or a refusal.
-type Answer<T> = Result<T, Refusal>;
+/// A conclusive response: an object, or a refusal.
+type StripeResult<T> = Result<T, Refusal>;
 
 impl Stripe {
     /// # Errors
@@ -92,8 +92,8 @@ impl Stripe {
     async fn send<T: for<'de> Deserialize<'de>>(
         &self,
         request: reqwest::RequestBuilder,
-    ) -> Result<Answer<T>, NoAnswer> {
-        let lost = |error: reqwest::Error| NoAnswer(error.without_url().to_string());
+    ) -> Result<StripeResult<T>, NoResponse> {
+        let lost = |error: reqwest::Error| NoResponse(error.without_url().to_string());
         let response = request
             .bearer_auth(&self.options.secret_key)
             .header("Stripe-Version", VERSION)
@@ -107,8 +107,8 @@ impl Stripe {
         let body: Value = response.json().await.map_err(lost)?;
         let error = body.get("error").cloned().unwrap_or_default();
         let refusal: Refusal = serde_json::from_value(error).unwrap_or_default();
-        // A card that is refused, and a request that will never do, are answers;
-        // limits, conflicts, and errors of either side are asked again.
+        // A refused card and an invalid request are final; rate limits, conflicts and
+        // other errors are retried.
         let never_will = [StatusCode::BAD_REQUEST, StatusCode::NOT_FOUND].contains(&status)
             && refusal.kind == "invalid_request_error";
         let is_answer = status == StatusCode::PAYMENT_REQUIRED || never_will;
@@ -117,7 +117,7 @@ impl Stripe {
         } else {
             let kind = refusal.kind.clone();
             let reason = refusal.reason();
-            Err(NoAnswer(format!("stripe: {status} {kind}: {reason}")))
+            Err(NoResponse(format!("stripe: {status} {kind}: {reason}")))
         }
     }
 
@@ -126,7 +126,7 @@ impl Stripe {
         path: &str,
         key: Option<&str>,
         form: &[(&str, &str)],
-    ) -> Result<Answer<T>, NoAnswer> {
+    ) -> Result<StripeResult<T>, NoResponse> {
         let mut request = self.client.post(format!("{}{path}", self.options.url));
         if let Some(key) = key {
             request = request.header("Idempotency-Key", key);
@@ -134,15 +134,15 @@ impl Stripe {
         self.send(request.form(form)).await
     }
 
-    async fn get<T: for<'de> Deserialize<'de>>(&self, path: &str) -> Result<T, NoAnswer> {
+    async fn get<T: for<'de> Deserialize<'de>>(&self, path: &str) -> Result<T, NoResponse> {
         let url = format!("{}{path}", self.options.url);
         let found = self.send(self.client.get(url)).await?;
-        found.map_err(|refusal: Refusal| NoAnswer(format!("stripe: {}", refusal.reason())))
+        found.map_err(|refusal: Refusal| NoResponse(format!("stripe: {}", refusal.reason())))
     }
 
-    /// The payment's intent as it is now, made if there is none: under one key
-    /// there is one. Made, it holds nothing yet; confirming it does.
-    async fn intent(&self, payment: &Payment) -> Result<Answer<Intent>, NoAnswer> {
+    /// The payment's intent in its current state, created if there is none; the
+    /// idempotency key prevents a second one. Only confirming it authorises money.
+    async fn intent(&self, payment: &Payment) -> Result<StripeResult<Intent>, NoResponse> {
         let id = match &payment.reference {
             Some(reference) => reference.clone(),
             None => {
@@ -164,19 +164,19 @@ impl Stripe {
                 }
             }
         };
-        // A repeat of the creation tells what was so at first: ask.
+        // A retried creation returns the original response: fetch the current state.
         Ok(Ok(self.get(&format!("/v1/payment_intents/{id}")).await?))
     }
 
-    /// Confirms or captures an intent. One that refuses may have been moved on
-    /// by another worker meanwhile: what it is then counts, not the refusal.
+    /// Confirms or captures an intent. If that is refused, another worker may have
+    /// advanced the intent meanwhile: then its current state counts.
     async fn advance(
         &self,
         intent: &Intent,
         verb: &str,
         form: &[(&str, &str)],
-    ) -> Result<Answer<Intent>, NoAnswer> {
-        let refusal = match self.act(intent, verb, form).await? {
+    ) -> Result<StripeResult<Intent>, NoResponse> {
+        let refusal = match self.post_action(intent, verb, form).await? {
             Ok(moved) => return Ok(Ok(moved)),
             Err(refusal) => refusal,
         };
@@ -194,14 +194,15 @@ impl Stripe {
         })
     }
 
-    /// Confirms, captures or cancels an intent whose state allows it. Without a
-    /// key: the state lets it happen once, and a kept error would never go.
-    async fn act(
+    /// Confirms, captures or cancels an intent whose state allows it. Without an
+    /// idempotency key: the state lets it happen only once, and with a key Stripe
+    /// would keep returning a stored error.
+    async fn post_action(
         &self,
         intent: &Intent,
         verb: &str,
         form: &[(&str, &str)],
-    ) -> Result<Answer<Intent>, NoAnswer> {
+    ) -> Result<StripeResult<Intent>, NoResponse> {
         let path = format!("/v1/payment_intents/{}/{verb}", intent.id);
         self.post(&path, None, form).await
     }
@@ -217,17 +218,17 @@ impl PaymentProvider for Stripe {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         let fits =
             method.starts_with("pm_") && method.len() <= MAX_METHOD && method.bytes().all(plain);
-        let bad = || "must be a payment method of Stripe's, such as pm_card_visa".to_owned();
+        let bad = || "must be a Stripe payment method, such as pm_card_visa".to_owned();
         fits.then_some(()).ok_or_else(bad)
     }
 
-    async fn authorise(&self, payment: &Payment) -> Result<Authorised, NoAnswer> {
+    async fn authorise(&self, payment: &Payment) -> Result<Authorised, NoResponse> {
         let declined = |reason: String| Ok(Authorised::Declined { reason });
-        // Stripe wants amounts of three decimals rounded, which refunds of single
+        // Stripe requires three-decimal amounts to be rounded, but refunds of single
         // units are not.
         if payment.amount.currency.exponent() > 2 {
             return declined(format!(
-                "the shop takes no {} by card",
+                "the shop does not accept {} by card",
                 payment.amount.currency.code()
             ));
         }
@@ -255,7 +256,7 @@ impl PaymentProvider for Stripe {
         }
     }
 
-    async fn capture(&self, payment: &Payment) -> Result<Captured, NoAnswer> {
+    async fn capture(&self, payment: &Payment) -> Result<Captured, NoResponse> {
         let declined = |reason: String| Ok(Captured::Declined { reason });
         let mut intent = match self.intent(payment).await? {
             Ok(intent) => intent,
@@ -270,16 +271,16 @@ impl PaymentProvider for Stripe {
         match intent.status.as_str() {
             "succeeded" => Ok(Captured::Yes),
             "canceled" | "requires_payment_method" => {
-                declined("the authorisation was let go".to_owned())
+                declined("the authorisation was released".to_owned())
             }
-            other => Err(NoAnswer(format!("stripe: the payment is {other}"))),
+            other => Err(NoResponse(format!("stripe: the payment is {other}"))),
         }
     }
 
-    async fn void(&self, payment: &Payment) -> Result<Voided, NoAnswer> {
+    async fn void(&self, payment: &Payment) -> Result<Voided, NoResponse> {
         let intent = match self.intent(payment).await? {
             Ok(intent) => intent,
-            // It cannot even be made.
+            // The intent could not be created: there is nothing to void.
             Err(_) => return Ok(Voided::Yes),
         };
         match intent.status.as_str() {
@@ -287,17 +288,17 @@ impl PaymentProvider for Stripe {
             "succeeded" => return Ok(Voided::Captured),
             _ => {}
         }
-        match self.act(&intent, "cancel", &[]).await? {
+        match self.post_action(&intent, "cancel", &[]).await? {
             Ok(_) => Ok(Voided::Yes),
-            Err(refusal) => Err(NoAnswer(format!("stripe: {}", refusal.reason()))),
+            Err(refusal) => Err(NoResponse(format!("stripe: {}", refusal.reason()))),
         }
     }
 
-    async fn refund(&self, payment: &Payment, amount: Money, key: &str) -> Result<(), NoAnswer> {
+    async fn refund(&self, payment: &Payment, amount: Money, key: &str) -> Result<(), NoResponse> {
         let Some(id) = &payment.reference else {
-            return Err(NoAnswer("stripe: there is no such payment".to_owned()));
+            return Err(NoResponse("stripe: the payment has no intent".to_owned()));
         };
-        // Stripe forgets keys after a day; what it has done it does not forget.
+        // Stripe forgets idempotency keys after a day, so existing refunds are searched first.
         let path = format!("/v1/refunds?payment_intent={id}&limit=100");
         let known: Value = self.get(&path).await?;
         let known = known["data"].as_array().cloned().unwrap_or_default();
@@ -313,12 +314,12 @@ impl PaymentProvider for Stripe {
                     ("metadata[refund_id]", key),
                 ];
                 let made = self.post("/v1/refunds", Some(key), &form).await?;
-                made.map_err(|refusal| NoAnswer(format!("stripe: {}", refusal.reason())))?
+                made.map_err(|refusal| NoResponse(format!("stripe: {}", refusal.reason())))?
             }
         };
         match refund["status"].as_str() {
             Some("succeeded" | "pending" | "requires_action") => Ok(()),
-            status => Err(NoAnswer(format!(
+            status => Err(NoResponse(format!(
                 "stripe: the refund is {}",
                 status.unwrap_or("lost")
             ))),

@@ -16,24 +16,24 @@ const OPEN: &str = "OPEN";
 const ORDERED: &str = "ORDERED";
 const MERGED: &str = "MERGED";
 
-/// Whose a cart is.
+/// The owner of a cart.
 #[derive(Debug, Clone)]
-pub enum Holder {
+pub enum CartOwner {
     Customer(UserId),
     /// The hash of a guest's token.
     Guest(String),
 }
 
-/// Stores a new cart, empty.
+/// Stores a new, empty cart.
 pub async fn cart_insert_in_txn<C: ConnectionTrait>(
     txn: &C,
     id: &str,
-    holder: &Holder,
+    owner: &CartOwner,
     now: Micros,
 ) -> Result<Cart, DbErr> {
-    let (customer_id, token_hash) = match holder {
-        Holder::Customer(customer) => (Some(customer.clone()), None),
-        Holder::Guest(hash) => (None, Some(hash.clone())),
+    let (customer_id, token_hash) = match owner {
+        CartOwner::Customer(customer) => (Some(customer.clone()), None),
+        CartOwner::Guest(hash) => (None, Some(hash.clone())),
     };
     cart::Entity::insert(cart::ActiveModel {
         id: Set(id.to_owned()),
@@ -56,8 +56,8 @@ pub async fn cart_insert_in_txn<C: ConnectionTrait>(
     })
 }
 
-/// An open cart by identifier, with the hash of its token if it is a guest's.
-/// Within a transaction, on PostgreSQL, it is locked.
+/// An open cart by ID, with the hash of its token if it is a guest's. Within a
+/// transaction, on PostgreSQL, it is locked.
 pub async fn cart_fetch<C: ConnectionTrait>(
     db: &C,
     id: &str,
@@ -71,7 +71,7 @@ pub async fn cart_fetch<C: ConnectionTrait>(
         None => Ok(None),
         Some(row) => {
             let hash = row.token_hash.clone();
-            Ok(Some((with_lines(db, row).await?, hash)))
+            Ok(Some((load_lines(db, row).await?, hash)))
         }
     }
 }
@@ -89,11 +89,11 @@ pub async fn cart_of_customer<C: ConnectionTrait>(
         .await?;
     match found {
         None => Ok(None),
-        Some(row) => Ok(Some(with_lines(db, row).await?)),
+        Some(row) => Ok(Some(load_lines(db, row).await?)),
     }
 }
 
-async fn with_lines<C: ConnectionTrait>(db: &C, row: cart::Model) -> Result<Cart, Error> {
+async fn load_lines<C: ConnectionTrait>(db: &C, row: cart::Model) -> Result<Cart, Error> {
     let lines = cart_line::Entity::find()
         .filter(cart_line::Column::CartId.eq(&row.id))
         .order_by_asc(cart_line::Column::Position)
@@ -116,7 +116,7 @@ async fn with_lines<C: ConnectionTrait>(db: &C, row: cart::Model) -> Result<Cart
     })
 }
 
-/// Stores a cart that has changed, and counts its version on.
+/// Stores a changed cart, and increments its version.
 pub async fn cart_store_in_txn<C: ConnectionTrait>(
     txn: &C,
     cart: &mut Cart,
@@ -153,7 +153,7 @@ pub async fn cart_store_in_txn<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Closes a cart with the order that it became.
+/// Closes a cart that became an order.
 ///
 /// # Errors
 /// If it has changed since it was read.
@@ -178,7 +178,7 @@ pub async fn cart_ordered_in_txn<C: ConnectionTrait>(
     Err(changed().into())
 }
 
-/// Closes a guest's cart that is part of a customer's now.
+/// Closes a guest's cart that was merged into a customer's.
 pub async fn cart_merged_in_txn<C: ConnectionTrait>(
     txn: &C,
     id: &str,
@@ -193,9 +193,9 @@ pub async fn cart_merged_in_txn<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Deletes a batch of guests' carts that nobody has touched since; answers how
-/// many.
-pub async fn cart_trim_in_txn<C: ConnectionTrait>(
+/// Deletes a batch of guest carts that were not changed since `before`; returns
+/// how many.
+pub async fn cart_purge_expired_in_txn<C: ConnectionTrait>(
     txn: &C,
     before: Micros,
     limit: u64,
@@ -207,7 +207,7 @@ pub async fn cart_trim_in_txn<C: ConnectionTrait>(
         .filter(cart::Column::UpdatedAt.lt(before))
         .order_by_asc(cart::Column::UpdatedAt)
         .limit(limit)
-        // Another replica may be at it, or a guest back at theirs.
+        // Another replica may be deleting it, or its guest may be changing it.
         .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
         .into_tuple()
         .all(txn)
@@ -223,11 +223,11 @@ pub async fn cart_trim_in_txn<C: ConnectionTrait>(
     Ok(deleted.rows_affected)
 }
 
-/// Somebody else has changed it.
+/// The problem that the cart has changed since the caller read it.
 pub fn changed() -> Problem {
     Problem::new(
         &["version"],
         ProblemCode::CartChanged,
-        "the cart has been changed meanwhile; look at it again",
+        "the cart has been changed meanwhile; reload it",
     )
 }

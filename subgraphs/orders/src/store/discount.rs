@@ -12,7 +12,7 @@ use stoa_schema::{Money, OrderId, UserId};
 use stoa_service::page::Page;
 
 use super::entity::{discount, discount_use};
-use crate::domain::{CodeKind, Discount, Order};
+use crate::domain::{Discount, DiscountKind, Order};
 use crate::error::Error;
 
 const PERCENTAGE: &str = "PERCENTAGE";
@@ -24,8 +24,8 @@ pub async fn discount_insert_in_txn<C: ConnectionTrait>(
     now: Micros,
 ) -> Result<(), DbErr> {
     let (kind, value, currency) = match new.kind {
-        CodeKind::Percentage(rate) => (PERCENTAGE, rate, new.minimum.map(|m| m.currency)),
-        CodeKind::Amount(amount) => (AMOUNT, amount.amount_minor, Some(amount.currency)),
+        DiscountKind::Percentage(rate) => (PERCENTAGE, rate, new.minimum.map(|m| m.currency)),
+        DiscountKind::Amount(amount) => (AMOUNT, amount.amount_minor, Some(amount.currency)),
     };
     discount::Entity::insert(discount::ActiveModel {
         code: Set(new.code.clone()),
@@ -46,7 +46,7 @@ pub async fn discount_insert_in_txn<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Switches a code on or off; false if there is none.
+/// Switches a code on or off; returns false if there is no such code.
 pub async fn discount_set_active_in_txn<C: ConnectionTrait>(
     txn: &C,
     code: &str,
@@ -71,7 +71,7 @@ pub async fn discount_fetch<C: ConnectionTrait>(
     row.map(to_discount).transpose()
 }
 
-/// Codes, by their letters.
+/// Codes in alphabetical order.
 pub async fn discount_list<C: ConnectionTrait>(
     db: &C,
     page: &Page<String>,
@@ -89,11 +89,11 @@ pub async fn discount_count<C: ConnectionTrait>(db: &C) -> Result<u64, DbErr> {
     discount::Entity::find().count(db).await
 }
 
-/// Notes that an order uses a code, if it still may: whoever else uses the code
-/// waits for this transaction.
+/// Records that an order uses a code, if it still may. The code is locked:
+/// concurrent uses wait for this transaction.
 ///
 /// # Errors
-/// Why it may not.
+/// The reason, if it may not.
 pub async fn discount_use_in_txn<C: ConnectionTrait>(
     txn: &C,
     code: &str,
@@ -123,8 +123,8 @@ pub async fn discount_use_in_txn<C: ConnectionTrait>(
     Ok(())
 }
 
-/// A cancelled order gives its code back.
-pub async fn discount_give_back_in_txn<C: ConnectionTrait>(
+/// Removes a cancelled order's use of its code.
+pub async fn discount_release_in_txn<C: ConnectionTrait>(
     txn: &C,
     order: &Order,
 ) -> Result<(), DbErr> {
@@ -158,8 +158,8 @@ fn to_discount(row: discount::Model) -> Result<Discount, Error> {
         .transpose()?;
     let money = |amount| Money::new(amount, currency.unwrap_or(Currency::EUR));
     let kind = match row.kind.as_str() {
-        PERCENTAGE => CodeKind::Percentage(row.value),
-        AMOUNT => CodeKind::Amount(money(row.value)),
+        PERCENTAGE => DiscountKind::Percentage(row.value),
+        AMOUNT => DiscountKind::Amount(money(row.value)),
         other => return Err(Error::corrupt(format!("discount kind {other}"))),
     };
     Ok(Discount {

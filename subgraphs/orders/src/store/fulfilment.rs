@@ -1,4 +1,4 @@
-//! Parcels and refunds.
+//! Shipments and refunds.
 
 use std::collections::HashMap;
 
@@ -14,12 +14,12 @@ use super::task::{self, StockTask};
 use crate::domain::{Actor, LineState, Order, Problem, ProblemCode, Refund, RefundLine, Shipment};
 use crate::error::Error;
 
-/// The most parcels of an order, and the most refunds.
-const MAX_EACH: usize = 100;
+/// The most shipments of an order, and the most refunds.
+const MAX_PER_ORDER: usize = 100;
 const PENDING: &str = "PENDING";
 const DONE: &str = "DONE";
 
-/// The lines of an order, and what has become of their units.
+/// The lines of an order, with their shipped, refunded and cancelled units.
 pub async fn line_states<C: ConnectionTrait>(
     db: &C,
     order: &OrderId,
@@ -48,17 +48,20 @@ pub async fn line_states<C: ConnectionTrait>(
     Ok(states)
 }
 
-/// Whether an order can have another parcel or refund.
+/// Checks that an order may have another shipment or refund.
 ///
 /// # Errors
-/// If it has as many as it may.
-pub async fn bounded_in_txn<C: ConnectionTrait>(txn: &C, order: &OrderId) -> Result<(), Error> {
+/// If it has reached the limit of either.
+pub async fn check_limits_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    order: &OrderId,
+) -> Result<(), Error> {
     let parcels = shipment_list(txn, order).await?.len();
     let refunds = refund_list(txn, order).await?.len();
-    if parcels < MAX_EACH && refunds < MAX_EACH {
+    if parcels < MAX_PER_ORDER && refunds < MAX_PER_ORDER {
         return Ok(());
     }
-    let message = format!("an order has at most {MAX_EACH} parcels, and as many refunds");
+    let message = format!("an order has at most {MAX_PER_ORDER} shipments and as many refunds");
     Err(Problem::new(&["orderId"], ProblemCode::Invalid, message).into())
 }
 
@@ -97,7 +100,7 @@ async fn shipment_list<C: ConnectionTrait>(
     Ok(found.into_values().flatten().collect())
 }
 
-/// Parcels by order, the first one first.
+/// Shipments by order, oldest first.
 pub async fn shipment_fetch_many<C: ConnectionTrait>(
     db: &C,
     orders: &[OrderId],
@@ -138,13 +141,13 @@ pub async fn shipment_fetch_many<C: ConnectionTrait>(
     Ok(found)
 }
 
-/// Stores a refund: the money, and the units that go back.
+/// Stores a refund, its lines, and the stock task for units that go back to stock.
 pub async fn refund_insert_in_txn<C: ConnectionTrait>(
     txn: &C,
     order: &OrderId,
     refund: &Refund,
 ) -> Result<(), DbErr> {
-    let brings_back = |line: &RefundLine| line.called_off + line.restocked > 0;
+    let returns_units = |line: &RefundLine| line.called_off + line.restocked > 0;
     let state = if refund.done { DONE } else { PENDING };
     refund::Entity::insert(refund::ActiveModel {
         id: Set(refund.id.clone()),
@@ -172,15 +175,15 @@ pub async fn refund_insert_in_txn<C: ConnectionTrait>(
     refund_line::Entity::insert_many(rows)
         .exec_without_returning(txn)
         .await?;
-    if refund.lines.iter().any(brings_back) {
+    if refund.lines.iter().any(returns_units) {
         let (id, at) = (&refund.id, refund.at);
         task::stock_task_insert_in_txn(txn, id, order, StockTask::Return, at).await?;
     }
     Ok(())
 }
 
-/// Notes that whatever is left of an order's money is to go back; its units go
-/// back with the order.
+/// Stores a refund of all the money that is left of a cancelled order. It has no
+/// lines: the units go back when the whole order is released.
 pub async fn refund_rest_in_txn<C: ConnectionTrait>(
     txn: &C,
     order: &Order,
@@ -204,7 +207,7 @@ pub async fn refund_rest_in_txn<C: ConnectionTrait>(
     Ok(())
 }
 
-/// The refunds of an order, the first one first.
+/// The refunds of an order, oldest first.
 pub async fn refund_list<C: ConnectionTrait>(
     db: &C,
     order: &OrderId,
@@ -213,7 +216,7 @@ pub async fn refund_list<C: ConnectionTrait>(
     Ok(found.remove(order).unwrap_or_default())
 }
 
-/// Refunds by order, the first one first.
+/// Refunds by order, oldest first.
 pub async fn refund_fetch_many<C: ConnectionTrait>(
     db: &C,
     orders: &[OrderId],
@@ -270,7 +273,7 @@ async fn refund_lines<C: ConnectionTrait>(
     Ok(lines)
 }
 
-/// Notes that a refund's money is back.
+/// Marks a refund as paid out by the provider.
 pub async fn refund_done_in_txn<C: ConnectionTrait>(txn: &C, id: &str) -> Result<(), DbErr> {
     refund::Entity::update_many()
         .col_expr(refund::Column::State, Expr::value(DONE))

@@ -1,4 +1,4 @@
-//! Rows and queries of orders. What is named `_in_txn` must be within a
+//! Rows and queries of orders. Functions named `_in_txn` must be called within a
 //! transaction.
 
 pub mod cart;
@@ -28,17 +28,18 @@ use crate::domain::{Actor, Change, Line, Order, Parts};
 use crate::error::Error;
 use task::PaymentTask;
 
-/// Which orders a list holds.
+/// A filter for orders: all given conditions must match.
 #[derive(Debug, Clone, Default)]
 pub struct OrderFilter {
     pub customer: Option<UserId>,
     pub status: Option<Status>,
-    /// From then on, and before then.
+    /// Placed at this time or later, and before `placed_before`.
     pub placed_from: Option<Micros>,
     pub placed_before: Option<Micros>,
-    /// Words that a number, a tracking number, a SKU or a line's name holds.
+    /// The beginning of an order number, a complete tracking number or SKU, or a
+    /// part of a line's name.
     pub search: Option<String>,
-    /// Only those with a step that began before this and is not done.
+    /// Only orders with an unfinished step that began before this time.
     pub stuck_since: Option<Micros>,
 }
 
@@ -72,7 +73,7 @@ pub async fn order_list<C: ConnectionTrait>(
     filter: &OrderFilter,
     page: &Page<String>,
 ) -> Result<Vec<Order>, Error> {
-    let mut select = filtered(filter);
+    let mut select = select_orders(filter);
     if let Some(after) = &page.after {
         select = select.filter(order::Column::Id.lt(after));
     }
@@ -85,10 +86,10 @@ pub async fn order_list<C: ConnectionTrait>(
 }
 
 pub async fn order_count<C: ConnectionTrait>(db: &C, filter: &OrderFilter) -> Result<u64, DbErr> {
-    filtered(filter).count(db).await
+    select_orders(filter).count(db).await
 }
 
-fn filtered(filter: &OrderFilter) -> Select<order::Entity> {
+fn select_orders(filter: &OrderFilter) -> Select<order::Entity> {
     let mut select = order::Entity::find();
     if let Some(customer) = &filter.customer {
         select = select.filter(order::Column::CustomerId.eq(customer.as_str()));
@@ -103,7 +104,7 @@ fn filtered(filter: &OrderFilter) -> Select<order::Entity> {
         select = select.filter(order::Column::CreatedAt.lt(before));
     }
     if let Some(text) = &filter.search {
-        select = select.filter(holds(text));
+        select = select.filter(matches_search(text));
     }
     if let Some(since) = filter.stuck_since {
         let mut stuck = payment::Entity::find()
@@ -123,7 +124,7 @@ fn filtered(filter: &OrderFilter) -> Select<order::Entity> {
     select
 }
 
-/// A text as it stands in a pattern.
+/// Escapes a text for a LIKE pattern.
 fn escaped(text: &str) -> String {
     ["\\", "%", "_"]
         .iter()
@@ -132,10 +133,10 @@ fn escaped(text: &str) -> String {
         })
 }
 
-/// Whether an order's number begins with a text, a tracking number or SKU is
-/// it, or a line's name holds it; case does not count.
-fn holds(text: &str) -> Condition {
-    // SQLite lowers ASCII alone.
+/// The condition that an order's number begins with a text, a tracking number or
+/// SKU equals it, or a line's name contains it; not case-sensitive.
+fn matches_search(text: &str) -> Condition {
+    // SQLite lower-cases only ASCII.
     let ascii_within = LikeExpr::new(format!("%{}%", escaped(&text.to_ascii_lowercase())));
     let ascii_within = ascii_within.escape('\\');
     let text = text.to_lowercase();
@@ -216,7 +217,7 @@ pub async fn order_insert_in_txn<C: ConnectionTrait>(
     change_append_in_txn(txn, order, &placed).await
 }
 
-/// Stores a transition: the order's state, its history and its event.
+/// Stores a state change: the order's state, its history and its event.
 pub async fn order_move_in_txn<C: ConnectionTrait>(
     txn: &C,
     order: &Order,
@@ -232,7 +233,7 @@ pub async fn order_move_in_txn<C: ConnectionTrait>(
     change_append_in_txn(txn, order, change).await
 }
 
-/// Stores that something changed about an order, other than its state.
+/// Stores the time of a change to an order that leaves its state as it is.
 pub async fn order_touch_in_txn<C: ConnectionTrait>(txn: &C, order: &Order) -> Result<(), DbErr> {
     order::Entity::update_many()
         .col_expr(order::Column::UpdatedAt, Expr::value(order.updated_at))

@@ -1,5 +1,5 @@
-//! What is still to be done for an order outside its own database: stored with
-//! the change that calls for it, so that a crash forgets nothing.
+//! Tasks for an order outside its own database: stored together with the change
+//! that requires them, so that a crash loses nothing.
 
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Expr, ExprTrait};
@@ -37,12 +37,12 @@ macro_rules! stored {
 }
 
 stored! {
-    /// What the products service still has to be told of an order.
+    /// What the products service still has to do for an order.
     StockTask { Release => "RELEASE", Return => "RETURN" }
 }
 
 stored! {
-    /// The next step of an order's saga, if there is one.
+    /// The next step of an order's saga, or `None`.
     PaymentTask {
         None => "NONE",
         Authorise => "AUTHORISE",
@@ -54,7 +54,7 @@ stored! {
 }
 
 stored! {
-    /// Where the money is.
+    /// The state of a payment.
     PaymentState {
         Pending => "PENDING",
         Authorised => "AUTHORISED",
@@ -65,13 +65,13 @@ stored! {
     }
 }
 
-/// A payment that something is to be done about.
+/// A payment, and its saga's next step.
 #[derive(Debug, Clone)]
 pub struct DuePayment {
     pub payment: Payment,
     pub task: PaymentTask,
     pub state: PaymentState,
-    /// Of this step, that came to nothing.
+    /// Failed attempts of this step.
     pub attempts: i64,
     pub captured: i64,
     pub last_error: Option<String>,
@@ -80,41 +80,41 @@ pub struct DuePayment {
     pub due_at: Option<Micros>,
 }
 
-/// Units that products is to be told of.
+/// A stock task: units that the products service has to take back.
 #[derive(Debug, Clone)]
 pub struct DueStock {
-    /// The order's, or the refund's whose units go back.
+    /// The ID of the order, or of the refund whose units go back.
     pub id: String,
     pub order_id: OrderId,
     pub task: StockTask,
-    /// That came to nothing.
+    /// Failed attempts so far.
     pub attempts: i64,
     pub last_error: Option<String>,
     pub since: Micros,
     pub due_at: Micros,
 }
 
-/// When a step is due: at its time, or if it lies behind a horizon. No step is
-/// put off that far, so the clock was ahead when that was written.
+/// Decides whether a step is due: if its time has come, or lies beyond the horizon.
+/// No step is postponed that far, so such a time was written with a clock ahead.
 #[derive(Debug, Clone, Copy)]
-pub struct DueWhen {
+pub struct DueWindow {
     pub now: Micros,
     pub horizon: Micros,
 }
 
 stored! {
-    /// Money that moved.
+    /// A movement of money: captured or refunded.
     Movement { Capture => "CAPTURE", Refund => "REFUND" }
 }
 
-impl DueWhen {
+impl DueWindow {
     pub fn is(self, due_at: Micros) -> bool {
         due_at <= self.now || due_at > self.horizon
     }
 }
 
 impl DuePayment {
-    pub fn is_due(&self, when: DueWhen) -> bool {
+    pub fn is_due(&self, when: DueWindow) -> bool {
         self.task != PaymentTask::None && self.due_at.is_some_and(|at| when.is(at))
     }
 }
@@ -122,7 +122,7 @@ impl DuePayment {
 /// The orders whose payment has a step that is due.
 pub async fn payment_due<C: ConnectionTrait>(
     db: &C,
-    when: DueWhen,
+    when: DueWindow,
     limit: u64,
 ) -> Result<Vec<OrderId>, DbErr> {
     let due = payment::Column::DueAt.lte(when.now);
@@ -139,7 +139,7 @@ pub async fn payment_due<C: ConnectionTrait>(
     Ok(rows.into_iter().map(OrderId::trusted).collect())
 }
 
-/// When the next step is due that is not due yet, if any is.
+/// When the next step becomes due that is not due yet, if there is one.
 pub async fn next_due<C: ConnectionTrait>(db: &C, now: Micros) -> Result<Option<Micros>, DbErr> {
     let payment: Option<Option<Micros>> = payment::Entity::find()
         .select_only()
@@ -172,7 +172,7 @@ pub async fn payment_fetch<C: ConnectionTrait>(
     to_due(row)
 }
 
-/// The payments of orders; one that cannot be read hides no other.
+/// The payments of orders; those that cannot be read are logged and left out.
 pub async fn payment_fetch_many<C: ConnectionTrait>(
     db: &C,
     orders: &[OrderId],
@@ -214,7 +214,7 @@ fn to_due(row: payment::Model) -> Result<DuePayment, Error> {
     })
 }
 
-/// Sets where the money is and what is to be done next, at once.
+/// Sets the state of a payment and its next step, which is due at once.
 pub async fn payment_set_in_txn<C: ConnectionTrait>(
     txn: &C,
     order: &OrderId,
@@ -235,7 +235,7 @@ pub async fn payment_set_in_txn<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Keeps the provider's name for a payment.
+/// Stores the provider's ID of a payment.
 pub async fn payment_set_reference_in_txn<C: ConnectionTrait>(
     txn: &C,
     order: &OrderId,
@@ -249,7 +249,7 @@ pub async fn payment_set_reference_in_txn<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Books money that moved, once for each key; false if it was booked before.
+/// Records a movement of money once for each key; returns false if it is known.
 pub async fn movement_insert_in_txn<C: ConnectionTrait>(
     txn: &C,
     order: &OrderId,
@@ -283,9 +283,8 @@ pub async fn movement_insert_in_txn<C: ConnectionTrait>(
     Ok(true)
 }
 
-/// Puts a step off, unless it has changed or become due anew meanwhile: then
-/// there is news of it. What failed counts as an attempt; `reason` says why it
-/// is not done.
+/// Postpones a step, unless it has changed or was made due by a webhook meanwhile.
+/// If it failed, that counts as an attempt; `reason` says why it is not done.
 pub async fn payment_postpone_in_txn<C: ConnectionTrait>(
     txn: &C,
     due: &DuePayment,
@@ -308,7 +307,7 @@ pub async fn payment_postpone_in_txn<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Keeps a provider's event; false if it is known.
+/// Stores a provider's event; returns false if it is known.
 pub async fn event_insert_in_txn<C: ConnectionTrait>(
     txn: &C,
     provider: &str,
@@ -321,7 +320,7 @@ pub async fn event_insert_in_txn<C: ConnectionTrait>(
         event_id: Set(event.id.clone()),
         kind: Set(event.kind.clone()),
         order_id: Set(event.order_id.as_ref().map(ToString::to_string)),
-        // PostgreSQL takes no NUL.
+        // PostgreSQL refuses NUL in text.
         payload: Set(String::from_utf8_lossy(body).replace('\0', "")),
         received_at: Set(now),
     })
@@ -331,8 +330,8 @@ pub async fn event_insert_in_txn<C: ConnectionTrait>(
     Ok(matches!(inserted, TryInsertResult::Inserted(1)))
 }
 
-/// Deletes a batch of events that came before then; answers how many.
-pub async fn event_trim_in_txn<C: ConnectionTrait>(
+/// Deletes a batch of events received before a time; returns how many.
+pub async fn event_purge_expired_in_txn<C: ConnectionTrait>(
     txn: &C,
     before: Micros,
     limit: u64,
@@ -345,7 +344,7 @@ pub async fn event_trim_in_txn<C: ConnectionTrait>(
     Ok(txn.execute_raw(statement).await?.rows_affected())
 }
 
-/// Makes a payment's step due, if there is one: there is news of it.
+/// Makes a payment's step due now, if it has one.
 pub async fn payment_due_now_in_txn<C: ConnectionTrait>(
     txn: &C,
     order: &OrderId,
@@ -360,8 +359,8 @@ pub async fn payment_due_now_in_txn<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Puts off whatever a payment waits for, read or not.
-pub async fn payment_put_off_in_txn<C: ConnectionTrait>(
+/// Postpones a payment's step whatever it is, even if the payment cannot be read.
+pub async fn payment_postpone_any_in_txn<C: ConnectionTrait>(
     txn: &C,
     order: &OrderId,
     due_at: Micros,
@@ -378,7 +377,7 @@ pub async fn payment_put_off_in_txn<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Notes that products is to be told of units; once for each identifier.
+/// Stores a stock task, once for each ID.
 pub async fn stock_task_insert_in_txn<C: ConnectionTrait>(
     txn: &C,
     id: &str,
@@ -401,10 +400,10 @@ pub async fn stock_task_insert_in_txn<C: ConnectionTrait>(
     Ok(())
 }
 
-/// What products is to be told of now, by its identifiers.
+/// The IDs of the stock tasks that are due.
 pub async fn stock_due<C: ConnectionTrait>(
     db: &C,
-    when: DueWhen,
+    when: DueWindow,
     limit: u64,
 ) -> Result<Vec<String>, DbErr> {
     let due = stock_task::Column::DueAt.lte(when.now);
@@ -419,7 +418,7 @@ pub async fn stock_due<C: ConnectionTrait>(
         .await
 }
 
-/// One of them, unless it is done.
+/// A stock task, unless it is done.
 pub async fn stock_task_fetch<C: ConnectionTrait>(
     db: &C,
     id: &str,
@@ -428,7 +427,7 @@ pub async fn stock_task_fetch<C: ConnectionTrait>(
     row.map(to_due_stock).transpose()
 }
 
-/// The units of orders that products is to be told of, the oldest first.
+/// The stock tasks of orders, oldest first.
 pub async fn stock_task_fetch_many<C: ConnectionTrait>(
     db: &C,
     orders: &[OrderId],
@@ -453,13 +452,13 @@ fn to_due_stock(row: stock_task::Model) -> Result<DueStock, Error> {
     })
 }
 
-/// Notes that products knows.
+/// Deletes a finished stock task.
 pub async fn stock_task_done_in_txn<C: ConnectionTrait>(txn: &C, id: &str) -> Result<(), DbErr> {
     stock_task::Entity::delete_by_id(id).exec(txn).await?;
     Ok(())
 }
 
-/// Puts off what came to nothing.
+/// Postpones a failed stock task.
 pub async fn stock_task_postpone_in_txn<C: ConnectionTrait>(
     txn: &C,
     id: &str,

@@ -1,5 +1,5 @@
-//! What happens after an order's answer, with a provider and a products
-//! service that do as each test says, and a clock that it moves.
+//! The background processing of orders, with a mock provider, a mock products
+//! service and a manual clock.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,10 +21,10 @@ use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use stoa_migrations::OrdersMigrator;
 use stoa_orders::App;
-use stoa_orders::app::{Progress, Step, Verb};
+use stoa_orders::app::{OrderAction, Progress, Step};
 use stoa_orders::domain::{Address, Order, Request, RequestLine, TableRates};
 use stoa_orders::payment::{
-    Authorised, BadEvent, Captured, Event, NoAnswer, Payment, PaymentProvider, Voided,
+    Authorised, BadEvent, Captured, Event, NoResponse, Payment, PaymentProvider, Voided,
 };
 use stoa_orders::store::OrderFilter;
 use stoa_orders::store::task::StockTask;
@@ -32,7 +32,7 @@ use stoa_runtime::clock::{Clock, micros};
 use stoa_runtime::identity::{Caller, Role};
 use stoa_schema::events::OrderStatus;
 use stoa_schema::{Money, OrderId, ProductId, UserId};
-use stoa_service::bus::NoBus;
+use stoa_service::bus::UnavailableBus;
 use stoa_service::context::CallContext;
 use stoa_service::database::{Database, PoolOptions};
 use stoa_service::outbox::Relay;
@@ -66,18 +66,18 @@ async fn two_workers_confirm_once_and_refund_nothing() {
 async fn what_is_cancelled_before_it_is_paid_is_voided() {
     let shop = Fixture::new(Outcome::Pending).await;
     let order = shop.place().await;
-    shop.change(&order, Verb::Cancel).await;
+    shop.change(&order, OrderAction::Cancel).await;
     shop.work().await;
     assert_eq!((shop.voids(), shop.refunds(), shop.releases()), (1, 0, 1));
 }
 
 #[tokio::test]
 async fn money_that_came_before_the_cancellation_goes_back() {
-    let shop = Fixture::new(Outcome::AnswerLost).await;
+    let shop = Fixture::new(Outcome::ResponseLost).await;
     let order = shop.place().await;
     shop.work().await;
     assert_eq!(shop.status(&order).await, OrderStatus::Pending);
-    shop.change(&order, Verb::Cancel).await;
+    shop.change(&order, OrderAction::Cancel).await;
     shop.work().await;
     assert_eq!(shop.status(&order).await, OrderStatus::Cancelled);
     assert_eq!((shop.voids(), shop.refunds(), shop.releases()), (0, 1, 1));
@@ -89,10 +89,10 @@ async fn a_cancellation_while_the_stock_is_committed_wins() {
         let shop = Fixture::new(Outcome::Authorised).await;
         let order = shop.place().await;
         shop.clock.advance(Duration::from_secs(1));
-        // Forced: the worker waits in `commit_stock` while it is cancelled.
+        // Forced interleaving: the order is cancelled while the worker waits in `commit_stock`.
         let cancel = async {
             tokio::time::sleep(Duration::from_millis(5)).await;
-            shop.change(&order, Verb::Cancel).await
+            shop.change(&order, OrderAction::Cancel).await
         };
         let (worked, cancelled) = tokio::join!(shop.app.work_once(), cancel);
         worked.unwrap();
@@ -109,12 +109,12 @@ async fn a_cancellation_while_the_money_is_taken_returns_it() {
         let shop = Fixture::new(Outcome::Authorised).await;
         let order = shop.place().await;
         shop.clock.advance(Duration::from_secs(1));
-        // Forced: the cancellation waits until the provider is being asked.
+        // Forced interleaving: the cancellation waits until the capture has started.
         let cancel = async {
             while shop.provider.captures.load(Ordering::SeqCst) == 0 {
                 tokio::task::yield_now().await;
             }
-            shop.change(&order, Verb::Cancel).await
+            shop.change(&order, OrderAction::Cancel).await
         };
         let (worked, cancelled) = tokio::join!(shop.app.work_once(), cancel);
         worked.unwrap();
@@ -147,7 +147,7 @@ async fn a_capture_that_is_declined_gives_everything_back() {
 
 #[tokio::test]
 async fn a_lost_answer_is_asked_for_again_and_charges_once() {
-    let shop = Fixture::new(Outcome::AnswerLost).await;
+    let shop = Fixture::new(Outcome::ResponseLost).await;
     let order = shop.place().await;
     shop.work().await;
     assert_eq!(shop.status(&order).await, OrderStatus::Pending);
@@ -161,7 +161,7 @@ async fn a_lost_answer_is_asked_for_again_and_charges_once() {
 
 #[tokio::test]
 async fn a_provider_that_stays_away_costs_the_order_not_the_shop() {
-    let shop = Fixture::new(Outcome::Away).await;
+    let shop = Fixture::new(Outcome::Unavailable).await;
     let order = shop.place().await;
     shop.work().await;
     assert_eq!(shop.status(&order).await, OrderStatus::Pending);
@@ -176,9 +176,9 @@ async fn refunding_and_cancelling_return_money_once_and_units_if_they_are_here()
     let shop = Fixture::new(Outcome::Authorised).await;
     let (paid, shipped) = (shop.place().await, shop.place().await);
     shop.work().await;
-    shop.change(&shipped, Verb::SHIP).await;
-    shop.change(&paid, Verb::Cancel).await;
-    shop.change(&shipped, Verb::REFUND).await;
+    shop.change(&shipped, OrderAction::SHIP).await;
+    shop.change(&paid, OrderAction::Cancel).await;
+    shop.change(&shipped, OrderAction::REFUND).await;
     shop.work().await;
     assert_eq!((shop.voids(), shop.refunds(), shop.releases()), (0, 2, 1));
 }
@@ -187,14 +187,14 @@ async fn refunding_and_cancelling_return_money_once_and_units_if_they_are_here()
 async fn a_peer_that_is_down_delays_only_what_needs_it() {
     let shop = Fixture::new(Outcome::Pending).await;
     let (first, second) = (shop.place().await, shop.place().await);
-    shop.change(&first, Verb::Cancel).await;
+    shop.change(&first, OrderAction::Cancel).await;
     shop.products.down.store(true, Ordering::SeqCst);
     shop.decide(Outcome::Declined);
     shop.work().await;
     assert_eq!(
         shop.status(&second).await,
         OrderStatus::Cancelled,
-        "payments go on"
+        "payments continue"
     );
     assert_eq!(shop.releases(), 0);
     shop.products.down.store(false, Ordering::SeqCst);
@@ -204,7 +204,7 @@ async fn a_peer_that_is_down_delays_only_what_needs_it() {
 
 #[tokio::test]
 async fn a_clock_that_was_ahead_does_not_freeze_what_is_due() {
-    let shop = Fixture::new(Outcome::Away).await;
+    let shop = Fixture::new(Outcome::Unavailable).await;
     let order = shop.place().await;
     let ahead = Clock::manual(shop.clock.now() + micros(Duration::from_secs(600)));
     shop.app.at(ahead).work_once().await.unwrap();
@@ -248,7 +248,7 @@ async fn what_is_not_decided_is_no_failure() {
     assert!(!progress[0].stuck);
     assert!(shop.stuck().await.is_empty());
     shop.clock.advance(Duration::from_secs(10 * 60));
-    assert!(shop.progress(&order).await[0].stuck, "somebody should look");
+    assert!(shop.progress(&order).await[0].stuck, "needs attention");
     assert_eq!(shop.stuck().await, [order.id]);
 }
 
@@ -258,8 +258,8 @@ async fn units_that_cannot_go_back_are_seen_with_the_reason() {
     let (cancelled, refunded) = (shop.place().await, shop.place().await);
     shop.work().await;
     shop.products.down.store(true, Ordering::SeqCst);
-    shop.change(&cancelled, Verb::Cancel).await;
-    shop.change(&refunded, Verb::REFUND).await;
+    shop.change(&cancelled, OrderAction::Cancel).await;
+    shop.change(&refunded, OrderAction::REFUND).await;
     for _ in 0..20 {
         shop.clock.advance(Duration::from_secs(60));
         shop.app.work_once().await.unwrap();
@@ -287,8 +287,8 @@ async fn units_that_cannot_go_back_are_seen_with_the_reason() {
     assert_eq!((shop.releases(), shop.returns()), (1, 1));
 }
 
-/// Forced: the webhook comes while the provider is being asked, whose answer is
-/// older.
+/// Forced interleaving: the webhook arrives while the provider is being asked, whose
+/// response is older.
 #[tokio::test]
 async fn news_while_the_provider_is_asked_is_not_slept_over() {
     let shop = Fixture::new(Outcome::PendingLater).await;
@@ -328,17 +328,16 @@ async fn a_job_that_breaks_off_is_put_off_and_keeps_no_other() {
     assert_eq!(shop.status(&broken).await, OrderStatus::Confirmed);
 }
 
-/// The worker that runs for ever, while the provider does not answer for more
-/// orders than it asks about at once.
+/// The provider does not respond to more orders than the worker processes at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_that_hangs_keeps_no_units() {
     let shop = Fixture::new(Outcome::Hangs).await;
     for _ in 0..20 {
         shop.place().await;
     }
-    let worker = tokio::spawn(stoa_orders::worker::run_for_ever(shop.app.clone()));
+    let worker = tokio::spawn(stoa_orders::worker::run(shop.app.clone()));
     let cancelled = shop.place().await;
-    shop.change(&cancelled, Verb::Cancel).await;
+    shop.change(&cancelled, OrderAction::Cancel).await;
     let released = async {
         while shop.releases() == 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -373,7 +372,7 @@ async fn a_webhook_makes_the_step_due_once() {
     }
     assert_eq!(shop.status(&order).await, OrderStatus::Confirmed);
     assert_eq!(shop.provider.captures.load(Ordering::SeqCst), 1);
-    // Of an order that is not ours, or of none: kept, and that is all.
+    // Events of an unknown order, or of none, are only stored.
     for (id, order_id) in [("two", Some(OrderId::new())), ("three", None)] {
         let event = Event {
             id: id.to_owned(),
@@ -382,8 +381,12 @@ async fn a_webhook_makes_the_step_due_once() {
         };
         shop.app.event_store(&event, b"{}").await.unwrap();
     }
-    assert_eq!(shop.app.events_trim().await.unwrap(), 0, "still repeated");
+    assert_eq!(
+        shop.app.events_purge_expired().await.unwrap(),
+        0,
+        "still repeated"
+    );
     shop.clock.advance(Duration::from_secs(91 * 24 * 60 * 60));
-    assert_eq!(shop.app.events_trim().await.unwrap(), 3);
-    assert_eq!(shop.app.events_trim().await.unwrap(), 0);
+    assert_eq!(shop.app.events_purge_expired().await.unwrap(), 3);
+    assert_eq!(shop.app.events_purge_expired().await.unwrap(), 0);
 }

@@ -1,8 +1,8 @@
-//! A shop whose provider and products service do as a test says.
+//! The orders service with a mock provider and a mock products service.
 
 use super::*;
 
-/// What a test's provider does when it is asked.
+/// How the mock provider responds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Outcome {
     Pending,
@@ -10,19 +10,19 @@ pub enum Outcome {
     Authorised,
     /// Authorised; the capture is declined.
     CaptureDeclined,
-    /// Authorised and captured, but the capture's answer is lost.
-    AnswerLost,
-    /// Nothing answers.
-    Away,
-    /// No answer comes, ever.
+    /// Authorised and captured, but the response to the capture is lost.
+    ResponseLost,
+    /// The provider is unavailable.
+    Unavailable,
+    /// The provider never responds.
     Hangs,
-    /// Not decided, as it says after a while.
+    /// Not decided yet; the response is delayed.
     PendingLater,
-    /// The adapter has a fault.
+    /// The provider adapter panics.
     Panics,
 }
 
-/// A provider that does as the test says, keeps books and counts its calls.
+/// A mock provider that records the money it moved and counts its calls.
 pub struct Provider {
     pub outcome: Mutex<Outcome>,
     pub captured: Mutex<HashMap<String, i64>>,
@@ -32,8 +32,8 @@ pub struct Provider {
     pub refunds: AtomicUsize,
 }
 
-pub fn away<T>() -> Result<T, NoAnswer> {
-    Err(NoAnswer("away".to_owned()))
+pub fn no_response<T>() -> Result<T, NoResponse> {
+    Err(NoResponse("away".to_owned()))
 }
 
 #[async_trait]
@@ -46,7 +46,7 @@ impl PaymentProvider for Provider {
         Ok(())
     }
 
-    async fn authorise(&self, payment: &Payment) -> Result<Authorised, NoAnswer> {
+    async fn authorise(&self, payment: &Payment) -> Result<Authorised, NoResponse> {
         let reference = payment.order_id.to_string();
         let outcome = *self.outcome.lock().unwrap();
         match outcome {
@@ -54,7 +54,7 @@ impl PaymentProvider for Provider {
             Outcome::Declined => Ok(Authorised::Declined {
                 reason: "no".to_owned(),
             }),
-            Outcome::Away => away(),
+            Outcome::Unavailable => no_response(),
             Outcome::Hangs => std::future::pending().await,
             Outcome::PendingLater => {
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -65,9 +65,9 @@ impl PaymentProvider for Provider {
         }
     }
 
-    async fn capture(&self, payment: &Payment) -> Result<Captured, NoAnswer> {
+    async fn capture(&self, payment: &Payment) -> Result<Captured, NoResponse> {
         self.captures.fetch_add(1, Ordering::SeqCst);
-        // Long enough for a cancellation to come between.
+        // Long enough for a cancellation to come in between.
         tokio::time::sleep(Duration::from_millis(20)).await;
         let outcome = *self.outcome.lock().unwrap();
         match outcome {
@@ -76,19 +76,19 @@ impl PaymentProvider for Provider {
                     reason: "no".to_owned(),
                 });
             }
-            Outcome::Away => return away(),
+            Outcome::Unavailable => return no_response(),
             _ => {}
         }
         let amount = payment.amount.amount_minor;
         let mut captured = self.captured.lock().unwrap();
         captured.insert(payment.order_id.to_string(), amount);
         match outcome {
-            Outcome::AnswerLost => away(),
+            Outcome::ResponseLost => no_response(),
             _ => Ok(Captured::Yes),
         }
     }
 
-    async fn void(&self, payment: &Payment) -> Result<Voided, NoAnswer> {
+    async fn void(&self, payment: &Payment) -> Result<Voided, NoResponse> {
         let captured = self.captured.lock().unwrap();
         if captured.contains_key(payment.order_id.as_str()) {
             return Ok(Voided::Captured);
@@ -101,7 +101,7 @@ impl PaymentProvider for Provider {
         Err(BadEvent::Body)
     }
 
-    async fn refund(&self, _payment: &Payment, amount: Money, key: &str) -> Result<(), NoAnswer> {
+    async fn refund(&self, _payment: &Payment, amount: Money, key: &str) -> Result<(), NoResponse> {
         self.refunds.fetch_add(1, Ordering::SeqCst);
         let mut refunded = self.refunded.lock().unwrap();
         refunded.insert(key.to_owned(), amount.amount_minor);
@@ -116,7 +116,7 @@ pub fn admin() -> Caller {
     }
 }
 
-/// A products service that has everything.
+/// A mock products service that has every product in stock.
 #[derive(Default)]
 pub struct Products {
     pub expired: AtomicBool,
@@ -203,7 +203,7 @@ impl Fixture {
             "products",
             products.clone() as Arc<dyn PeerHandler>,
         )]));
-        let relay = Relay::new(database.clone(), Arc::new(NoBus), clock.clone());
+        let relay = Relay::new(database.clone(), Arc::new(UnavailableBus), clock.clone());
         let app = App::new(
             database,
             Peers::local("orders", local),
@@ -256,7 +256,7 @@ impl Fixture {
             .unwrap()
     }
 
-    pub async fn change(&self, order: &Order, verb: Verb) -> Order {
+    pub async fn change(&self, order: &Order, verb: OrderAction) -> Order {
         let key = stoa_schema::ids::new_id();
         self.app
             .order_change(&admin(), &verb, order.id.as_str(), None, &key)
@@ -264,7 +264,7 @@ impl Fixture {
             .unwrap()
     }
 
-    /// Works until nothing is due any more.
+    /// Runs due jobs five times, a second apart.
     pub async fn work(&self) {
         for _ in 0..5 {
             self.clock.advance(Duration::from_secs(1));
@@ -299,7 +299,7 @@ impl Fixture {
         found.remove(&order.id).unwrap_or_default()
     }
 
-    /// The orders that administrators find when they ask for what is stuck.
+    /// The orders that administrators get when they list stuck orders.
     pub async fn stuck(&self) -> Vec<OrderId> {
         let filter = OrderFilter {
             stuck_since: Some(self.app.stuck_since()),

@@ -1,4 +1,4 @@
-//! One query for all the rows that one request, or several at once, ask for.
+//! Loads all the rows that one request, or several at once, need in one query.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ impl async_graphql::dataloader::Loader<ProductId> for Loader {
     }
 }
 
-/// A product with its stock, from the database.
+/// The key of a product with its stock, read from the database.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Fresh(pub ProductId);
 

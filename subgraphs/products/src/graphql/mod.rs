@@ -1,4 +1,4 @@
-//! The schema. Resolvers call [`App`] and nothing below it.
+//! The GraphQL schema. Resolvers call [`App`] and nothing below it.
 
 mod loader;
 mod mutation;
@@ -14,8 +14,8 @@ use loader::Loader;
 
 pub type ProductsSchema = Schema<query::Query, mutation::Mutation, EmptySubscription>;
 
-/// What every resolver may use.
-struct Shared {
+/// State that every resolver can use.
+struct AppState {
     app: App,
     image_base: String,
 }
@@ -24,13 +24,13 @@ pub fn schema(app: App, image_base: String) -> ProductsSchema {
     let loader = DataLoader::new(Loader(app.clone()), tokio::spawn);
     Schema::build(query::Query, mutation::Mutation, EmptySubscription)
         .enable_federation()
-        .data(Shared { app, image_base })
+        .data(AppState { app, image_base })
         .data(loader)
         .finish()
 }
 
 fn app<'a>(ctx: &Context<'a>) -> async_graphql::Result<&'a App> {
-    Ok(&ctx.data::<Shared>()?.app)
+    Ok(&ctx.data::<AppState>()?.app)
 }
 
 fn call<'a>(ctx: &Context<'a>) -> async_graphql::Result<&'a CallContext> {

@@ -20,12 +20,12 @@ pub struct CreateProductInput {
     pub description: String,
     pub price: MoneyInput,
     pub category_id: Option<ID>,
-    /// The first units in stock.
+    /// The initial units in stock.
     #[graphql(default)]
     pub stock: i32,
 }
 
-/// What is not given stays as it is.
+/// Fields that are not given stay unchanged.
 #[derive(Debug, InputObject)]
 pub struct UpdateProductInput {
     pub id: ID,
@@ -33,16 +33,16 @@ pub struct UpdateProductInput {
     pub sku: Option<String>,
     pub description: Option<String>,
     pub price: Option<MoneyInput>,
-    /// Null takes the product out of its category.
+    /// Null removes the product from its category.
     pub category_id: MaybeUndefined<ID>,
-    /// True brings an archived product back.
+    /// True restores an archived product.
     pub is_active: Option<bool>,
 }
 
 #[derive(Debug, InputObject)]
 pub struct AdjustStockInput {
     pub product_id: ID,
-    /// Units to add, or below zero to remove.
+    /// Units to add; negative to remove.
     pub delta: i32,
     pub reason: String,
 }
@@ -53,7 +53,7 @@ pub struct CreateCategoryInput {
     pub parent_id: Option<ID>,
 }
 
-/// What is not given stays as it is.
+/// Fields that are not given stay unchanged.
 #[derive(Debug, InputObject)]
 pub struct UpdateCategoryInput {
     pub id: ID,
@@ -62,14 +62,14 @@ pub struct UpdateCategoryInput {
     pub parent_id: MaybeUndefined<ID>,
 }
 
-/// What became of a change to a product.
+/// The result of a change to a product.
 #[derive(SimpleObject)]
 pub struct ProductPayload {
     pub product: Option<Product>,
     pub user_errors: Vec<CatalogueUserError>,
 }
 
-/// What became of a change to a category.
+/// The result of a change to a category.
 #[derive(SimpleObject)]
 pub struct CategoryPayload {
     pub category: Option<Category>,
@@ -104,7 +104,7 @@ fn category_payload(done: Result<domain::Category, Error>) -> Result<CategoryPay
     }
 }
 
-/// Text that is no identifier becomes one that nothing has.
+/// An invalid id becomes one that matches no category.
 fn category_id(id: ID) -> CategoryId {
     CategoryId::parse(&id).unwrap_or_else(|| CategoryId::trusted(id.0))
 }
@@ -154,7 +154,7 @@ impl Mutation {
         product_payload(done)
     }
 
-    /// Takes a product off sale. Orders keep showing it.
+    /// Takes a product off sale. Existing orders still show it.
     async fn archive_product(&self, ctx: &Context<'_>, id: ID) -> Result<ProductPayload> {
         let change = ProductChange {
             is_active: Some(false),
@@ -166,7 +166,7 @@ impl Mutation {
         product_payload(done)
     }
 
-    /// Adds or removes units, with a reason that is kept.
+    /// Adds or removes units, once per idempotency key, and records the reason.
     async fn adjust_stock(
         &self,
         ctx: &Context<'_>,
@@ -208,7 +208,7 @@ impl Mutation {
         category_payload(done)
     }
 
-    /// Deletes a category that holds nothing.
+    /// Deletes an empty category.
     async fn delete_category(&self, ctx: &Context<'_>, id: ID) -> Result<CategoryPayload> {
         category_payload(app(ctx)?.category_delete(&call(ctx)?.caller, &id).await)
     }

@@ -6,7 +6,7 @@ use stoa_service::graphql::{Connection, to_graphql_error};
 use stoa_service::page::PageRequest;
 
 use super::loader::{Fresh, Sku};
-use super::types::{Category, Product, ProductFilterInput, fetch, wanted};
+use super::types::{Category, Product, ProductFilterInput, product_connection, required_freshness};
 use super::{app, loader};
 use crate::app::{Freshness, ProductList};
 use crate::store::{ProductFilter, ProductSort};
@@ -23,14 +23,14 @@ impl Query {
         product_by_sku(ctx, sku).await
     }
 
-    /// The products on sale, the newest first.
+    /// The products for sale, newest first unless `sort` is given.
     async fn products(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "At most 100; 20 if not given.")] first: Option<i32>,
-        #[graphql(desc = "The cursor after which to go on.")] after: Option<String>,
+        #[graphql(desc = "Returns the items after this cursor.")] after: Option<String>,
         #[graphql(
-            desc = "Words, each of which must begin a word of the name, the description or the SKU."
+            desc = "Search words. A word of the name, description or SKU must begin with each."
         )]
         query: Option<String>,
         filter: Option<ProductFilterInput>,
@@ -39,7 +39,7 @@ impl Query {
         let filter = filter.unwrap_or_default();
         let list = ProductList {
             query,
-            // A category that cannot exist holds nothing.
+            // An invalid category id matches no product.
             category: filter
                 .category_id
                 .map(|id| CategoryId::parse(&id).unwrap_or_else(|| CategoryId::trusted(""))),
@@ -53,14 +53,14 @@ impl Query {
             sort: sort.unwrap_or_default(),
             page: PageRequest { first, after },
         };
-        fetch(ctx, list).await
+        product_connection(ctx, list).await
     }
 
     async fn category(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Category>> {
         category_by_id(ctx, &id).await
     }
 
-    /// The categories at the top of the tree, by name.
+    /// The top-level categories, sorted by name.
     async fn categories(&self, ctx: &Context<'_>) -> Result<Vec<Category>> {
         let all = app(ctx)?.category_list().await.map_err(to_graphql_error)?;
         Ok(all
@@ -90,7 +90,7 @@ async fn product_by_id(ctx: &Context<'_>, id: &ID) -> Result<Option<Product>> {
     let Some(id) = ProductId::parse(id) else {
         return Ok(None);
     };
-    let found = match wanted(ctx) {
+    let found = match required_freshness(ctx) {
         Freshness::Fresh => loader(ctx)?.load_one(Fresh(id)).await,
         Freshness::Cached => loader(ctx)?.load_one(id).await,
     };

@@ -7,14 +7,14 @@ use stoa_service::graphql::{BigInt, Connection, DateTime, MoneyObject, to_graphq
 use stoa_service::page::PageRequest;
 
 use super::loader::Fresh;
-use super::{Shared, app, call, loader};
+use super::{AppState, app, call, loader};
 use crate::app::{Freshness, ProductList};
 use crate::domain::{self, ProblemCode};
 use crate::store::{ProductFilter, ProductSort};
 
-/// Whether a selection of products, or of a list of them, asks for stock: it
-/// takes a query anyway then, and that may as well bring the rest.
-pub fn wanted(ctx: &Context<'_>) -> Freshness {
+/// [`Freshness::Fresh`] if a selection of products, or of a list of them, includes
+/// stock: that takes a database query anyway, which then reads the rest as well.
+pub fn required_freshness(ctx: &Context<'_>) -> Freshness {
     let ahead = ctx.look_ahead();
     let wants = |product: &Lookahead<'_>| {
         product.field("stock").exists() || product.field("availability").exists()
@@ -31,7 +31,7 @@ pub fn wanted(ctx: &Context<'_>) -> Freshness {
     }
 }
 
-/// Something that the shop sells.
+/// A product of the shop.
 pub struct Product(pub domain::Product);
 
 #[Object]
@@ -40,7 +40,7 @@ impl Product {
         ID(self.0.id.to_string())
     }
 
-    /// The stock keeping unit: unique, and known outside the shop.
+    /// The stock keeping unit: unique, and also used outside the shop.
     async fn sku(&self) -> &str {
         &self.0.sku
     }
@@ -68,7 +68,7 @@ impl Product {
         Ok(found.map(Category))
     }
 
-    /// How many units can be sold now; what waits for payment is not among them.
+    /// Units for sale now, without those reserved for orders that await payment.
     async fn stock(&self, ctx: &Context<'_>) -> Result<i32> {
         units(ctx, &self.0).await
     }
@@ -85,13 +85,13 @@ impl Product {
         })
     }
 
-    /// False once it is archived: it is no longer listed, nor can it be ordered.
+    /// False once it is archived: it is no longer listed and cannot be ordered.
     async fn is_active(&self) -> bool {
         self.0.is_active
     }
 
     async fn image_url(&self, ctx: &Context<'_>) -> Result<String> {
-        let base = &ctx.data::<Shared>()?.image_base;
+        let base = &ctx.data::<AppState>()?.image_base;
         Ok(format!("{base}{}", crate::image::path(&self.0.sku)))
     }
 
@@ -104,7 +104,7 @@ impl Product {
     }
 }
 
-/// The units that can be sold; a product that came from the cache has to ask.
+/// The units for sale; for a product from the cache they are read from the database.
 async fn units(ctx: &Context<'_>, product: &domain::Product) -> Result<i32> {
     let units = match product.stock {
         Some(units) => units,
@@ -118,7 +118,8 @@ async fn units(ctx: &Context<'_>, product: &domain::Product) -> Result<i32> {
     Ok(i32::try_from(units).unwrap_or(i32::MAX))
 }
 
-/// What can be bought of a product: what waits for payment cannot.
+/// How much of a product can be bought now, without the units reserved for
+/// orders that await payment.
 #[derive(SimpleObject)]
 pub struct ProductAvailability {
     /// Whether there is at least one unit, and the product is for sale.
@@ -126,7 +127,7 @@ pub struct ProductAvailability {
     quantity_available: i32,
 }
 
-/// A shelf of the catalogue. Categories form a tree.
+/// A category of the catalogue. Categories form a tree.
 pub struct Category(pub domain::Category);
 
 #[Object]
@@ -150,7 +151,7 @@ impl Category {
         Ok(found.map(Category))
     }
 
-    /// The categories right below, by name.
+    /// The direct subcategories, sorted by name.
     async fn children(&self, ctx: &Context<'_>) -> Result<Vec<Category>> {
         let all = app(ctx)?.category_list().await.map_err(to_graphql_error)?;
         Ok(all
@@ -160,12 +161,12 @@ impl Category {
             .collect())
     }
 
-    /// The products here and in all categories below.
+    /// The products of this category and of all its descendants.
     async fn products(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "At most 100; 20 if not given.")] first: Option<i32>,
-        #[graphql(desc = "The cursor after which to go on.")] after: Option<String>,
+        #[graphql(desc = "Returns the items after this cursor.")] after: Option<String>,
         sort: Option<ProductSort>,
     ) -> Result<Connection<Product>> {
         let list = ProductList {
@@ -175,30 +176,33 @@ impl Category {
             sort: sort.unwrap_or_default(),
             page: PageRequest { first, after },
         };
-        fetch(ctx, list).await
+        product_connection(ctx, list).await
     }
 }
 
-/// What a list of products is narrowed by.
+/// Filters for a list of products; all that are given must match.
 #[derive(Debug, Default, InputObject)]
 pub struct ProductFilterInput {
-    /// In this category or any below it.
+    /// In this category or any of its descendants.
     pub category_id: Option<ID>,
-    /// In minor units.
+    /// The lowest price, in minor units.
     pub price_min: Option<BigInt>,
-    /// In minor units.
+    /// The highest price, in minor units.
     pub price_max: Option<BigInt>,
     pub in_stock: Option<bool>,
-    /// For administrators; others see what is active.
+    /// For administrators; others see only active products.
     pub is_active: Option<bool>,
 }
 
-/// Answers a list of products.
-pub async fn fetch(ctx: &Context<'_>, list: ProductList) -> Result<Connection<Product>> {
+/// Loads a list of products.
+pub async fn product_connection(
+    ctx: &Context<'_>,
+    list: ProductList,
+) -> Result<Connection<Product>> {
     let app = app(ctx)?;
     let sort = list.sort;
     let (slice, filter) = app
-        .product_list(&call(ctx)?.caller, list, wanted(ctx))
+        .product_list(&call(ctx)?.caller, list, required_freshness(ctx))
         .await
         .map_err(to_graphql_error)?;
     let counter = app.clone();
@@ -218,7 +222,7 @@ pub async fn fetch(ctx: &Context<'_>, list: ProductList) -> Result<Connection<Pr
 /// Why the catalogue refused a change.
 #[derive(Debug, Clone, SimpleObject)]
 pub struct CatalogueUserError {
-    /// Where in the arguments.
+    /// The path of the argument that is wrong.
     pub field: Option<Vec<String>>,
     pub code: ProblemCode,
     /// For developers, in English.

@@ -1,5 +1,5 @@
-//! Rows and queries. What takes a connection runs outside a transaction or
-//! within one; what is named `_in_txn` must be within one.
+//! Rows and queries. Functions run outside a transaction or within one; those
+//! named `_in_txn` must run within one.
 
 mod entity;
 pub mod stock;
@@ -21,7 +21,7 @@ use stoa_service::page::Page;
 use crate::domain::{Category, Product};
 use crate::error::Error;
 
-/// Which products a list holds.
+/// Which products a list contains.
 #[derive(Debug, Clone, Default, serde::Serialize)]
 pub struct ProductFilter {
     pub words: Vec<String>,
@@ -33,7 +33,7 @@ pub struct ProductFilter {
     pub is_active: Option<bool>,
 }
 
-/// In which order; ties are broken by identifier.
+/// How products are sorted; ties are broken by id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, async_graphql::Enum, Default, serde::Serialize)]
 pub enum ProductSort {
     #[default]
@@ -44,10 +44,10 @@ pub enum ProductSort {
     PriceDesc,
 }
 
-/// What a list is sorted by, as its cursors hold it.
+/// A product's sort key, as cursors contain it.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct ProductKey {
-    /// The sort that the cursor belongs to: it fits no other.
+    /// The sort that the cursor belongs to: it is not valid for any other.
     sort: u8,
     text: Option<String>,
     number: Option<i64>,
@@ -65,7 +65,7 @@ impl ProductSort {
         }
     }
 
-    fn ascends(self) -> bool {
+    fn is_ascending(self) -> bool {
         matches!(self, Self::NameAsc | Self::PriceAsc)
     }
 
@@ -92,7 +92,7 @@ impl ProductSort {
     }
 
     /// Whether a cursor was made by this sort.
-    pub fn owns(self, key: &ProductKey) -> bool {
+    pub fn accepts_cursor(self, key: &ProductKey) -> bool {
         let (text, number) = match self.column() {
             Some(product::Column::Name) => (true, false),
             Some(_) => (false, true),
@@ -101,10 +101,10 @@ impl ProductSort {
         key.sort == self.tag() && key.text.is_some() == text && key.number.is_some() == number
     }
 
-    /// The rows past a key.
+    /// The condition for the rows after a key.
     fn past(self, key: &ProductKey) -> Condition {
         let id = product::Column::Id;
-        let after_id = if self.ascends() {
+        let after_id = if self.is_ascending() {
             id.gt(&key.id)
         } else {
             id.lt(&key.id)
@@ -117,7 +117,7 @@ impl ProductSort {
         let (Some(column), Some(value)) = (self.column(), value) else {
             return Condition::all().add(after_id);
         };
-        let beyond = if self.ascends() {
+        let beyond = if self.is_ascending() {
             column.gt(value.clone())
         } else {
             column.lt(value.clone())
@@ -173,11 +173,11 @@ pub async fn product_list<C: ConnectionTrait>(
     sort: ProductSort,
     page: &Page<ProductKey>,
 ) -> Result<Vec<Product>, Error> {
-    let mut select = filtered(db.get_database_backend(), filter);
+    let mut select = select_filtered(db.get_database_backend(), filter);
     if let Some(key) = &page.after {
         select = select.filter(sort.past(key));
     }
-    select = match (sort.column(), sort.ascends()) {
+    select = match (sort.column(), sort.is_ascending()) {
         (Some(column), true) => select
             .order_by_asc(column)
             .order_by_asc(product::Column::Id),
@@ -194,15 +194,15 @@ pub async fn product_count<C: ConnectionTrait>(
     db: &C,
     filter: &ProductFilter,
 ) -> Result<u64, Error> {
-    Ok(filtered(db.get_database_backend(), filter)
+    Ok(select_filtered(db.get_database_backend(), filter)
         .count(db)
         .await?)
 }
 
-fn filtered(backend: DbBackend, filter: &ProductFilter) -> Select<product::Entity> {
+fn select_filtered(backend: DbBackend, filter: &ProductFilter) -> Select<product::Entity> {
     let mut select = product::Entity::find();
     if !filter.words.is_empty() {
-        select = select.filter(matching(backend, &filter.words));
+        select = select.filter(search_condition(backend, &filter.words));
     }
     if let Some(categories) = &filter.categories {
         let ids = categories.iter().map(CategoryId::as_str);
@@ -227,9 +227,9 @@ fn filtered(backend: DbBackend, filter: &ProductFilter) -> Select<product::Entit
     select
 }
 
-/// Every word as a prefix. Words hold letters and digits alone, and stand
-/// quoted all the same.
-fn matching(backend: DbBackend, words: &[String]) -> SimpleExpr {
+/// Matches every word as a prefix. Words contain only letters and digits, and
+/// are quoted all the same.
+fn search_condition(backend: DbBackend, words: &[String]) -> SimpleExpr {
     if backend == DbBackend::Postgres {
         let query: Vec<_> = words.iter().map(|word| format!("'{word}':*")).collect();
         Expr::cust_with_values(
@@ -280,7 +280,7 @@ pub async fn product_update_in_txn<C: ConnectionTrait>(
 }
 
 /// Lets one transaction at a time change the category tree: a rule about the
-/// whole tree cannot be kept by locking rows. SQLite has one writer anyway.
+/// whole tree cannot be enforced by locking rows. SQLite has one writer anyway.
 pub async fn category_tree_lock_in_txn<C: ConnectionTrait>(txn: &C) -> Result<(), DbErr> {
     if txn.get_database_backend() == DbBackend::Postgres {
         txn.execute_unprepared("LOCK TABLE category IN SHARE ROW EXCLUSIVE MODE")
@@ -349,7 +349,7 @@ pub async fn category_delete_in_txn<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Whether any product stands in a category itself.
+/// Whether a category directly contains any product.
 pub async fn category_has_products<C: ConnectionTrait>(
     db: &C,
     id: &CategoryId,

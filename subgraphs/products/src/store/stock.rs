@@ -13,7 +13,7 @@ use stoa_schema::{OrderId, ProductId};
 use super::entity::{product, reservation, reservation_line, stock_adjustment, stock_return};
 use crate::error::Error;
 
-/// Where a reservation stands.
+/// The state of a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReservationState {
     Reserved,
@@ -45,8 +45,8 @@ pub struct Reservation {
     pub expires_at: Micros,
 }
 
-/// Takes units if there are enough; false if not. One statement: nothing can
-/// come between the look and the change.
+/// Takes units if there are enough; false if not. One statement, so that the
+/// check and the change are atomic.
 pub async fn stock_take_in_txn<C: ConnectionTrait>(
     txn: &C,
     product: &ProductId,
@@ -66,8 +66,8 @@ pub async fn stock_take_in_txn<C: ConnectionTrait>(
     Ok(done.rows_affected == 1)
 }
 
-/// Puts units back.
-pub async fn stock_return_in_txn<C: ConnectionTrait>(
+/// Returns units to stock.
+pub async fn stock_add_in_txn<C: ConnectionTrait>(
     txn: &C,
     product: &ProductId,
     quantity: i64,
@@ -184,8 +184,8 @@ pub async fn reservation_renew_in_txn<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Whether these units are back already.
-pub async fn return_is_known_in_txn<C: ConnectionTrait>(txn: &C, id: &str) -> Result<bool, DbErr> {
+/// Whether this return is already recorded.
+pub async fn return_exists_in_txn<C: ConnectionTrait>(txn: &C, id: &str) -> Result<bool, DbErr> {
     let found = stock_return::Entity::find()
         .filter(stock_return::Column::ReturnId.eq(id))
         .count(txn)
@@ -212,7 +212,7 @@ pub async fn return_insert_in_txn<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Takes units out of a reservation.
+/// Removes units from a reservation.
 pub async fn reservation_shrink_in_txn<C: ConnectionTrait>(
     txn: &C,
     order: &OrderId,
@@ -231,7 +231,8 @@ pub async fn reservation_shrink_in_txn<C: ConnectionTrait>(
     Ok(())
 }
 
-/// What a reservation still holds, in the order in which products are locked.
+/// The units that a reservation still holds, sorted by product id as products are
+/// locked.
 pub async fn reservation_lines_in_txn<C: ConnectionTrait>(
     txn: &C,
     order: &OrderId,
@@ -250,7 +251,7 @@ pub async fn reservation_lines_in_txn<C: ConnectionTrait>(
         .collect())
 }
 
-/// The orders whose reservation ran out of time, oldest first.
+/// The orders whose reservation has expired, oldest first.
 pub async fn reservation_expired<C: ConnectionTrait>(
     db: &C,
     now: Micros,

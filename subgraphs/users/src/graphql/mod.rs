@@ -1,4 +1,4 @@
-//! The schema. Resolvers call [`App`] and nothing below it.
+//! The GraphQL schema. Resolvers call [`App`] and nothing below it.
 
 mod mutation;
 mod query;
@@ -22,7 +22,7 @@ pub type UsersSchema = Schema<query::Query, mutation::Mutation, EmptySubscriptio
 struct SecureCookies(bool);
 
 pub fn schema(app: App, secure_cookies: bool) -> UsersSchema {
-    let loader = DataLoader::new(Accounts(app.clone()), tokio::spawn);
+    let loader = DataLoader::new(AccountLoader(app.clone()), tokio::spawn);
     Schema::build(query::Query, mutation::Mutation, EmptySubscription)
         .enable_federation()
         .data(app)
@@ -31,10 +31,10 @@ pub fn schema(app: App, secure_cookies: bool) -> UsersSchema {
         .finish()
 }
 
-/// One query for all the accounts that are asked for at once.
-struct Accounts(App);
+/// Loads all the accounts that are requested at once in one query.
+struct AccountLoader(App);
 
-impl Loader<UserId> for Accounts {
+impl Loader<UserId> for AccountLoader {
     type Value = Account;
     type Error = Arc<Error>;
 
@@ -43,27 +43,27 @@ impl Loader<UserId> for Accounts {
     }
 }
 
-/// The address book of an account.
+/// The key of an account's address book.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct AddressesOf(UserId);
+struct AddressBookKey(UserId);
 
-impl Loader<AddressesOf> for Accounts {
+impl Loader<AddressBookKey> for AccountLoader {
     type Value = Vec<SavedAddress>;
     type Error = Arc<Error>;
 
     async fn load(
         &self,
-        keys: &[AddressesOf],
-    ) -> Result<HashMap<AddressesOf, Vec<SavedAddress>>, Arc<Error>> {
+        keys: &[AddressBookKey],
+    ) -> Result<HashMap<AddressBookKey, Vec<SavedAddress>>, Arc<Error>> {
         let ids: Vec<_> = keys.iter().map(|key| key.0.clone()).collect();
         let found = self.0.address_fetch_many(&ids).await.map_err(Arc::new)?;
         let found = found.into_iter();
-        Ok(found.map(|(id, book)| (AddressesOf(id), book)).collect())
+        Ok(found.map(|(id, book)| (AddressBookKey(id), book)).collect())
     }
 }
 
-fn loader<'a>(ctx: &Context<'a>) -> async_graphql::Result<&'a DataLoader<Accounts>> {
-    ctx.data::<DataLoader<Accounts>>()
+fn loader<'a>(ctx: &Context<'a>) -> async_graphql::Result<&'a DataLoader<AccountLoader>> {
+    ctx.data::<DataLoader<AccountLoader>>()
 }
 
 fn app<'a>(ctx: &Context<'a>) -> async_graphql::Result<&'a App> {

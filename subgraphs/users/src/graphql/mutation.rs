@@ -29,14 +29,14 @@ pub struct LoginInput {
     pub password: String,
 }
 
-/// What is not given stays as it is.
+/// Fields that are not given stay unchanged.
 #[derive(InputObject)]
 pub struct UpdateProfileInput {
     pub first_name: Option<String>,
     pub last_name: Option<String>,
 }
 
-/// What became of a sign-in.
+/// The result of a registration, a sign-in or a session refresh.
 #[derive(SimpleObject)]
 pub struct SessionPayload {
     pub user: Option<User>,
@@ -44,20 +44,20 @@ pub struct SessionPayload {
     pub user_errors: Vec<AccountUserError>,
 }
 
-/// What became of a sign-out.
+/// The result of a sign-out.
 #[derive(SimpleObject)]
 pub struct LogoutPayload {
     pub user_errors: Vec<AccountUserError>,
 }
 
-/// What became of a change to an account.
+/// The result of a change to an account.
 #[derive(SimpleObject)]
 pub struct UserPayload {
     pub user: Option<User>,
     pub user_errors: Vec<AccountUserError>,
 }
 
-/// What became of a change to one's address book.
+/// The result of a change to the caller's address book.
 #[derive(SimpleObject)]
 pub struct AddressPayload {
     pub address: Option<SavedAddress>,
@@ -128,8 +128,8 @@ fn set_cookie(ctx: &Context<'_>, value: &str, max_age: u64) {
     );
 }
 
-/// The token given, else the browser's.
-fn given_token(ctx: &Context<'_>, argument: Option<String>) -> Result<Option<String>> {
+/// The token of the argument, else of the browser's cookie.
+fn argument_or_cookie_token(ctx: &Context<'_>, argument: Option<String>) -> Result<Option<String>> {
     Ok(match argument {
         Some(token) => Some(token),
         None => call(ctx)?.cookies.get(COOKIE).cloned(),
@@ -138,7 +138,7 @@ fn given_token(ctx: &Context<'_>, argument: Option<String>) -> Result<Option<Str
 
 #[Object]
 impl Mutation {
-    /// Makes an account and signs in to it.
+    /// Creates an account and signs in to it.
     async fn register(&self, ctx: &Context<'_>, input: RegisterInput) -> Result<SessionPayload> {
         let registration = Registration {
             email: input.email,
@@ -149,6 +149,7 @@ impl Mutation {
         session_payload(ctx, app(ctx)?.account_register(registration).await)
     }
 
+    /// Signs in with an e-mail address and a password.
     async fn login(&self, ctx: &Context<'_>, input: LoginInput) -> Result<SessionPayload> {
         let done = app(ctx)?.session_login(&input.email, &input.password).await;
         session_payload(ctx, done)
@@ -161,12 +162,12 @@ impl Mutation {
         ctx: &Context<'_>,
         refresh_token: Option<String>,
     ) -> Result<SessionPayload> {
-        let done = match given_token(ctx, refresh_token)? {
+        let done = match argument_or_cookie_token(ctx, refresh_token)? {
             Some(token) => app(ctx)?.session_refresh(&token).await,
             None => Err(Error::from(Problem::new(
                 &["refreshToken"],
                 ProblemCode::InvalidRefreshToken,
-                "is neither given nor in a cookie; sign in first",
+                "is neither in the arguments nor in a cookie; sign in first",
             ))),
         };
         session_payload(ctx, done)
@@ -178,7 +179,7 @@ impl Mutation {
         ctx: &Context<'_>,
         refresh_token: Option<String>,
     ) -> Result<LogoutPayload> {
-        if let Some(token) = given_token(ctx, refresh_token)? {
+        if let Some(token) = argument_or_cookie_token(ctx, refresh_token)? {
             app(ctx)?
                 .session_logout(&token)
                 .await
@@ -190,6 +191,7 @@ impl Mutation {
         })
     }
 
+    /// Changes the caller's name.
     async fn update_profile(
         &self,
         ctx: &Context<'_>,
@@ -201,8 +203,8 @@ impl Mutation {
         user_payload(done)
     }
 
-    /// Ends one's own account and erases what it tells of the person. Orders
-    /// keep what an invoice needs: their address among it.
+    /// Deletes the caller's account and erases its personal data. Orders keep
+    /// what an invoice needs, including their address.
     async fn delete_account(&self, ctx: &Context<'_>) -> Result<UserPayload> {
         let done = app(ctx)?.account_delete(&call(ctx)?.caller).await;
         if done.is_ok() {
@@ -211,13 +213,13 @@ impl Mutation {
         user_payload(done)
     }
 
-    /// Puts an address into one's own book, of at most 20. The first is the
-    /// default one.
+    /// Adds an address to the caller's address book, which holds at most 20.
+    /// The first one becomes the default.
     async fn add_address(
         &self,
         ctx: &Context<'_>,
         input: AddressInput,
-        #[graphql(desc = "The one to begin with, instead of the one so far.")] is_default: Option<
+        #[graphql(desc = "Whether it replaces the current default address.")] is_default: Option<
             bool,
         >,
     ) -> Result<AddressPayload> {
@@ -229,7 +231,8 @@ impl Mutation {
         )
     }
 
-    /// Changes an address; what is not given stays as it is.
+    /// Changes one of the caller's addresses; arguments that are not given
+    /// leave it unchanged.
     async fn update_address(
         &self,
         ctx: &Context<'_>,
@@ -246,7 +249,8 @@ impl Mutation {
         )
     }
 
-    /// Takes an address out of one's own book; orders keep theirs.
+    /// Removes an address from the caller's address book. Orders keep their own
+    /// copy.
     async fn remove_address(&self, ctx: &Context<'_>, id: ID) -> Result<AddressPayload> {
         address_payload(app(ctx)?.address_remove(&call(ctx)?.caller, &id).await)
     }

@@ -12,37 +12,37 @@ use stoa_service::graphql::{Connection, to_graphql_error};
 use stoa_service::page::PageRequest;
 
 use super::types::User;
-use super::{Accounts, app, call};
+use super::{AccountLoader, app, call};
 
 pub struct Query;
 
 #[Object]
 impl Query {
-    /// Who is signed in; null for nobody.
+    /// The signed-in user; null for an anonymous request.
     async fn me(&self, ctx: &Context<'_>) -> Result<Option<User>> {
         match call(ctx)?.caller.user_id() {
-            Some(id) => fetch(ctx, id.clone()).await,
+            Some(id) => load_user(ctx, id.clone()).await,
             None => Ok(None),
         }
     }
 
-    /// Anybody, for those who are signed in.
+    /// Any user, by id. Requires a signed-in caller.
     async fn user(&self, ctx: &Context<'_>, id: ID) -> Result<Option<User>> {
         if call(ctx)?.caller == Caller::Anonymous {
             return Err(to_graphql_error(CommonError::Unauthenticated));
         }
         match UserId::parse(&id) {
-            Some(id) => fetch(ctx, id).await,
+            Some(id) => load_user(ctx, id).await,
             None => Ok(None),
         }
     }
 
-    /// Everybody, the newest first: for administrators.
+    /// All users, newest first. Administrators only.
     async fn users(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "At most 100; 20 if not given.")] first: Option<i32>,
-        #[graphql(desc = "The cursor after which to go on.")] after: Option<String>,
+        #[graphql(desc = "Returns the items after this cursor.")] after: Option<String>,
     ) -> Result<Option<Connection<User>>> {
         let app = app(ctx)?;
         let slice = app
@@ -65,14 +65,14 @@ impl Query {
     #[graphql(entity)]
     async fn find_user_by_id(&self, ctx: &Context<'_>, id: ID) -> Result<Option<User>> {
         match UserId::parse(&id) {
-            Some(id) => fetch(ctx, id).await,
+            Some(id) => load_user(ctx, id).await,
             None => Ok(None),
         }
     }
 }
 
-async fn fetch(ctx: &Context<'_>, id: UserId) -> Result<Option<User>> {
-    let loader = ctx.data::<DataLoader<Accounts>>()?;
+async fn load_user(ctx: &Context<'_>, id: UserId) -> Result<Option<User>> {
+    let loader = ctx.data::<DataLoader<AccountLoader>>()?;
     let found = loader.load_one(id).await.map_err(to_graphql_error)?;
     Ok(found.map(User::new))
 }

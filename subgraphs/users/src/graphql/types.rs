@@ -6,23 +6,24 @@ use stoa_service::context::CallerExt;
 use stoa_service::error::CommonError;
 use stoa_service::graphql::{AddressObject, DateTime, to_graphql_error};
 
-use super::{AddressesOf, call, loader};
+use super::{AddressBookKey, call, loader};
 use crate::app;
 use crate::domain::{self, Account, ProblemCode};
 
 /// What a user may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 pub enum UserRole {
-    /// Buys.
+    /// Places orders.
     Customer,
-    /// Keeps the catalogue and moves everybody's orders.
+    /// Manages the catalogue and all orders.
     Admin,
 }
 
-/// Somebody with an account.
+/// An account as clients see it.
 pub struct User {
     account: Account,
-    /// Who just signed in sees themselves, although the request was anonymous.
+    /// True right after a sign-in: the user sees their own data, although the
+    /// request was anonymous.
     is_self: bool,
 }
 
@@ -48,7 +49,7 @@ impl User {
         ID(self.account.id.to_string())
     }
 
-    /// For the user themselves and administrators.
+    /// Visible only to the user and to administrators.
     async fn email(&self, ctx: &Context<'_>) -> Option<Result<&str>> {
         let allowed = match call(ctx) {
             Ok(call) => self.is_self || call.caller.may_see(&self.account.id),
@@ -76,12 +77,12 @@ impl User {
         }
     }
 
-    /// The user's address book: for themselves and administrators.
+    /// The user's address book. Visible only to the user and to administrators.
     async fn addresses(&self, ctx: &Context<'_>) -> Result<Option<Vec<SavedAddress>>> {
         if !self.is_self && !call(ctx)?.caller.may_see(&self.account.id) {
             return Err(to_graphql_error(CommonError::NotOwner));
         }
-        let key = AddressesOf(self.account.id.clone());
+        let key = AddressBookKey(self.account.id.clone());
         let found = loader(ctx)?.load_one(key).await.map_err(to_graphql_error)?;
         let book = found.unwrap_or_default().into_iter();
         Ok(Some(book.map(Into::into).collect()))
@@ -101,15 +102,15 @@ impl User {
     }
 }
 
-/// What a signed-in client holds.
+/// The tokens of a signed-in client.
 #[derive(SimpleObject)]
 pub struct Session {
-    /// Goes into the header `Authorization: Bearer ...`.
+    /// To be sent in the header `Authorization: Bearer ...`.
     access_token: String,
-    /// When the access token ends: 15 minutes from now.
+    /// When the access token expires: 15 minutes after it was issued.
     expires_at: DateTime,
-    /// Good for one refreshSession within seven days. Browsers hold it in an
-    /// httpOnly cookie as well.
+    /// Valid for one `refreshSession` within seven days. It is also set as an
+    /// httpOnly cookie.
     refresh_token: String,
 }
 
@@ -123,10 +124,10 @@ impl From<app::Session> for Session {
     }
 }
 
-/// Why an account was not made, changed or signed in to.
+/// Why a registration, a sign-in or a change to an account was refused.
 #[derive(Debug, Clone, SimpleObject)]
 pub struct AccountUserError {
-    /// Where in the arguments.
+    /// The path of the argument that is wrong.
     pub field: Option<Vec<String>>,
     pub code: ProblemCode,
     /// For developers, in English.
@@ -143,12 +144,12 @@ impl From<domain::Problem> for AccountUserError {
     }
 }
 
-/// An address in somebody's book.
+/// An address in a user's address book.
 #[derive(SimpleObject)]
 pub struct SavedAddress {
     id: ID,
     address: AddressObject,
-    /// The one to begin with; there is at most one.
+    /// Whether it is the default address; at most one is.
     is_default: bool,
 }
 

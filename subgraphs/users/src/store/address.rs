@@ -12,7 +12,7 @@ use super::entity::saved_address::{ActiveModel, Column, Entity};
 use crate::domain::SavedAddress;
 use crate::error::Error;
 
-/// The addresses of accounts, the oldest first.
+/// The addresses of accounts, oldest first.
 pub async fn address_fetch_many<C: ConnectionTrait>(
     db: &C,
     accounts: &[UserId],
@@ -68,7 +68,7 @@ pub async fn address_update_in_txn<C: ConnectionTrait>(
     Ok(())
 }
 
-/// None of an account's addresses is the default one any more.
+/// Clears the default flag of all addresses of an account.
 pub async fn address_clear_default_in_txn<C: ConnectionTrait>(
     txn: &C,
     account: &UserId,
@@ -81,7 +81,7 @@ pub async fn address_clear_default_in_txn<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Deletes one address, or all of an account.
+/// Deletes one address, or all addresses of an account.
 pub async fn address_delete_in_txn<C: ConnectionTrait>(
     txn: &C,
     account: &UserId,

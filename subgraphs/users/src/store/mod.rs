@@ -1,4 +1,4 @@
-//! Rows and queries of accounts and sessions. What is named `_in_txn` must be
+//! Rows and queries of accounts and sessions. Functions named `_in_txn` must run
 //! within a transaction.
 
 pub mod address;
@@ -203,7 +203,7 @@ pub async fn refresh_token_fetch<C: ConnectionTrait>(
     }))
 }
 
-/// Marks a token as used; false if somebody else was faster.
+/// Marks a token as used; false if another request used it first.
 pub async fn refresh_token_use_in_txn<C: ConnectionTrait>(
     txn: &C,
     hash: &str,
@@ -218,7 +218,7 @@ pub async fn refresh_token_use_in_txn<C: ConnectionTrait>(
     Ok(done.rows_affected == 1)
 }
 
-/// Deletes the tokens that nobody can use any more.
+/// Deletes expired tokens.
 pub async fn refresh_token_delete_expired_in_txn<C: ConnectionTrait>(
     txn: &C,
     now: Micros,

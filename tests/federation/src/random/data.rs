@@ -1,4 +1,4 @@
-//! The data: the monolith's, and the part of each subgraph.
+//! The data of the monolith, and the part of it that each subgraph has.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
@@ -8,10 +8,10 @@ use serde_json::{Map, Value, json};
 
 use super::Choices;
 use super::model::{Field, Kind, Model, entity_name};
-use crate::told::Compute;
+use crate::told::ComputeField;
 
 impl Model {
-    /// The whole data.
+    /// All data, as the monolith has it.
     pub(super) fn data(&self, choices: &mut Choices<'_>) -> Value {
         let mut data = Map::new();
         for (index, entity) in self.entities.iter().enumerate() {
@@ -57,7 +57,7 @@ impl Model {
         Value::Object(data)
     }
 
-    /// Something that the interface's holder refers to.
+    /// A random entity that the interface object's subgraph refers to.
     fn held(&self, choices: &mut Choices<'_>) -> Value {
         let able: Vec<usize> = (0..self.entities.len())
             .filter(|index| !self.entities[*index].implements.is_empty())
@@ -66,8 +66,8 @@ impl Model {
         json!({ "__typename": entity_name(ty), "_row": choices.below(self.rows) })
     }
 
-    /// What the holder of the interface knows: objects by `id`, of no type.
-    fn held_part(&self, data: &Value) -> Value {
+    /// The data of the interface object's subgraph: objects by `id`, without their type.
+    fn interface_object_data(&self, data: &Value) -> Value {
         let by_id = |value: &Value| {
             let ty = value["__typename"].as_str().unwrap_or_default();
             let row = usize::try_from(value["_row"].as_u64().unwrap_or(0)).unwrap_or(0);
@@ -127,10 +127,10 @@ impl Model {
         }
     }
 
-    /// What one subgraph knows of the data.
+    /// The part of the data that one subgraph has.
     pub(super) fn part(&self, subgraph: usize, data: &Value) -> Value {
         if subgraph == self.subgraphs {
-            return self.held_part(data);
+            return self.interface_object_data(data);
         }
         let mut part = Map::new();
         for (index, entity) in self.entities.iter().enumerate() {
@@ -179,7 +179,7 @@ impl Model {
         Value::Object(part)
     }
 
-    /// A reference with what it provides.
+    /// A reference, with the field that it provides.
     pub(super) fn told(&self, field: &Field, value: Value, data: &Value) -> Value {
         let Some(provides) = &field.provides else {
             return value;
@@ -201,8 +201,8 @@ impl Model {
         }
     }
 
-    /// Computed fields; in a subgraph, poison for what it must not be asked.
-    pub(super) fn compute(&self, subgraph: Option<usize>) -> Arc<Compute> {
+    /// Computed fields; in a subgraph, a poison value for fields it must not be asked for.
+    pub(super) fn compute(&self, subgraph: Option<usize>) -> Arc<ComputeField> {
         let mut computed: HashMap<(String, String), String> = HashMap::new();
         let mut poisoned: BTreeSet<(String, String)> = BTreeSet::new();
         for ty in std::iter::once("I".to_owned()).chain((0..self.entities.len()).map(entity_name)) {
@@ -226,7 +226,7 @@ impl Model {
             if poisoned.contains(&at) && !fields.contains_key(name) {
                 return Some(json!(-1));
             }
-            // The monolith computes what subgraphs are sent.
+            // The monolith computes the inputs that subgraphs get in representations.
             let mut text = String::new();
             let mut depth = 0;
             while let Some(requires) = computed.get(&at) {

@@ -1,10 +1,10 @@
-//! Federations, data and queries made from a stream of choices.
+//! Federations, data and queries generated from a stream of choices.
 //!
-//! A monolith is invented first: entities, value types, an interface and a
-//! union, with data. Then each field is given to one subgraph or shared by
-//! several, keys are chosen so that every field stays reachable, and some
-//! fields get `@requires`, `@provides` or `@override`. Whatever a subgraph must
-//! not be asked for answers with poison.
+//! A monolith is generated first: entities, value types, an interface and a union, with
+//! data. Then each field is assigned to one subgraph or shared by several, keys are
+//! chosen so that every field stays reachable, and some fields get `@requires`,
+//! `@provides` or `@override`. A field that a subgraph must not be asked for returns a
+//! poison value.
 
 mod data;
 mod model;
@@ -17,12 +17,12 @@ use std::sync::Arc;
 use stoa_federation::{Subgraph, Supergraph, compose};
 
 use crate::federation::Federation;
-use crate::told::Told;
+use crate::told::MockSubgraph;
 use model::Model;
 pub use query::query;
 
-/// Choices, from a test's generator; all nought when they run out, which is
-/// always the simplest choice.
+/// Choices, from a test's generator; all zero when they run out, which is always the
+/// simplest choice.
 pub struct Choices<'a> {
     values: &'a [u16],
     next: usize,
@@ -40,12 +40,12 @@ impl<'a> Choices<'a> {
         usize::from(value) % bound.max(1)
     }
 
-    /// True in `percent` of a hundred.
+    /// True with a probability of `percent`.
     pub fn chance(&mut self, percent: usize) -> bool {
         self.below(100) >= 100 - percent
     }
 
-    /// A non-empty part of `0..count`.
+    /// A non-empty subset of `0..count`.
     fn some_of(&mut self, count: usize, percent: usize) -> BTreeSet<usize> {
         let first = self.below(count);
         (0..count)
@@ -54,19 +54,19 @@ impl<'a> Choices<'a> {
     }
 }
 
-/// A federation with its monolith.
+/// A federation and the equivalent monolith.
 pub struct World {
     pub federation: Federation,
-    pub monolith: Told,
+    pub monolith: MockSubgraph,
     pub sdls: Vec<String>,
 }
 
-/// Makes a federation.
+/// Generates a federation.
 ///
 /// # Errors
-/// If what was made does not compose: a fault, of the maker or of composition.
+/// If the result does not compose, which is a bug in the generator or in composition.
 pub fn world(choices: &mut Choices<'_>) -> Result<World, String> {
-    let model = Model::invent(choices);
+    let model = Model::generate(choices);
     let data = model.data(choices);
     let sdls: Vec<String> = (0..model.subgraphs)
         .map(|subgraph| model.sdl(subgraph))
@@ -85,12 +85,13 @@ pub fn world(choices: &mut Choices<'_>) -> Result<World, String> {
         .iter()
         .enumerate()
         .map(|(index, subgraph)| {
-            let told = Told::new(subgraph.schema(), Arc::new(model.part(index, &data)))
-                .computing(model.compute(Some(index)));
+            let told = MockSubgraph::new(subgraph.schema(), Arc::new(model.part(index, &data)))
+                .with_computed_fields(model.compute(Some(index)));
             (subgraph.name.clone(), Arc::new(told))
         })
         .collect();
-    let monolith = Told::new(graph.api(), Arc::new(data)).computing(model.compute(None));
+    let monolith =
+        MockSubgraph::new(graph.api(), Arc::new(data)).with_computed_fields(model.compute(None));
     Ok(World {
         federation: Federation {
             graph: Arc::new(graph),

@@ -1,4 +1,4 @@
-//! What is invented: types, who has which field, and by which keys.
+//! The generated model: types, the subgraphs of each field, and keys.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,22 +22,22 @@ pub(super) struct Field {
     pub non_null: bool,
     /// The subgraphs that resolve it.
     pub owners: BTreeSet<usize>,
-    /// In its only owner: a field that it is computed from.
+    /// A field that it is computed from; it then has a single owner.
     pub requires: Option<String>,
-    /// In its only owner: a field of the entity that it answers.
+    /// A field of the returned entity that it provides; it then has a single owner.
     pub provides: Option<String>,
-    /// A subgraph that still has the field but lost it to the owner.
+    /// A subgraph that still defines the field, but whose field the owner overrides.
     pub overridden: Option<usize>,
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct Entity {
     pub fields: Vec<Field>,
-    /// The subgraphs that have it, each with the keys that it declares.
+    /// The subgraphs that define it, each with its keys.
     pub keys: BTreeMap<usize, Vec<&'static str>>,
-    /// Fields mentioned but not resolved, by subgraph.
+    /// External fields, by subgraph: declared but not resolved there.
     pub externals: BTreeSet<(usize, String)>,
-    /// The subgraphs where it implements the interface or is in the union.
+    /// The subgraphs where it implements the interface, and where it is in the union.
     pub implements: BTreeSet<usize>,
     pub member: BTreeSet<usize>,
 }
@@ -54,10 +54,10 @@ pub(super) struct Model {
     pub values: Vec<ValueType>,
     pub roots: Vec<Field>,
     pub mutations: Vec<Field>,
-    /// A last subgraph that holds the interface as an interface object, with
-    /// the one where the interface has its key.
+    /// Set if an additional, last subgraph defines the interface as an interface object: the
+    /// subgraph where the interface has its key.
     pub holder: Option<usize>,
-    /// A subgraph of Federation 1.
+    /// A subgraph written in Federation 1, if any.
     pub old: Option<usize>,
     pub rows: usize,
 }
@@ -67,7 +67,7 @@ pub(super) fn entity_name(index: usize) -> String {
 }
 
 impl Model {
-    pub(super) fn invent(choices: &mut Choices<'_>) -> Self {
+    pub(super) fn generate(choices: &mut Choices<'_>) -> Self {
         let subgraphs = 2 + choices.below(3);
         let count = 1 + choices.below(3);
         let values: Vec<ValueType> = (0..1 + choices.below(2))
@@ -102,6 +102,7 @@ impl Model {
             entity.member = at.iter().copied().filter(|_| choices.chance(60)).collect();
         }
         model.add_holder(choices);
+        // Fields come after all entities, because they may refer to any of them.
         for index in 0..count {
             let at: BTreeSet<usize> = model.entities[index].keys.keys().copied().collect();
             let fields = (0..1 + choices.below(4))
@@ -150,8 +151,8 @@ impl Model {
         let old = choices.below(subgraphs);
         let overrides = |field: &Field| field.overridden.is_some() && field.owners.contains(&old);
         let mut fields = model.entities.iter().flat_map(|entity| &entity.fields);
-        // Who has no types has nothing to say in Federation 1, and that knows no
-        // interface objects.
+        // A Federation 1 subgraph must define a type, and Federation 1 has no interface
+        // objects.
         let fits = model.entities.iter().any(|e| e.keys.contains_key(&old))
             && (model.holder.is_none()
                 || model.entities.iter().all(|e| !e.implements.contains(&old)));
@@ -161,8 +162,8 @@ impl Model {
         model
     }
 
-    /// Gives the interface a key in one subgraph, which must know all of its
-    /// types by it, and lets a subgraph of its own hold it as an object.
+    /// Gives the interface a key in one subgraph, which must define that key on all of its
+    /// types, and adds a subgraph that defines it as an interface object.
     fn add_holder(&mut self, choices: &mut Choices<'_>) {
         let home = choices.below(self.subgraphs);
         if !choices.chance(40) {
@@ -182,7 +183,7 @@ impl Model {
         }
     }
 
-    /// Fields of `Mutation`, each of one subgraph, that answer an entity.
+    /// Fields of `Mutation`, each of one subgraph, that return an entity.
     fn add_mutations(&mut self, choices: &mut Choices<'_>) {
         for index in 0..choices.below(4) {
             let entity = choices.below(self.entities.len());
@@ -201,8 +202,8 @@ impl Model {
         }
     }
 
-    /// The subgraphs of an entity with their keys. Either all have `id`, or
-    /// one has both keys and so joins those by `id` with those by `sku`.
+    /// The subgraphs of an entity with their keys. Either all have `id`, or one has all keys
+    /// and so connects subgraphs with different keys.
     pub(super) fn keys(
         choices: &mut Choices<'_>,
         subgraphs: usize,
@@ -256,7 +257,7 @@ impl Model {
             .map(|index| able[index])
             .collect();
         if let Kind::Value(value) = kind {
-            // Each field of a value type must be had somewhere on the way.
+            // Each field of a value type must be resolvable by one of the owners.
             for (_, resolved) in &self.values[value].fields {
                 if resolved.is_disjoint(&owners) {
                     owners.extend(able.iter().find(|s| resolved.contains(s)));
@@ -265,7 +266,7 @@ impl Model {
                     return None;
                 }
             }
-            // A subgraph that has none of its fields cannot define it.
+            // A subgraph that resolves none of its fields cannot define the type.
             owners.retain(|s| self.values[value].fields.iter().any(|(_, r)| r.contains(s)));
         }
         if matches!(kind, Kind::Interface | Kind::Union)
@@ -286,8 +287,8 @@ impl Model {
         })
     }
 
-    /// Whether all owners answer the same types: one that is shared must mean
-    /// the same everywhere.
+    /// Whether all owners can return the same types: a shared field must mean the same in
+    /// every subgraph.
     pub(super) fn agree(&self, kind: &Kind, owners: &BTreeSet<usize>) -> bool {
         let mut each = owners.iter().map(|s| self.possible(kind, *s));
         let first = each.next();
@@ -342,7 +343,7 @@ impl Model {
             provides: None,
             overridden: None,
         });
-        // One that is computed from a computed one.
+        // A field that is computed from a computed field.
         let chained: Vec<usize> = entity
             .keys
             .keys()

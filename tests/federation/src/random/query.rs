@@ -1,4 +1,4 @@
-//! Queries over the schema that clients see.
+//! Random queries against the API schema.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use apollo_compiler::{Name, Schema};
 
 use super::Choices;
 
-/// A query over the schema that clients see.
+/// A random query against the API schema.
 pub fn query(schema: &Schema, choices: &mut Choices<'_>) -> String {
     let mut writer = Writer {
         schema,
@@ -53,15 +53,16 @@ impl Writer<'_, '_, '_> {
             Some(ExtendedType::Interface(interface)) => names(&interface.fields),
             _ => Vec::new(),
         };
-        for (name, answers) in &fields {
+        for (name, return_type) in &fields {
             if self.left == 0 || !self.choices.chance(55) {
                 continue;
             }
             let composite = self
                 .schema
                 .types
-                .get(answers)
+                .get(return_type)
                 .is_some_and(|ty| !ty.is_leaf());
+            // Bounds the size of queries, since entities refer to each other.
             if composite && depth >= 4 {
                 continue;
             }
@@ -79,7 +80,7 @@ impl Writer<'_, '_, '_> {
                 _ => {}
             }
             if composite {
-                self.selections(answers, depth + 1, out);
+                self.selections(return_type, depth + 1, out);
             }
         }
         let members: Vec<Name> = match self.schema.types.get(ty) {
@@ -115,6 +116,7 @@ impl Writer<'_, '_, '_> {
             out.push_str(" ... on I");
             self.selections("I", depth, out);
         }
+        // An empty selection set would be invalid.
         if out.len() == before || self.choices.chance(15) {
             out.push_str(" __typename");
         }

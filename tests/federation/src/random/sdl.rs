@@ -1,4 +1,4 @@
-//! A subgraph's SDL.
+//! The SDL of generated subgraphs.
 
 use std::fmt::Write;
 
@@ -47,6 +47,7 @@ impl Model {
                 if field.owners.contains(&subgraph) {
                     fields.push_str(&self.field_sdl(field, subgraph, None));
                 } else if field.overridden == Some(subgraph) {
+                    // The subgraph that lost the field defines it without `@override`.
                     let plain = Field {
                         overridden: None,
                         ..field.clone()
@@ -94,7 +95,7 @@ impl Model {
                 "interface I{} {{\n{}  tag: Int\n{marker}}}",
                 key.0, key.1
             );
-            // Each implementer has the interface's own field.
+            // Each implementing type needs the interface's field `tag`.
             for index in 0..self.entities.len() {
                 if self.entities[index].implements.contains(&subgraph) {
                     let head = format!("type {} implements I ", entity_name(index));
@@ -121,13 +122,13 @@ impl Model {
             }
         }
         if self.old == Some(subgraph) {
-            // There, everything may be shared and nothing is linked.
+            // In Federation 1 every field is shareable, and there is no `@link`.
             out = out.replace(LINK, "").replace(" @shareable", "");
         }
         out
     }
 
-    /// The SDL of the subgraph that holds the interface as an object.
+    /// The SDL of the subgraph that defines the interface as an interface object.
     pub(super) fn holder_sdl(&self) -> String {
         format!(
             "{LINK}type Query {{ held: I  holds: [I] }}
@@ -185,7 +186,7 @@ type I @key(fields: \"id\") @interfaceObject {{
         format!("  {}: {ty}{directives}\n", field.name)
     }
 
-    /// Names of fields are unique, but for `common`.
+    /// Whether a reference provides this field. Names are unique, except `common`.
     pub(super) fn is_provided(&self, name: &str) -> bool {
         self.roots
             .iter()

@@ -8,13 +8,14 @@ use apollo_compiler::{Name, Node, Schema};
 use super::{Merge, text};
 use crate::access::options;
 use crate::compose::Source;
-use crate::compose::spec::{self, Apply};
+use crate::compose::spec::{self, DirectiveBuilder};
 use crate::error::{CompositionError, Level};
 use crate::subgraph::{ComposedDirective, Subgraph};
 
 impl Merge<'_, '_> {
-    /// Carries what clients, access checks and tools must still see.
-    pub(super) fn carry<'a, D>(
+    /// Merges the directives that clients, access checks and tools need in the
+    /// supergraph.
+    pub(super) fn merge_applied_directives<'a, D>(
         &mut self,
         coordinate: &str,
         applied: impl Iterator<Item = (&'a Subgraph, D)>,
@@ -23,6 +24,7 @@ impl Merge<'_, '_> {
         D: Iterator<Item = &'a Node<Directive>>,
     {
         let mut found: Vec<(&'static str, &Node<Directive>)> = Vec::new();
+        // Directives that `@composeDirective` names.
         let mut others: Vec<Node<Directive>> = Vec::new();
         for (subgraph, directives) in applied {
             for directive in directives {
@@ -66,28 +68,30 @@ impl Merge<'_, '_> {
                     .iter()
                     .any(|other| other.arguments != same[0].arguments)
             {
-                let message = format!("@{canonical} differs on \"{coordinate}\": all of it holds");
+                let message =
+                    format!("@{canonical} differs on \"{coordinate}\": all of them apply");
                 let code = "MERGED_NON_REPEATABLE_DIRECTIVE_ARGUMENTS";
                 self.hint(Level::Info, code, message);
             }
             match canonical {
                 "deprecated" => out.push(self.most_frequent(coordinate, &same)),
-                "inaccessible" => out.push(Apply::new("inaccessible").done()),
-                "authenticated" => out.push(Apply::new("authenticated").done()),
+                "inaccessible" => out.push(DirectiveBuilder::new("inaccessible").done()),
+                "authenticated" => out.push(DirectiveBuilder::new("authenticated").done()),
                 "tag" => {
                     let mut names: Vec<&str> = same.iter().map(|d| text(d, "name")).collect();
                     let mut seen = HashSet::new();
                     names.retain(|name| seen.insert(*name));
                     for name in names {
-                        out.push(Apply::new("tag").string("name", name).done());
+                        out.push(DirectiveBuilder::new("tag").string("name", name).done());
                     }
                 }
-                "requiresScopes" => out.push(all_of("requiresScopes", "scopes", &same)),
-                "policy" => out.push(all_of("policy", "policies", &same)),
+                "requiresScopes" => out.push(combine_demands("requiresScopes", "scopes", &same)),
+                "policy" => out.push(combine_demands("policy", "policies", &same)),
+                // The highest of the subgraphs' costs applies.
                 "cost" => {
                     let weight = same.iter().filter_map(|d| int(d, "weight")).max();
                     out.push(
-                        Apply::new("cost")
+                        DirectiveBuilder::new("cost")
                             .value("weight", number(weight.unwrap_or(1)))
                             .done(),
                     );
@@ -119,8 +123,8 @@ impl Merge<'_, '_> {
         }
     }
 
-    /// A federation directive that planning does not read, kept for tools by
-    /// the subgraph that has it.
+    /// A federation directive that planning does not use, kept for tools together
+    /// with its subgraph.
     pub(super) fn join_directive(
         &mut self,
         source: &Source<'_>,
@@ -131,15 +135,15 @@ impl Merge<'_, '_> {
         let graph = Node::new(Value::Enum(source.graph.clone()));
         let arguments = applied.arguments.iter();
         let arguments = arguments.map(|a| (a.name.clone(), a.value.clone()));
-        Apply::new("join__directive")
+        DirectiveBuilder::new("join__directive")
             .value("graphs", Value::List(vec![graph]))
             .string("name", &format!("federation__{canonical}"))
             .value("args", Value::Object(arguments.collect()))
             .done()
     }
 
-    /// What later versions of the join specification brought, where it is used.
-    pub(super) fn adopt_later_join(&self, schema: &mut Schema) {
+    /// Adds definitions of later versions of the join specification, if used.
+    pub(super) fn add_later_join_definitions(&self, schema: &mut Schema) {
         if self.uses_join_directive {
             let definitions = spec::parse(spec::JOIN_DIRECTIVE);
             schema
@@ -166,7 +170,7 @@ impl Merge<'_, '_> {
         }
     }
 
-    /// The application that most subgraphs make, the first of them on a tie.
+    /// The most frequent application of a directive; on a tie, the first.
     fn most_frequent(&mut self, coordinate: &str, same: &[&Node<Directive>]) -> Node<Directive> {
         let mut counts: Vec<(&Node<Directive>, usize)> = Vec::new();
         for directive in same {
@@ -188,7 +192,7 @@ impl Merge<'_, '_> {
         Node::new((**kept.map_or(same[0], |(directive, _)| directive)).clone())
     }
 
-    /// The description that most subgraphs give.
+    /// The most frequent description; on a tie, the first.
     pub(super) fn description<'a>(
         &mut self,
         coordinate: &str,
@@ -212,7 +216,7 @@ impl Merge<'_, '_> {
             .map(|(text, _)| text.clone())
     }
 
-    pub(super) fn adopt_carried(&self, schema: &mut Schema) {
+    pub(super) fn add_carried_definitions(&self, schema: &mut Schema) {
         for (canonicals, url, purpose, definitions) in spec::CARRIED {
             if !canonicals
                 .iter()
@@ -230,7 +234,7 @@ impl Merge<'_, '_> {
             for (name, ty) in parsed.types {
                 schema.types.entry(name).or_insert(ty);
             }
-            let mut link = Apply::new("link").string("url", url);
+            let mut link = DirectiveBuilder::new("link").string("url", url);
             if let Some(purpose) = purpose {
                 link = link.value("for", Value::Enum(Name::new_static_unchecked(purpose)));
             }
@@ -246,8 +250,8 @@ impl Merge<'_, '_> {
         }
     }
 
-    /// Adds what `@composeDirective` names.
-    pub(super) fn adopt_composed(&mut self, schema: &mut Schema) {
+    /// Adds the directives that `@composeDirective` names.
+    pub(super) fn add_composed_definitions(&mut self, schema: &mut Schema) {
         let mut by_name: HashMap<&Name, &ComposedDirective> = HashMap::new();
         let mut order: Vec<&Name> = Vec::new();
         let all: Vec<&ComposedDirective> = self
@@ -277,6 +281,7 @@ impl Merge<'_, '_> {
                         .at(known.at.clone())
                         .at(composed.at.clone()),
                 );
+            // Within a major version, the newest definition is used.
             } else if composed.version > known.version {
                 by_name.insert(&composed.name, composed);
             }
@@ -338,9 +343,9 @@ fn strings(directive: &Directive, argument: &str) -> Vec<String> {
     }
 }
 
-/// Every subgraph's demand must hold: `[[a], [b]]` and `[[c]]` make
-/// `[[a, c], [b, c]]`.
-fn all_of(
+/// Combines the demands of all subgraphs, which must all be met: `[[a], [b]]` and
+/// `[[c]]` make `[[a, c], [b, c]]`.
+fn combine_demands(
     name: &'static str,
     argument: &'static str,
     same: &[&Node<Directive>],
@@ -353,7 +358,7 @@ fn all_of(
         }
         seen.push(directive);
         let options = options(directive, argument);
-        // Asks for nothing.
+        // Demands nothing.
         if options.is_empty() {
             continue;
         }
@@ -370,7 +375,7 @@ fn all_of(
         }
         all = next;
     }
-    // What asks for more than another option is never the easier way.
+    // An option that contains another one is redundant.
     let needless = |option: &Vec<String>| {
         all.iter().any(|other| {
             other.len() < option.len() && other.iter().all(|text| option.contains(text))
@@ -386,11 +391,13 @@ fn all_of(
             Node::new(Value::List(texts.collect()))
         })
         .collect();
-    Apply::new(name).value(argument, Value::List(kept)).done()
+    DirectiveBuilder::new(name)
+        .value(argument, Value::List(kept))
+        .done()
 }
 
 fn list_size(same: &[&Node<Directive>]) -> Node<Directive> {
-    let mut merged = Apply::new("listSize");
+    let mut merged = DirectiveBuilder::new("listSize");
     if let Some(assumed) = same.iter().filter_map(|d| int(d, "assumedSize")).max() {
         merged = merged.value("assumedSize", number(assumed));
     }

@@ -8,8 +8,8 @@ use crate::error::Level;
 use crate::subgraph::is_executable;
 
 impl Merge<'_, '_> {
-    /// A directive that clients may write must be known to every subgraph.
-    pub(super) fn adopt_executable(&mut self, schema: &mut Schema) {
+    /// Adds the executable directives: those that every subgraph defines.
+    pub(super) fn add_executable_directives(&mut self, schema: &mut Schema) {
         let Some((first, rest)) = self.compose.subgraphs.split_first() else {
             return;
         };
@@ -50,8 +50,9 @@ impl Merge<'_, '_> {
                 .chain([&definition])
                 .any(|o| executable(o).len() != locations.len())
             {
-                let message =
-                    format!("@{name} applies to different locations: the common ones are kept");
+                let message = format!(
+                    "@{name} applies to different locations: only the common ones are kept"
+                );
                 self.hint(
                     Level::Warn,
                     "INCONSISTENT_EXECUTABLE_DIRECTIVE_LOCATIONS",
@@ -59,7 +60,9 @@ impl Merge<'_, '_> {
                 );
             }
             if others.iter().any(|o| o.repeatable != definition.repeatable) {
-                let message = format!("@{name} is repeatable in some subgraphs only: it is not");
+                let message = format!(
+                    "@{name} is repeatable in some subgraphs only: it is merged as not repeatable"
+                );
                 self.hint(
                     Level::Warn,
                     "INCONSISTENT_EXECUTABLE_DIRECTIVE_REPEATABLE",
@@ -83,7 +86,7 @@ impl Merge<'_, '_> {
                 }
                 let default = theirs.iter().all(|o| o.default_value.is_some());
                 let argument = argument.make_mut();
-                // Whoever has a default answers for a client that gives none.
+                // A default value that only some subgraphs have is used for all.
                 if !default {
                     let known = theirs.iter().find_map(|o| o.default_value.clone());
                     argument.default_value = argument.default_value.take().or(known);

@@ -7,10 +7,10 @@ use apollo_compiler::{Name, Node};
 
 use super::{Merge, context_name, loosest};
 use crate::compose::Source;
-use crate::compose::spec::Apply;
+use crate::compose::spec::DirectiveBuilder;
 use crate::error::{CompositionError, Level};
 use crate::field_set;
-use crate::subgraph::{Fields, context_parts, fields_of, is_machinery, string_argument};
+use crate::subgraph::{Fields, context_parts, fields_of, is_federation_internal, string_argument};
 
 /// One subgraph's definition of a field.
 pub(super) type Definition<'s, 'a> = (&'s Source<'a>, &'a Component<FieldDefinition>);
@@ -23,7 +23,7 @@ impl Merge<'_, '_> {
         }
         let mut merged = Fields::default();
         for field in names {
-            if is_machinery(field) {
+            if is_federation_internal(field) {
                 continue;
             }
             let definitions: Vec<Definition<'_, '_>> = sources
@@ -49,18 +49,21 @@ impl Merge<'_, '_> {
         let is_external = |(s, _): &&Definition<'_, '_>| s.subgraph.is_external(s.ty.name(), field);
         let (external, real): (Vec<Definition<'_, '_>>, Vec<Definition<'_, '_>>) =
             definitions.iter().partition(is_external);
-        // All external: an interface object, or an error told elsewhere.
+        // All external: an interface object resolves it, or another check fails.
         let base = if real.is_empty() { &external } else { &real };
         let merged = self.merge_output(&coordinate, base)?;
         let arguments = self.merge_arguments(&coordinate, base);
         let mut directives = Vec::new();
         let mut joins = Vec::new();
+        // Whether the field needs no `@join__field`: it is the same everywhere.
         let mut plain = definitions.len() == sources.len();
         for (source, definition) in definitions {
             let local = source.ty.name();
             let over = (source.index, (ty.clone(), field.clone()));
-            let lost = self.compose.overrides.lost.get(&over).cloned();
-            if lost == Some(None) {
+            let overridden = self.compose.overrides.overridden.get(&over).cloned();
+            // Overridden without a label: this subgraph no longer resolves it, and it is
+            // mentioned only if a field set or an interface still uses it.
+            if overridden == Some(None) {
                 plain = false;
                 let at = (local.clone(), field.clone());
                 let for_interface = source.ty.as_object().is_some_and(|object| {
@@ -70,12 +73,12 @@ impl Merge<'_, '_> {
                     })
                 });
                 if source.subgraph.used.contains(&at) || for_interface {
-                    let join = Apply::new("join__field").graph(source.graph);
+                    let join = DirectiveBuilder::new("join__field").graph(source.graph);
                     joins.push(join.flag("usedOverridden", true).done());
                 }
                 continue;
             }
-            let mut join = Apply::new("join__field").graph(source.graph);
+            let mut join = DirectiveBuilder::new("join__field").graph(source.graph);
             for (directive, target) in [
                 ("requires", local),
                 ("provides", definition.ty.inner_named_type()),
@@ -85,7 +88,7 @@ impl Merge<'_, '_> {
                     if source.subgraph.is_federation_1() && source.ty.is_interface() {
                         continue;
                     }
-                    if let Some(set) = source.subgraph.set_of(applied, target, false) {
+                    if let Some(set) = source.subgraph.field_set_of(applied, target, false) {
                         join = join.string(directive, &field_set::print(&set));
                         plain = false;
                     }
@@ -107,29 +110,29 @@ impl Merge<'_, '_> {
                 join = join.flag("external", true);
                 plain = false;
             }
-            if let Some((from, label)) = self.compose.overrides.won.get(&over) {
+            if let Some((from, label)) = self.compose.overrides.overriding.get(&over) {
                 join = join.string("override", from);
                 if let Some(label) = label {
                     join = join.string("overrideLabel", label);
                 }
                 plain = false;
             }
-            if let Some(Some(label)) = lost {
+            if let Some(Some(label)) = overridden {
                 join = join.string("overrideLabel", &label);
                 plain = false;
             }
             joins.push(join.done());
         }
         if real.is_empty() && !external.is_empty() {
-            // Resolved by an interface object.
-            joins.push(Apply::new("join__field").done());
+            // No graph: an interface object resolves it.
+            joins.push(DirectiveBuilder::new("join__field").done());
         }
         if !plain {
             directives.extend(joins);
         }
         self.check_external(&coordinate, &merged, &arguments, &real, &external);
-        self.note_presence(&coordinate, sources, definitions);
-        self.carry(
+        self.hint_partial_field(&coordinate, sources, definitions);
+        self.merge_applied_directives(
             &coordinate,
             base.iter().map(|(s, d)| (s.subgraph, d.directives.iter())),
             &mut directives,
@@ -146,7 +149,7 @@ impl Merge<'_, '_> {
         })
     }
 
-    /// The arguments of a field that contexts fill.
+    /// The arguments of a field that take their values from contexts.
     fn join_contexts(
         &mut self,
         source: &Source<'_>,
@@ -220,7 +223,10 @@ impl Merge<'_, '_> {
                 .iter()
                 .map(|(s, d)| format!("\"{}\" in {}", d.ty, s.subgraph.name))
                 .collect();
-            let message = format!("\"{coordinate}\" is {}: \"{merged}\" it is", all.join(", "));
+            let message = format!(
+                "\"{coordinate}\" is {}: merged as \"{merged}\"",
+                all.join(", ")
+            );
             self.hint(
                 Level::Info,
                 "INCONSISTENT_BUT_COMPATIBLE_FIELD_TYPE",
@@ -230,7 +236,7 @@ impl Merge<'_, '_> {
         Some(merged)
     }
 
-    /// What is mentioned must be as it is resolved elsewhere.
+    /// External definitions must agree with the definitions that are resolved.
     fn check_external(
         &mut self,
         coordinate: &str,
@@ -250,7 +256,7 @@ impl Merge<'_, '_> {
                 found.push((
                     "EXTERNAL_TYPE_MISMATCH",
                     format!(
-                        "\"{coordinate}\" is \"{}\" where it is @external, but \"{merged}\"",
+                        "\"{coordinate}\" is \"{}\" where it is @external, but \"{merged}\" where it is resolved",
                         definition.ty
                     ),
                 ));
@@ -270,7 +276,7 @@ impl Merge<'_, '_> {
                     found.push((
                         "EXTERNAL_ARGUMENT_TYPE_MISMATCH",
                         format!(
-                            "\"{coordinate}({}:)\" is \"{}\" where the field is @external, but \"{}\"",
+                            "\"{coordinate}({}:)\" is \"{}\" where the field is @external, but \"{}\" where it is resolved",
                             wanted.name, own.ty, wanted.ty
                         ),
                     ));
@@ -284,6 +290,7 @@ impl Merge<'_, '_> {
                     ));
                 }
             }
+            // Directives are merged from resolving subgraphs only: these would be dropped.
             if !subgraph.is_federation_1() {
                 for directive in definition.directives.iter() {
                     let carried = subgraph
@@ -311,7 +318,7 @@ impl Merge<'_, '_> {
         }
     }
 
-    fn note_presence(
+    fn hint_partial_field(
         &mut self,
         coordinate: &str,
         sources: &[Source<'_>],
@@ -329,12 +336,13 @@ impl Merge<'_, '_> {
             true => "INCONSISTENT_INTERFACE_VALUE_TYPE_FIELD",
             false => "INCONSISTENT_OBJECT_VALUE_TYPE_FIELD",
         };
-        let message = format!("\"{coordinate}\" is in some subgraphs only that have its type");
+        let message =
+            format!("\"{coordinate}\" is defined in only some of the subgraphs that have its type");
         self.hint(Level::Debug, code, message);
     }
 }
 
-/// Federation 1 left `@external` fields standing that nothing uses.
+/// Whether a field is ignored: Federation 1 allowed unused `@external` fields.
 fn is_unused(source: &Source<'_>, field: &Name) -> bool {
     let subgraph = source.subgraph;
     let at = (source.ty.name().clone(), field.clone());

@@ -8,10 +8,10 @@ use apollo_compiler::{Name, Node};
 use super::fields::Definition;
 use super::{Merge, strictest};
 use crate::compose::Source;
-use crate::compose::spec::Apply;
+use crate::compose::spec::DirectiveBuilder;
 use crate::error::{CompositionError, Level};
 
-/// What the two kinds of input are called in errors and hints.
+/// The error and hint codes of one of the two kinds of input.
 struct Codes {
     missing: &'static str,
     ty: &'static str,
@@ -70,12 +70,13 @@ impl Merge<'_, '_> {
         merged
     }
 
-    /// An argument that a context fills in one subgraph is nobody's to give.
+    /// An argument that a context fills in one subgraph is hidden from clients, so the
+    /// other subgraphs get no value for it.
     fn check_contextual(&mut self, coordinate: &str, given: &[Found<'_, '_>]) {
         let code = "CONTEXTUAL_ARGUMENT_NOT_CONTEXTUAL_IN_ALL_SUBGRAPHS";
         for (source, argument) in given {
             let message = format!(
-                "\"{coordinate}\" is filled by a context elsewhere, but in {} it is not",
+                "\"{coordinate}\" is filled by a context elsewhere, but not in {}",
                 source.subgraph.name
             );
             if argument.is_required() {
@@ -87,7 +88,11 @@ impl Merge<'_, '_> {
                     .at(source.subgraph.location(argument.location())),
                 );
             } else {
-                self.hint(Level::Info, code, format!("{message}: it gets none"));
+                self.hint(
+                    Level::Info,
+                    code,
+                    format!("{message}: it gets no value there"),
+                );
             }
         }
     }
@@ -138,6 +143,7 @@ impl Merge<'_, '_> {
         let hidden = found
             .iter()
             .any(|(s, d)| !s.subgraph.applied(&d.directives, "inaccessible").is_empty());
+        // Inputs are intersections: what some subgraph lacks is left out.
         if found.len() < sources && !hidden {
             match found.iter().find(|(_, d)| d.is_required()) {
                 Some((source, required)) => self.compose.errors.push(
@@ -180,7 +186,7 @@ impl Merge<'_, '_> {
             self.hint(Level::Warn, "INCONSISTENT_DEFAULT_VALUE_PRESENCE", message);
         }
         let mut directives = Vec::new();
-        self.carry(
+        self.merge_applied_directives(
             coordinate,
             found.iter().map(|(s, d)| (s.subgraph, d.directives.iter())),
             &mut directives,
@@ -232,7 +238,8 @@ impl Merge<'_, '_> {
             }
         }
         if found.iter().any(|(_, definition)| *definition.ty != merged) {
-            let message = format!("\"{coordinate}\" differs between subgraphs: \"{merged}\" it is");
+            let message =
+                format!("\"{coordinate}\" differs between subgraphs: merged as \"{merged}\"");
             self.hint(Level::Info, codes.inconsistent, message);
         }
         Some(merged)
@@ -268,6 +275,7 @@ impl Merge<'_, '_> {
                 .iter()
                 .any(|(s, d)| !s.subgraph.applied(&d.directives, "inaccessible").is_empty());
             if found.len() < enums.len() && !hidden {
+                // Neither union nor intersection is correct for both uses.
                 if input && output {
                     let mut error = CompositionError::new(
                         "ENUM_VALUE_MISMATCH",
@@ -291,7 +299,7 @@ impl Merge<'_, '_> {
                     );
                     continue;
                 }
-                let message = format!("\"{coordinate}\" is in some subgraphs only");
+                let message = format!("\"{coordinate}\" is defined in only some subgraphs");
                 self.hint(
                     Level::Debug,
                     "INCONSISTENT_ENUM_VALUE_FOR_OUTPUT_ENUM",
@@ -300,9 +308,13 @@ impl Merge<'_, '_> {
             }
             let mut directives: Vec<_> = found
                 .iter()
-                .map(|(s, _)| Apply::new("join__enumValue").graph(s.graph).done())
+                .map(|(s, _)| {
+                    DirectiveBuilder::new("join__enumValue")
+                        .graph(s.graph)
+                        .done()
+                })
                 .collect();
-            self.carry(
+            self.merge_applied_directives(
                 &coordinate,
                 found.iter().map(|(s, d)| (s.subgraph, d.directives.iter())),
                 &mut directives,
@@ -329,7 +341,7 @@ impl Merge<'_, '_> {
     }
 }
 
-/// The node of an argument, with its position.
+/// Finds an argument's node, which has its source position.
 trait NodeArgument {
     fn node_argument(&self, name: &str) -> Option<&Node<InputValueDefinition>>;
 }

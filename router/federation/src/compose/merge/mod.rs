@@ -7,7 +7,7 @@
 //!
 //! | module | what it merges |
 //! |---|---|
-//! | here | types, their keys, interfaces and members |
+//! | this module | types, their keys, interfaces and members |
 //! | [`fields`] | fields of objects and interfaces |
 //! | [`inputs`] | arguments, input fields and enum values |
 //! | [`directives`] | applied directives, descriptions and directive definitions |
@@ -28,7 +28,7 @@ use apollo_compiler::schema::{
 };
 use apollo_compiler::{Name, Node, Schema, name};
 
-use super::spec::{self, Apply, graph_name};
+use super::spec::{self, DirectiveBuilder, graph_name};
 use super::{Compose, Source};
 use crate::error::{CompositionError, Hint, Level};
 use crate::field_set;
@@ -38,9 +38,9 @@ struct Merge<'c, 'a> {
     compose: &'c mut Compose<'a>,
     used_as_input: HashSet<Name>,
     used_as_output: HashSet<Name>,
-    /// Of each type: the interfaces and unions that it is one of.
+    /// For each type: its interfaces and unions.
     supertypes: HashMap<Name, HashSet<Name>>,
-    /// The carried directives that the result uses.
+    /// The directives of `spec::CARRIED` that the result uses.
     carried: HashSet<&'static str>,
     uses_one_of: bool,
     /// Some field has arguments that contexts fill.
@@ -65,13 +65,14 @@ impl Compose<'_> {
         let mut schema = spec::parse(spec::DEFINITIONS);
         schema.types.shift_remove("Query");
         merge.declare_graphs(&mut schema, &graphs);
-        merge.note_uses();
+        merge.record_type_uses();
 
         let mut by_name: IndexMap<Name, Vec<Source<'_>>> = IndexMap::default();
         for (index, subgraph) in subgraphs.iter().enumerate() {
             for (name, ty) in subgraph.own_types() {
                 let public = subgraph.public_name(name);
-                // A root that holds nothing but machinery is no definition.
+                // A root type with only `_entities`, `_service` or the placeholder does
+                // not count as a definition.
                 let root = matches!(public.as_str(), "Query" | "Mutation" | "Subscription");
                 let empty =
                     fields_of(ty).is_some_and(|fields| subgraph.is_placeholder(fields.keys()));
@@ -108,16 +109,16 @@ impl Compose<'_> {
         root.subscription = by_name
             .contains_key("Subscription")
             .then(|| name!("Subscription").into());
-        merge.adopt_carried(&mut schema);
+        merge.add_carried_definitions(&mut schema);
         if merge.uses_one_of {
             let one_of = spec::parse(crate::one_of::DEFINITION);
             schema
                 .directive_definitions
                 .extend(one_of.directive_definitions);
         }
-        merge.adopt_composed(&mut schema);
-        merge.adopt_later_join(&mut schema);
-        merge.adopt_executable(&mut schema);
+        merge.add_composed_definitions(&mut schema);
+        merge.add_later_join_definitions(&mut schema);
+        merge.add_executable_directives(&mut schema);
         schema
     }
 }
@@ -138,7 +139,7 @@ impl Merge<'_, '_> {
         };
         let values = &mut definition.make_mut().values;
         for (subgraph, graph) in self.compose.subgraphs.iter().zip(graphs) {
-            let join = Apply::new("join__graph")
+            let join = DirectiveBuilder::new("join__graph")
                 .string("name", &subgraph.name)
                 .string("url", &subgraph.url)
                 .done();
@@ -153,8 +154,8 @@ impl Merge<'_, '_> {
         }
     }
 
-    /// Where enums are used, and what is a kind of what.
-    fn note_uses(&mut self) {
+    /// Records which types are used as input and as output, and the supertypes.
+    fn record_type_uses(&mut self) {
         for subgraph in self.compose.subgraphs {
             for (name, ty) in subgraph.own_types() {
                 for field in fields_of(ty).into_iter().flat_map(Fields::values) {
@@ -206,6 +207,7 @@ impl Merge<'_, '_> {
 
     fn merge_type(&mut self, name: &Name, sources: &[Source<'_>]) -> Option<ExtendedType> {
         let first = sources.first()?;
+        // An interface object counts as an interface.
         if let Some(other) = sources.iter().find(|s| kind(s) != kind(first)) {
             let mut error = CompositionError::new(
                 "TYPE_KIND_MISMATCH",
@@ -230,20 +232,24 @@ impl Merge<'_, '_> {
             for context in source.subgraph.contexts_of(source.ty) {
                 self.carried.insert("context");
                 let name = context_name(source.subgraph, context);
-                directives.push(Apply::new("context").string("name", &name).done());
+                directives.push(
+                    DirectiveBuilder::new("context")
+                        .string("name", &name)
+                        .done(),
+                );
             }
             for applied in source.subgraph.on_type(source.ty, "cacheTag") {
                 directives.push(self.join_directive(source, "cacheTag", applied));
             }
         }
-        self.carry(
+        self.merge_applied_directives(
             name,
             sources
                 .iter()
                 .map(|s| (s.subgraph, s.ty.directives().iter().map(|d| &d.node))),
             &mut directives,
         );
-        // A real interface tells the kind where others hold it as an object.
+        // An interface definition decides the kind over interface objects.
         let real = sources
             .iter()
             .find(|s| !s.subgraph.is_interface_object(s.ty))
@@ -263,9 +269,9 @@ impl Merge<'_, '_> {
             ExtendedType::Object(_) if kind(real) == "an object" => {
                 let implements = join_implements(sources, &mut directives);
                 let fields = self.merge_fields(name, sources);
-                self.note_keys(name, sources);
+                self.hint_missing_keys(name, sources);
                 if fields.is_empty() {
-                    return self.without_fields(name, sources);
+                    return self.report_type_without_fields(name, sources);
                 }
                 ExtendedType::Object(Node::new(ObjectType {
                     description,
@@ -308,7 +314,7 @@ impl Merge<'_, '_> {
                 let fields = self.merge_input(name, sources);
                 if sources.iter().all(|s| s.ty.directives().has("oneOf")) {
                     self.uses_one_of = true;
-                    directives.push(Apply::new("oneOf").done());
+                    directives.push(DirectiveBuilder::new("oneOf").done());
                 }
                 ExtendedType::InputObject(Node::new(InputObjectType {
                     description,
@@ -320,8 +326,13 @@ impl Merge<'_, '_> {
         })
     }
 
-    /// Of Federation 1 alone: a type that had only external fields of no use.
-    fn without_fields(&mut self, name: &Name, sources: &[Source<'_>]) -> Option<ExtendedType> {
+    /// Leaves out a type without fields; an error if it is used. Only in Federation 1:
+    /// unused external fields are ignored there.
+    fn report_type_without_fields(
+        &mut self,
+        name: &Name,
+        sources: &[Source<'_>],
+    ) -> Option<ExtendedType> {
         if self.used_as_output.contains(name)
             && sources.iter().all(|s| s.subgraph.is_federation_1())
         {
@@ -337,7 +348,7 @@ impl Merge<'_, '_> {
         None
     }
 
-    fn note_keys(&mut self, name: &Name, sources: &[Source<'_>]) {
+    fn hint_missing_keys(&mut self, name: &Name, sources: &[Source<'_>]) {
         let keyed = |s: &&Source<'_>| !s.subgraph.on_type(s.ty, "key").is_empty();
         let count = sources.iter().filter(keyed).count();
         if count > 0 && count < sources.len() {
@@ -367,7 +378,7 @@ impl Merge<'_, '_> {
             };
             for member in &union.members {
                 directives.push(
-                    Apply::new("join__unionMember")
+                    DirectiveBuilder::new("join__unionMember")
                         .graph(source.graph)
                         .string("member", member)
                         .done(),
@@ -382,7 +393,7 @@ impl Merge<'_, '_> {
             .collect();
         if !partial.is_empty() {
             let message = format!(
-                "union \"{name}\" has {} in some subgraphs only",
+                "union \"{name}\" has {} in only some subgraphs",
                 partial.join(", ")
             );
             self.hint(Level::Debug, "INCONSISTENT_UNION_MEMBER", message);
@@ -390,7 +401,7 @@ impl Merge<'_, '_> {
         members.into_keys().collect()
     }
 
-    /// Whether a type is another, or one of its kind, in the merged schema.
+    /// Whether a type is equal to another or a subtype of it, in the merged schema.
     fn is_subtype(&self, a: &Type, b: &Type) -> bool {
         match (a, b) {
             (Type::NonNullNamed(a), Type::NonNullNamed(b) | Type::Named(b))
@@ -412,7 +423,8 @@ impl Merge<'_, '_> {
     }
 }
 
-/// A context as the supergraph calls it: subgraphs do not share them.
+/// A context's name in the supergraph. It has the subgraph's name, as contexts
+/// hold within one subgraph.
 fn context_name(subgraph: &Subgraph, context: &str) -> String {
     format!("{}__{context}", subgraph.name)
 }
@@ -426,8 +438,8 @@ fn join_type(source: &Source<'_>, out: &mut Vec<Node<Directive>>) {
     };
     let held = subgraph.is_interface_object(source.ty);
     let extension = subgraph.extensions.contains(source.ty.name()) && !keys.is_empty();
-    let join = || Apply::new("join__type").graph(source.graph);
-    let finish = |mut join: Apply| {
+    let join = || DirectiveBuilder::new("join__type").graph(source.graph);
+    let finish = |mut join: DirectiveBuilder| {
         if held {
             join = join.flag("isInterfaceObject", true);
         }
@@ -438,7 +450,7 @@ fn join_type(source: &Source<'_>, out: &mut Vec<Node<Directive>>) {
     }
     for key in keys {
         let mut join = join();
-        if let Some(set) = subgraph.set_of(key, source.ty.name(), true) {
+        if let Some(set) = subgraph.field_set_of(key, source.ty.name(), true) {
             join = join.string("key", &field_set::print(&set));
         }
         if extension {
@@ -464,7 +476,7 @@ fn join_implements(
         };
         for interface in interfaces {
             out.push(
-                Apply::new("join__implements")
+                DirectiveBuilder::new("join__implements")
                     .graph(source.graph)
                     .string("interface", interface)
                     .done(),
@@ -487,7 +499,7 @@ fn kind(source: &Source<'_>) -> &'static str {
     }
 }
 
-/// The output type that holds both: nullable where either is.
+/// The output type that covers both: nullable where either is.
 fn loosest(a: &Type, b: &Type) -> Option<Type> {
     combine(a, b, |a, b| a && b)
 }
@@ -514,7 +526,7 @@ fn combine(a: &Type, b: &Type, non_null: fn(bool, bool) -> bool) -> Option<Type>
     })
 }
 
-/// The text of an argument that must be one.
+/// A string argument, or an empty string.
 fn text<'a>(directive: &'a Directive, argument: &str) -> &'a str {
     string_argument(directive, argument).unwrap_or_default()
 }

@@ -1,10 +1,10 @@
-//! Whether every field that clients see can be had on every way to it.
+//! Whether every field that clients see can be resolved on every path to it.
 //!
-//! The search walks states: an object type together with the subgraphs that
-//! have the object at hand. From these, keys lead to more; a field that none of
-//! them resolves is an error, told with a query that gets there. What the
-//! subgraphs at hand resolve together they may resolve on the way to a child,
-//! each for its part: planning goes back to a parent for the same reason.
+//! The search visits states: an object type together with its holders, the
+//! subgraphs that have the object already. Keys lead from these to more
+//! subgraphs; a field that none of them resolves is an error, reported with a
+//! query that reaches it. All holders that resolve a field hold its child, each
+//! for its own part: the planner can go back to a parent for the same reason.
 
 mod report;
 
@@ -18,31 +18,33 @@ use crate::error::CompositionError;
 use crate::field_set::{self, FieldSet};
 use crate::supergraph::{ContextArgument, FieldJoin, Labels, SubgraphId, Supergraph};
 
-/// How many states are looked at before giving up.
-const STATES: usize = 50_000;
+/// The most states that are visited.
+const MAX_STATES: usize = 50_000;
 
-/// How a subgraph has an object at hand.
+/// An object as one of its holders has it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Had {
-    /// What the subgraph calls its type.
+struct LocalView {
+    /// The name of its type in the subgraph.
     name: Name,
     /// What an enclosing `@provides` adds, printed.
     provided: String,
 }
 
-type Hand = BTreeMap<SubgraphId, Had>;
+/// The subgraphs that have an object, each with its view of it.
+type Holders = BTreeMap<SubgraphId, LocalView>;
 
-/// Of each context that is set on the way: the selections that can be had of
-/// the nearest ancestor that sets it, printed.
-type Available = BTreeMap<String, BTreeSet<String>>;
+/// For each context that is set on the path: the selections that the nearest
+/// ancestor that sets it can provide, printed.
+type AvailableContexts = BTreeMap<String, BTreeSet<String>>;
 
-/// How many override labels are tried on and off in all combinations.
-const LABELS: usize = 4;
+/// The most override labels of which all combinations are checked.
+const MAX_COMBINED_LABELS: usize = 4;
 
-/// The sets of labels to check: all sets of a few, of many each alone.
+/// The sets of labels to check: all combinations of a few labels; of more: none,
+/// all, each alone, and each left out.
 fn label_sets(labels: &Labels) -> BTreeSet<Labels> {
     let mut sets = BTreeSet::from([Labels::new(), labels.clone()]);
-    if labels.len() <= LABELS {
+    if labels.len() <= MAX_COMBINED_LABELS {
         for bits in 0..1_u32 << labels.len() {
             let on = labels.iter().enumerate();
             let on = on.filter(|(index, _)| bits >> index & 1 == 1);
@@ -66,11 +68,11 @@ pub(super) fn check(graph: &Supergraph, errors: &mut Vec<CompositionError>) {
             seen: HashMap::new(),
             reported: HashSet::new(),
             available: RefCell::default(),
-            setting: Cell::new(false),
+            in_context_selection: Cell::new(false),
             uses: graph.context_uses(),
             path: Vec::new(),
             found: Vec::new(),
-            quiet: 0,
+            suppress_reports: 0,
         };
         search.roots();
         let failed = !search.found.is_empty();
@@ -84,26 +86,27 @@ pub(super) fn check(graph: &Supergraph, errors: &mut Vec<CompositionError>) {
 struct Search<'g> {
     graph: &'g Supergraph,
     labels: Labels,
-    /// Whether everything can be had from a state; true while that is asked.
-    seen: HashMap<(Name, Hand, Available), bool>,
-    available: RefCell<Available>,
-    /// Whether the selections of contexts are being looked at.
-    setting: Cell<bool>,
-    /// What is selected of each context anywhere.
+    /// Whether everything can be resolved from a state; true while it is being
+    /// checked.
+    seen: HashMap<(Name, Holders, AvailableContexts), bool>,
+    available: RefCell<AvailableContexts>,
+    /// Whether the selections of contexts are being checked.
+    in_context_selection: Cell<bool>,
+    /// All selections that arguments make of each context.
     uses: BTreeMap<&'g str, Vec<&'g FieldSet>>,
     reported: HashSet<(Name, Name)>,
     path: Vec<String>,
     found: Vec<CompositionError>,
-    /// Above nought, errors are not reported: another way may do.
-    quiet: usize,
+    /// Above zero, errors are not reported: another path may succeed.
+    suppress_reports: usize,
 }
 
 impl Search<'_> {
     fn roots(&mut self) {
         let schema = self.graph.api().schema_definition.clone();
         if let Some(query) = &schema.query {
-            let hand = self.everywhere(&query.name);
-            self.visit(&query.name, hand);
+            let holders = self.all_holders(&query.name);
+            self.visit(&query.name, holders);
         }
         for root in [&schema.mutation, &schema.subscription]
             .into_iter()
@@ -113,85 +116,86 @@ impl Search<'_> {
                 continue;
             };
             for field in ty.fields.keys() {
-                self.root_field(&root.name, field);
+                self.check_root_field(&root.name, field);
             }
         }
     }
 
-    fn everywhere(&self, ty: &Name) -> Hand {
+    fn all_holders(&self, ty: &Name) -> Holders {
         self.graph
             .ids()
             .filter(|id| self.graph.defines(*id, ty))
-            .map(|id| (id, self.plainly(ty)))
+            .map(|id| (id, self.local_view(ty)))
             .collect()
     }
 
-    fn plainly(&self, name: &Name) -> Had {
-        Had {
+    fn local_view(&self, name: &Name) -> LocalView {
+        LocalView {
             name: name.clone(),
             provided: String::new(),
         }
     }
 
-    /// A field with effects is asked of one subgraph, so one must do.
-    fn root_field(&mut self, root: &Name, field: &Name) {
-        let hands: Vec<Hand> = self
-            .everywhere(root)
+    /// A mutation or subscription field is fetched from one subgraph, so one subgraph
+    /// alone must be able to resolve it.
+    fn check_root_field(&mut self, root: &Name, field: &Name) {
+        let candidates: Vec<Holders> = self
+            .all_holders(root)
             .into_iter()
-            .map(|one| Hand::from([one]))
-            .filter(|hand| {
+            .map(|one| Holders::from([one]))
+            .filter(|holders| {
                 !self
-                    .resolvers(root, field, hand, &mut Vec::new())
+                    .resolvers(root, field, holders, &mut Vec::new())
                     .is_empty()
             })
             .collect();
-        self.quiet += 1;
-        let any = hands.iter().any(|hand| {
+        self.suppress_reports += 1;
+        let any = candidates.iter().any(|holders| {
             let before = self.seen.clone();
-            let satisfied = self.below(root, field, hand);
+            let satisfied = self.below(root, field, holders);
             if !satisfied {
-                // What rested on the failed assumption is not known.
+                // Results that depended on the failed assumption are dropped.
                 self.seen = before;
             }
             satisfied
         });
-        self.quiet -= 1;
+        self.suppress_reports -= 1;
         if any {
             return;
         }
-        match hands.first() {
-            Some(hand) => {
+        match candidates.first() {
+            Some(holders) => {
                 self.seen.clear();
-                self.below(root, field, hand);
+                self.below(root, field, holders);
             }
-            None => self.report(root, field, &Hand::new()),
+            None => self.report(root, field, &Holders::new()),
         }
     }
 
     /// Visits an object type with the subgraphs that have it.
-    fn visit(&mut self, ty: &Name, hand: Hand) -> bool {
-        let state = (ty.clone(), hand, self.available.borrow().clone());
+    fn visit(&mut self, ty: &Name, holders: Holders) -> bool {
+        let state = (ty.clone(), holders, self.available.borrow().clone());
         if let Some(known) = self.seen.get(&state) {
             return *known;
         }
-        if self.seen.len() >= STATES {
-            if self.seen.len() == STATES && self.quiet == 0 {
+        if self.seen.len() >= MAX_STATES {
+            if self.seen.len() == MAX_STATES && self.suppress_reports == 0 {
                 self.found.push(CompositionError::new(
                     "MAX_VALIDATION_SUBGRAPH_PATHS_EXCEEDED",
                     format!(
-                        "the graph has more than {STATES} ways to its fields; not all were checked"
+                        "the graph has more than {MAX_STATES} paths to its fields; not all were checked"
                     ),
                 ));
             }
             return true;
         }
         self.seen.insert(state.clone(), true);
-        let (ty, hand, _) = &state;
+        let (ty, holders, _) = &state;
         let Some(object) = self.graph.api().get_object(ty) else {
             return true;
         };
         let fields: Vec<Name> = object.fields.keys().cloned().collect();
-        let reached = self.closure(ty, hand, &mut Vec::new());
+        let reached = self.reachable_holders(ty, holders, &mut Vec::new());
         let mut all = true;
         for field in &fields {
             all &= self.below(ty, field, &reached);
@@ -200,10 +204,10 @@ impl Search<'_> {
         all
     }
 
-    fn below(&mut self, ty: &Name, field: &Name, hand: &Hand) -> bool {
-        let resolvers = self.resolvers(ty, field, hand, &mut Vec::new());
+    fn below(&mut self, ty: &Name, field: &Name, holders: &Holders) -> bool {
+        let resolvers = self.resolvers(ty, field, holders, &mut Vec::new());
         if resolvers.is_empty() {
-            self.report(ty, field, hand);
+            self.report(ty, field, holders);
             return false;
         }
         let Some(inner) = self.graph.field_type(ty, field).cloned() else {
@@ -213,16 +217,16 @@ impl Search<'_> {
             return true;
         }
         self.path.push(field.to_string());
-        let above = self.set_contexts(ty, hand);
+        let above = self.set_contexts(ty, holders);
         let mut all = true;
         match self.children(field, &inner, &resolvers) {
             Ok(children) => {
-                for (child, hand) in children {
+                for (child, holders) in children {
                     let typed = child != inner;
                     if typed {
                         self.path.push(format!("... on {child}"));
                     }
-                    all &= self.visit(&child, hand);
+                    all &= self.visit(&child, holders);
                     if typed {
                         self.path.pop();
                     }
@@ -242,12 +246,12 @@ impl Search<'_> {
         all
     }
 
-    /// Notes what an object gives those below it; answers what was available
-    /// before.
-    fn set_contexts(&self, ty: &Name, hand: &Hand) -> Available {
+    /// Records the contexts that an object sets for its descendants; returns what was
+    /// available before.
+    fn set_contexts(&self, ty: &Name, holders: &Holders) -> AvailableContexts {
         let above = self.available.borrow().clone();
-        // What a context selects is asked for without contexts of its own.
-        if self.setting.replace(true) {
+        // The fields that a context selects are checked without contexts.
+        if self.in_context_selection.replace(true) {
             return above;
         }
         for context in self.graph.contexts_of(ty) {
@@ -257,18 +261,18 @@ impl Search<'_> {
                 .into_iter()
                 .flatten()
                 .filter(|set| {
-                    let set = self.graph.selected_of(ty, set);
-                    !set.is_empty() && self.obtains(ty, &set, hand, &mut Vec::new())
+                    let set = self.graph.selection_for_type(ty, set);
+                    !set.is_empty() && self.can_resolve_set(ty, &set, holders, &mut Vec::new())
                 })
                 .map(|set| field_set::print(set))
                 .collect();
             self.available.borrow_mut().insert(context.to_owned(), had);
         }
-        self.setting.set(false);
+        self.in_context_selection.set(false);
         above
     }
 
-    /// The first context that a field wants and nothing above it gives.
+    /// The first context that a field needs and that no ancestor provides.
     fn missing_context<'j>(&self, join: &'j FieldJoin) -> Option<&'j str> {
         let missing = |argument: &&'j ContextArgument| {
             let available = self.available.borrow();
@@ -279,20 +283,22 @@ impl Search<'_> {
         found.map(|argument| argument.context.as_str())
     }
 
-    /// The objects that a field may answer, each with who has it. An error is
-    /// an interface whose objects nobody at hand can tell apart.
+    /// The object types that a field may return, each with its holders. The error is
+    /// an interface of whose objects no reachable subgraph knows the type.
     fn children(
         &self,
         field: &Name,
         inner: &Name,
-        resolvers: &Hand,
-    ) -> Result<Vec<(Name, Hand)>, Name> {
+        resolvers: &Holders,
+    ) -> Result<Vec<(Name, Holders)>, Name> {
+        // A field that returns the query root: every subgraph can be queried anew.
         let query = &self.graph.api().schema_definition.query;
         if query.as_ref().is_some_and(|query| query.name == *inner) {
-            return Ok(vec![(inner.clone(), self.everywhere(inner))]);
+            return Ok(vec![(inner.clone(), self.all_holders(inner))]);
         }
-        let mut real: Hand = Hand::new();
-        let mut held: Hand = Hand::new();
+        // Subgraphs that know the object's type, and those with an interface object.
+        let mut real: Holders = Holders::new();
+        let mut held: Holders = Holders::new();
         for (id, had) in resolvers {
             let join = self.graph.field(*id, &had.name, field);
             let answers = self
@@ -305,7 +311,7 @@ impl Search<'_> {
                 join.and_then(|join| join.provides.clone())
                     .unwrap_or_default(),
             );
-            let below = Had {
+            let below = LocalView {
                 name: answers.clone(),
                 provided: field_set::print(&provided),
             };
@@ -315,13 +321,13 @@ impl Search<'_> {
             };
         }
         if !self.graph.is_abstract(inner) {
-            let mut hand = real;
-            hand.append(&mut held);
-            return Ok(vec![(inner.clone(), hand)]);
+            let mut holders = real;
+            holders.append(&mut held);
+            return Ok(vec![(inner.clone(), holders)]);
         }
         if real.is_empty() && !held.is_empty() {
-            // Somebody who knows the interface must tell what stands there.
-            let reached = self.closure(inner, &held, &mut Vec::new());
+            // A subgraph that knows the interface must resolve the object's type.
+            let reached = self.reachable_holders(inner, &held, &mut Vec::new());
             real = reached
                 .into_iter()
                 .filter(|(id, had)| !self.graph.is_interface_object(*id, &had.name))
@@ -330,21 +336,22 @@ impl Search<'_> {
                 return Err(inner.clone());
             }
         }
-        let mut children: Vec<(Name, Hand)> = Vec::new();
+        let mut children: Vec<(Name, Holders)> = Vec::new();
         for (id, had) in &real {
-            for possible in self.graph.possible_in(*id, &had.name) {
-                let narrowed = Had {
+            for possible in self.graph.possible_types_in(*id, &had.name) {
+                let narrowed = LocalView {
                     name: possible.clone(),
                     provided: had.provided.clone(),
                 };
                 match children.iter_mut().find(|(name, _)| name == possible) {
-                    Some((_, hand)) => {
-                        hand.insert(*id, narrowed);
+                    Some((_, holders)) => {
+                        holders.insert(*id, narrowed);
                     }
+                    // Interface objects hold every type.
                     None => {
-                        let mut hand = held.clone();
-                        hand.insert(*id, narrowed);
-                        children.push((possible.clone(), hand));
+                        let mut holders = held.clone();
+                        holders.insert(*id, narrowed);
+                        children.push((possible.clone(), holders));
                     }
                 }
             }
@@ -352,9 +359,14 @@ impl Search<'_> {
         Ok(children)
     }
 
-    /// What is at hand, and what keys lead to from there.
-    fn closure(&self, ty: &Name, hand: &Hand, requiring: &mut Vec<(Name, Name)>) -> Hand {
-        let mut reached = hand.clone();
+    /// The holders of an object, and the subgraphs that keys lead to from them.
+    fn reachable_holders(
+        &self,
+        ty: &Name,
+        holders: &Holders,
+        requiring: &mut Vec<(Name, Name)>,
+    ) -> Holders {
+        let mut reached = holders.clone();
         loop {
             let mut added = Vec::new();
             for id in self.graph.ids() {
@@ -362,10 +374,10 @@ impl Search<'_> {
                     continue;
                 }
                 let enters = self.graph.keys(id, ty).iter().any(|key| {
-                    key.resolvable && self.obtains(ty, &key.fields, &reached, requiring)
+                    key.resolvable && self.can_resolve_set(ty, &key.fields, &reached, requiring)
                 });
-                if enters && let Some(name) = self.graph.known_as(id, ty) {
-                    added.push((id, self.plainly(name)));
+                if enters && let Some(name) = self.graph.local_type_name(id, ty) {
+                    added.push((id, self.local_view(name)));
                 }
             }
             if added.is_empty() {
@@ -375,15 +387,16 @@ impl Search<'_> {
         }
     }
 
-    /// Those at hand that resolve a field.
+    /// The holders that resolve a field.
     fn resolvers(
         &self,
         ty: &Name,
         field: &Name,
-        hand: &Hand,
+        holders: &Holders,
         requiring: &mut Vec<(Name, Name)>,
-    ) -> Hand {
-        hand.iter()
+    ) -> Holders {
+        holders
+            .iter()
             .filter(|(id, had)| {
                 if given(&parse(&had.provided), field).is_some() {
                     return true;
@@ -405,12 +418,11 @@ impl Search<'_> {
                     return false;
                 }
                 requiring.push(this);
-                let enters =
-                    self.graph.keys(**id, ty).iter().any(|key| {
-                        key.resolvable && self.obtains(ty, &key.fields, hand, requiring)
-                    });
+                let enters = self.graph.keys(**id, ty).iter().any(|key| {
+                    key.resolvable && self.can_resolve_set(ty, &key.fields, holders, requiring)
+                });
                 let wanted = join.requires.as_deref().unwrap_or_default();
-                let brings = enters && self.obtains(ty, wanted, hand, requiring);
+                let brings = enters && self.can_resolve_set(ty, wanted, holders, requiring);
                 requiring.pop();
                 brings
             })
@@ -418,18 +430,18 @@ impl Search<'_> {
             .collect()
     }
 
-    /// Whether a field set can be had from what is at hand.
-    fn obtains(
+    /// Whether the holders of an object can resolve a field set.
+    fn can_resolve_set(
         &self,
         ty: &Name,
         set: &[Selection],
-        hand: &Hand,
+        holders: &Holders,
         requiring: &mut Vec<(Name, Name)>,
     ) -> bool {
         set.iter().all(|selection| match selection {
             Selection::Field(field) if field.name == "__typename" => true,
             Selection::Field(field) => {
-                let resolvers = self.resolvers(ty, &field.name, hand, requiring);
+                let resolvers = self.resolvers(ty, &field.name, holders, requiring);
                 if resolvers.is_empty() {
                     return false;
                 }
@@ -442,11 +454,12 @@ impl Search<'_> {
                 let Ok(children) = self.children(&field.name, inner, &resolvers) else {
                     return false;
                 };
-                let above = self.set_contexts(ty, hand);
-                let all = children.iter().all(|(child, hand)| {
-                    // Each step takes a shorter set, so this ends.
-                    let reached = self.closure_below(child, hand, &field.selection_set, requiring);
-                    self.obtains(child, &field.selection_set, &reached, requiring)
+                let above = self.set_contexts(ty, holders);
+                let all = children.iter().all(|(child, holders)| {
+                    // The recursion ends, as each step takes a smaller set.
+                    let reached =
+                        self.reachable_holders_for(child, holders, &field.selection_set, requiring);
+                    self.can_resolve_set(child, &field.selection_set, &reached, requiring)
                 });
                 self.available.replace(above);
                 all
@@ -456,32 +469,33 @@ impl Search<'_> {
                     .type_condition
                     .as_ref()
                     .is_none_or(|condition| self.graph.possible_types(condition).contains(ty));
-                !applies || self.obtains(ty, &inline.selection_set, hand, requiring)
+                !applies || self.can_resolve_set(ty, &inline.selection_set, holders, requiring)
             }
             Selection::FragmentSpread(_) => false,
         })
     }
 
-    /// Keys may nest in each other without end; what is at hand often does.
-    fn closure_below(
+    /// Keys may refer to each other endlessly, so keys are only followed if the
+    /// holders cannot resolve the set themselves, and once for each type.
+    fn reachable_holders_for(
         &self,
         ty: &Name,
-        hand: &Hand,
+        holders: &Holders,
         set: &[Selection],
         requiring: &mut Vec<(Name, Name)>,
-    ) -> Hand {
+    ) -> Holders {
         let local = set.iter().all(|selection| match selection {
-            Selection::Field(field) if field.selection_set.is_empty() => {
-                !self.resolvers(ty, &field.name, hand, requiring).is_empty()
-            }
+            Selection::Field(field) if field.selection_set.is_empty() => !self
+                .resolvers(ty, &field.name, holders, requiring)
+                .is_empty(),
             _ => false,
         });
         let this = (ty.clone(), apollo_compiler::name!("__keys"));
         if local || requiring.contains(&this) {
-            return hand.clone();
+            return holders.clone();
         }
         requiring.push(this);
-        let reached = self.closure(ty, hand, requiring);
+        let reached = self.reachable_holders(ty, holders, requiring);
         requiring.pop();
         reached
     }

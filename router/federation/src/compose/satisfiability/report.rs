@@ -1,16 +1,16 @@
-//! What is told of a field that cannot be had: a query that gets there, and why
-//! each subgraph cannot answer it.
+//! The error for a field that cannot be resolved: a query that reaches it, and why
+//! each subgraph cannot resolve it.
 
 use apollo_compiler::Name;
 
-use super::{Hand, Search};
+use super::{Holders, Search};
 use crate::error::CompositionError;
 use crate::field_set;
 use crate::supergraph::SubgraphId;
 
 impl Search<'_> {
-    pub(super) fn report(&mut self, ty: &Name, field: &Name, hand: &Hand) {
-        if self.quiet > 0 || !self.reported.insert((ty.clone(), field.clone())) {
+    pub(super) fn report(&mut self, ty: &Name, field: &Name, holders: &Holders) {
+        if self.suppress_reports > 0 || !self.reported.insert((ty.clone(), field.clone())) {
             return;
         }
         let mut query = String::new();
@@ -19,9 +19,10 @@ impl Search<'_> {
             query.push_str(step);
             query.push(' ');
         }
+        // Why each subgraph that has the field cannot resolve it here.
         query.push_str(&"}".repeat(self.path.len() + 1));
         let name = |id: &SubgraphId| self.graph.subgraph(*id).name.clone();
-        let at: Vec<String> = hand.keys().map(name).collect();
+        let at: Vec<String> = holders.keys().map(name).collect();
         let mut reasons = Vec::new();
         for id in self.graph.ids() {
             let Some(join) = self.graph.field_of(id, ty, field) else {
@@ -38,22 +39,22 @@ impl Search<'_> {
                 "only mentions it".to_owned()
             } else if let Some(context) = self.missing_context(join) {
                 format!(
-                    "wants \"{context}\" of an ancestor that sets it, and none on this way can give it"
+                    "needs the context \"{context}\", which no ancestor on this path can provide"
                 )
             } else if let Some(requires) = join
                 .requires
                 .as_ref()
-                .filter(|_| hand.contains_key(&id) || !keys.is_empty())
+                .filter(|_| holders.contains_key(&id) || !keys.is_empty())
             {
                 format!(
-                    "requires \"{}\", which cannot all be had here with a key to come back by",
+                    "requires \"{}\", which cannot all be resolved here together with a key to return by",
                     field_set::print(requires)
                 )
             } else if keys.is_empty() {
                 format!("has no resolvable @key of \"{ty}\" to enter by")
             } else {
                 format!(
-                    "is entered by {}, which nobody at hand can give",
+                    "is entered by {}, which no reachable subgraph can provide",
                     keys.join(" or ")
                 )
             };
@@ -61,13 +62,13 @@ impl Search<'_> {
         }
         if field == "__typename" {
             reasons.push(format!(
-                "no subgraph that can be entered by a key tells which type of \"{ty}\" it is"
+                "no subgraph that can be entered by a key knows which type of \"{ty}\" it is"
             ));
         }
         self.found.push(CompositionError::new(
             "SATISFIABILITY_ERROR",
             format!(
-                "the query {query} cannot be answered: \"{ty}.{field}\" cannot be had from {}; {}",
+                "the query {query} cannot be executed: \"{ty}.{field}\" cannot be resolved from {}; {}",
                 if at.is_empty() {
                     "any root".to_owned()
                 } else {

@@ -1,4 +1,4 @@
-//! Which subgraph resolves a field.
+//! Chooses the subgraph that resolves a field.
 
 use apollo_compiler::ast::Argument;
 use apollo_compiler::{Name, Node};
@@ -11,29 +11,36 @@ use crate::supergraph::SubgraphId;
 
 struct Candidate {
     subgraph: SubgraphId,
-    way: Way,
-    /// The depth of the last fetch it leads to, the fetches it adds, and the
-    /// fields that are left to others.
+    kind: CandidateKind,
+    /// The depth of the last fetch it leads to, the fetches it adds, and the fields
+    /// that other subgraphs must resolve.
     cost: (usize, usize, usize),
 }
 
-enum Way {
-    /// An instance that is there.
-    Here(Instance),
-    /// One that can be had.
-    Obtain,
-    /// An entity fetch that brings what `@requires` and contexts select.
-    Wants,
+enum CandidateKind {
+    /// An existing instance.
+    Existing(Instance),
+    /// An instance that can be made.
+    NewInstance,
+    /// An entity fetch with the values that `@requires` and contexts select.
+    Requirements,
 }
 
 impl Planner<'_> {
-    /// The pick for a root field with side effects: the subgraph that leaves
-    /// the least to fetch elsewhere.
-    pub(super) fn pick_root(&self, root: &Name, field: &Field) -> Result<SubgraphId, PlanError> {
+    /// The subgraph for a root field with side effects: the one that leaves the least to
+    /// fetch elsewhere.
+    pub(super) fn pick_root_subgraph(
+        &self,
+        root: &Name,
+        field: &Field,
+    ) -> Result<SubgraphId, PlanError> {
         self.graph
             .ids()
-            .filter(|id| self.graph.is_plain(*id, root, &field.name, self.labels))
-            .min_by_key(|id| self.lacks(*id, &field.ty, &field.selections, &[]))
+            .filter(|id| {
+                self.graph
+                    .resolves_alone(*id, root, &field.name, self.labels)
+            })
+            .min_by_key(|id| self.estimate_missing(*id, &field.ty, &field.selections, &[]))
             .ok_or_else(|| PlanError::Unresolvable {
                 ty: root.clone(),
                 field: field.name.clone(),
@@ -41,37 +48,40 @@ impl Planner<'_> {
             })
     }
 
-    /// The instance that resolves a field of an object type, made if need be,
-    /// and the arguments that it takes beside the client's.
+    /// The instance that resolves a field of an object type, made if necessary, and the
+    /// arguments that it takes besides the client's.
     pub(super) fn choose(
         &mut self,
         at: PositionId,
         field: &Field,
     ) -> Result<(Instance, Vec<Node<Argument>>), PlanError> {
         let ty = self.positions[at].ty.clone();
-        // What an instance resolves with all below it needs no comparison.
+        // An instance that resolves the field and everything below it is always best.
         let here = self.here(at, field);
         if let Some(candidate) = here.iter().find(|candidate| candidate.cost.2 == 0)
-            && let Way::Here(instance) = &candidate.way
+            && let CandidateKind::Existing(instance) = &candidate.kind
         {
             return Ok((instance.clone(), Vec::new()));
         }
         let mut candidates = here;
-        self.add_elsewhere(at, &ty, field, &mut candidates);
+        self.add_other_candidates(at, &ty, field, &mut candidates);
         candidates.sort_by_key(|candidate| (candidate.cost, candidate.subgraph));
         if candidates.is_empty() {
             return Err(self.unresolvable(at, &ty, &field.name));
         }
         let chosen = self.decide(at, field, &candidates);
         let candidate = candidates.swap_remove(chosen);
-        match candidate.way {
-            Way::Here(instance) => Ok((instance, Vec::new())),
-            Way::Obtain => Ok((self.obtain(at, candidate.subgraph)?, Vec::new())),
-            Way::Wants => self.enter_wanting(at, candidate.subgraph, &field.name),
+        match candidate.kind {
+            CandidateKind::Existing(instance) => Ok((instance, Vec::new())),
+            CandidateKind::NewInstance => Ok((self.obtain(at, candidate.subgraph)?, Vec::new())),
+            CandidateKind::Requirements => {
+                self.enter_with_requirements(at, candidate.subgraph, &field.name)
+            }
         }
     }
 
-    /// The best, or what the search has decided; the point is noted for it.
+    /// The index of the best candidate, or of the one that the search decided on; the
+    /// alternatives are recorded for the search.
     fn decide(&mut self, at: PositionId, field: &Field, candidates: &[Candidate]) -> usize {
         if candidates.len() == 1 {
             return 0;
@@ -105,18 +115,18 @@ impl Planner<'_> {
                 continue;
             };
             let given = selected_by(&instance.provided, &field.name);
-            let plain = join.is_plain(self.labels);
+            let plain = join.resolves_alone(self.labels);
             if !plain && given.is_none() {
                 continue;
             }
             let mut provided = given.unwrap_or_default().to_vec();
             provided.extend(join.provides.clone().unwrap_or_default());
             let (below, lacking) =
-                self.lacks(instance.subgraph, &field.ty, &field.selections, &provided);
+                self.estimate_missing(instance.subgraph, &field.ty, &field.selections, &provided);
             let cost = (self.groups[instance.group].depth + below, lacking, lacking);
             found.push(Candidate {
                 subgraph: instance.subgraph,
-                way: Way::Here(instance.clone()),
+                kind: CandidateKind::Existing(instance.clone()),
                 cost,
             });
         }
@@ -130,7 +140,7 @@ impl Planner<'_> {
         found
     }
 
-    fn add_elsewhere(
+    fn add_other_candidates(
         &self,
         at: PositionId,
         ty: &Name,
@@ -149,22 +159,23 @@ impl Planner<'_> {
                 continue;
             }
             let provides = join.provides.clone().unwrap_or_default();
-            let (below, lacking) = self.lacks(id, &field.ty, &field.selections, &provides);
+            let (below, lacking) =
+                self.estimate_missing(id, &field.ty, &field.selections, &provides);
             match join.wants() {
                 false => {
                     if let Some(reach) = reach.get(&id) {
                         candidates.push(Candidate {
                             subgraph: id,
-                            way: Way::Obtain,
+                            kind: CandidateKind::NewInstance,
                             cost: (reach.depth + below, reach.fetches + lacking, lacking),
                         });
                     }
                 }
                 true => {
-                    if let Some(depth) = self.wants_depth(at, ty, id, join, &reach) {
+                    if let Some(depth) = self.requirements_depth(at, ty, id, join, &reach) {
                         candidates.push(Candidate {
                             subgraph: id,
-                            way: Way::Wants,
+                            kind: CandidateKind::Requirements,
                             cost: (depth + 1 + below, 1 + lacking, lacking),
                         });
                     }
@@ -173,9 +184,9 @@ impl Planner<'_> {
         }
     }
 
-    /// The entity fetch for a field that wants more than the object, and the
-    /// arguments that contexts fill.
-    pub(super) fn enter_wanting(
+    /// The entity fetch for a field with `@requires` or contexts, and the arguments that
+    /// contexts fill.
+    pub(super) fn enter_with_requirements(
         &mut self,
         at: PositionId,
         to: SubgraphId,
@@ -193,7 +204,7 @@ impl Planner<'_> {
         }
         self.requiring.push(this);
         let mark = self.touched.len();
-        let (added, required) = self.internal(&ty, set);
+        let (added, required) = self.plan_field_set(&ty, set);
         let planned = self.plan_selections(at, &added);
         let filled = planned.and_then(|()| self.fill(at, contexts));
         self.requiring.pop();
@@ -211,7 +222,7 @@ impl Planner<'_> {
             .ok_or_else(|| self.unresolvable(at, &ty, field))?;
         let mut id = field_set::print(set);
         if !filled.values.is_empty() {
-            // Objects of other types have other values, or none.
+            // Objects of other types have other context values, or none.
             id = format!("{ty} {id} {:?}", filled.values);
         }
         let instance = self.enter(

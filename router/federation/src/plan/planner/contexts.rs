@@ -1,8 +1,8 @@
-//! Arguments that an ancestor fills: `@context` and `@fromContext`.
+//! Arguments whose values come from an ancestor: `@context` and `@fromContext`.
 //!
-//! The nearest ancestor whose type sets the context gives the value. What can
-//! stand there may set it or not, by type; then those further up are asked for
-//! the rest.
+//! The value comes from the nearest ancestor whose type sets the context. If only
+//! some of the ancestor's possible types set it, ancestors further up provide the
+//! value for the others.
 
 use std::collections::BTreeSet;
 
@@ -12,11 +12,11 @@ use apollo_compiler::{Name, Node};
 use super::{GroupId, Parent, Planner, PositionId};
 use crate::field_set::FieldSet;
 use crate::operation::{Item, Selections};
-use crate::plan::contexts::{ContextSource, ContextValue, MARK};
+use crate::plan::contexts::{ContextSource, ContextValue, GROUP_MARK};
 use crate::plan::{PathStep, PlanError};
 use crate::supergraph::ContextArgument;
 
-/// Arguments with their variables, and the fetches that bring the values.
+/// Arguments with their variables, and the fetches that provide the values.
 #[derive(Default)]
 pub(super) struct Filled {
     pub arguments: Vec<Node<Argument>>,
@@ -25,9 +25,13 @@ pub(super) struct Filled {
 }
 
 impl Planner<'_> {
-    /// The ancestors of a position that set a context, nearest first, each with
-    /// its types that do; `None` if none does.
-    fn setters(&self, at: PositionId, context: &str) -> Option<Vec<(PositionId, Vec<Name>)>> {
+    /// The ancestors of a position that set a context, nearest first, each with those of
+    /// its types that set it; `None` if no ancestor does.
+    fn context_setters(
+        &self,
+        at: PositionId,
+        context: &str,
+    ) -> Option<Vec<(PositionId, Vec<Name>)>> {
         let mut found = Vec::new();
         let mut here = at;
         loop {
@@ -56,18 +60,18 @@ impl Planner<'_> {
         (!found.is_empty()).then_some(found)
     }
 
-    /// The depth at which an argument's value is known, as far as can be told;
-    /// `None` if no ancestor sets its context.
+    /// An estimate of the depth at which an argument's value is known; `None` if no
+    /// ancestor sets its context.
     pub(super) fn context_depth(
         &self,
         at: PositionId,
         argument: &ContextArgument,
     ) -> Option<usize> {
         let mut deepest = 0;
-        for (position, types) in self.setters(at, &argument.context)? {
+        for (position, types) in self.context_setters(at, &argument.context)? {
             let reach = self.reach(position);
             for ty in types {
-                let set = self.graph.selected_of(&ty, &argument.selection);
+                let set = self.graph.selection_for_type(&ty, &argument.selection);
                 let depth = self.set_depth(position, &ty, &set, &reach);
                 deepest = deepest.max(depth.unwrap_or(super::UNKNOWN_DEPTH));
             }
@@ -75,7 +79,7 @@ impl Planner<'_> {
         Some(deepest)
     }
 
-    /// Plans what the arguments' contexts select.
+    /// Plans the fields that the arguments' contexts select.
     pub(super) fn fill(
         &mut self,
         at: PositionId,
@@ -85,14 +89,17 @@ impl Planner<'_> {
         let mark = self.touched.len();
         for argument in arguments {
             let mut sources = Vec::new();
-            for (position, types) in self.setters(at, &argument.context).unwrap_or_default() {
+            for (position, types) in self
+                .context_setters(at, &argument.context)
+                .unwrap_or_default()
+            {
                 self.plan_context(position, &types, &argument.selection, &mut sources)?;
             }
             let variable = self.context_variable(&argument.ty, &sources);
             filled.arguments.push(Node::new(Argument {
                 name: argument.name.clone(),
                 value: Node::new(Value::Variable(Name::new_unchecked(&format!(
-                    "{variable}{MARK}"
+                    "{variable}{GROUP_MARK}"
                 )))),
             }));
             let value = ContextValue {
@@ -119,8 +126,8 @@ impl Planner<'_> {
         let depth = keys.filter(|s| matches!(s, PathStep::Key(_))).count();
         let several = self.graph.is_abstract(&self.positions[position].ty);
         for ty in types {
-            let set = self.graph.selected_of(ty, selection);
-            let (added, mut required) = self.internal(ty, &set);
+            let set = self.graph.selection_for_type(ty, selection);
+            let (added, mut required) = self.plan_field_set(ty, &set);
             let added = if several {
                 Selections(vec![Item::Fragment(ty.clone(), added)])
             } else {

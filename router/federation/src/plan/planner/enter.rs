@@ -1,4 +1,4 @@
-//! Entity fetches, and the field sets that feed them.
+//! Entity fetches, and the field sets for their representations.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +12,8 @@ use crate::operation::{Field, Item, Selections};
 use crate::plan::{ContextValue, EntityInput, PathStep, PlanError, Required, Slot};
 use crate::supergraph::SubgraphId;
 
-/// What a field wants from elsewhere: how its representation gets it, the
-/// fetches that bring it, a name for the set, and variables beside it.
+/// What a field needs from other fetches: the fields of its representation, the
+/// fetches that provide them, an id for the set, and context variables.
 #[derive(Default)]
 pub(super) struct Requires {
     pub fields: Vec<Required>,
@@ -23,8 +23,8 @@ pub(super) struct Requires {
 }
 
 impl Planner<'_> {
-    /// The entity fetch for a position's objects in a subgraph, new or shared
-    /// with what was entered from the same place.
+    /// The entity fetch for a position's objects in a subgraph: a new one, or an existing
+    /// one for objects at the same path.
     pub(super) fn enter(
         &mut self,
         at: PositionId,
@@ -33,10 +33,10 @@ impl Planner<'_> {
         requires: Option<Requires>,
     ) -> Result<Instance, PlanError> {
         let ty = self.positions[at].ty.clone();
-        let typename = self.graph.known_as(to, &ty).unwrap_or(&ty).clone();
+        let typename = self.graph.local_type_name(to, &ty).unwrap_or(&ty).clone();
         self.entering.push((at, to));
         let mark = self.touched.len();
-        let (added, keys) = self.internal(&ty, key);
+        let (added, keys) = self.plan_field_set(&ty, key);
         let planned = self.plan_selections(at, &added);
         self.entering.pop();
         planned?;
@@ -48,9 +48,9 @@ impl Planner<'_> {
             contexts,
         } = requires.unwrap_or_default();
         parents.extend(&self.touched[mark..]);
-        parents.extend(self.tells_type(at));
+        parents.extend(self.type_resolving_group(at));
         if self.touched.len() == mark {
-            // A key of nothing but `__typename`: the object itself must be there.
+            // The key is only `__typename`: wait for the fetch that has the object.
             parents.extend(self.positions[at].instances.first().map(|i| i.group));
         }
         let input = EntityInput {
@@ -69,7 +69,7 @@ impl Planner<'_> {
         }
         let node = self.arena.fragment(self.groups[group].root, &typename);
         if self.graph.is_abstract(&ty) && !self.graph.is_interface_object(to, &typename) {
-            // Who enters here may be the first who can tell.
+            // This may be the first fetch that knows the object's type.
             self.arena.select_typename(node);
         }
         let instance = Instance {
@@ -85,9 +85,9 @@ impl Planner<'_> {
         Ok(instance)
     }
 
-    /// The fetch that tells the types of a narrowed position's objects, where
-    /// it is another than the one that has them.
-    fn tells_type(&self, at: PositionId) -> Option<GroupId> {
+    /// The fetch that resolves the types of a narrowed position's objects, if another
+    /// subgraph has them as an interface object.
+    fn type_resolving_group(&self, at: PositionId) -> Option<GroupId> {
         let Parent::Narrow { of } = self.positions[at].parent else {
             return None;
         };
@@ -116,7 +116,7 @@ impl Planner<'_> {
         let position = &self.positions[at];
         let ty = position.ty.clone();
         let abstract_input = self.graph.is_abstract(&ty);
-        // Types at one place share a fetch: its inputs tell them apart.
+        // Types at one path share a fetch: it has an input for each type.
         let mut path = position.path.clone();
         if let Some(PathStep::Types(_)) = path.last()
             && !abstract_input
@@ -133,7 +133,7 @@ impl Planner<'_> {
                         && entities.requires == requires
                         && entities.inputs.get(&ty).is_none_or(|known| *known == input)
                 })
-                // Nothing that waits for the fetch waits longer for this.
+                // The fetch must not get later, nor depend on itself.
                 && depth.is_none_or(|depth| depth <= group.depth)
                 && parents.iter().all(|parent| !self.depends(*parent, *index))
         });
@@ -158,7 +158,7 @@ impl Planner<'_> {
         group
     }
 
-    /// Whether `group` waits for `other`, at any distance, or is it.
+    /// Whether `group` depends on `other`, directly or indirectly, or is the same.
     pub(super) fn depends(&self, group: GroupId, other: GroupId) -> bool {
         let mut queue = vec![group];
         let mut seen = BTreeSet::new();
@@ -173,8 +173,9 @@ impl Planner<'_> {
         false
     }
 
-    /// A field set as selections, and how a representation reads them back.
-    pub(super) fn internal(
+    /// Converts a field set to selections, and to the fields that representations read
+    /// from the data.
+    pub(super) fn plan_field_set(
         &mut self,
         ty: &Name,
         fields: &[ast::Selection],
@@ -186,10 +187,10 @@ impl Planner<'_> {
                 ast::Selection::Field(field)
                     if self.graph.is_abstract(ty) && self.graph.is_conflicted(&field.name) =>
                 {
-                    // Each type has a slot of its own.
+                    // Its types do not merge under one key, so each type has its own slot.
                     for possible in self.graph.possible_types(ty).to_vec() {
                         let one = std::slice::from_ref(selection);
-                        let (inner, nested) = self.internal(&possible, one);
+                        let (inner, nested) = self.plan_field_set(&possible, one);
                         required.extend(nested.into_iter().map(|required| Required {
                             only: Some(vec![possible.clone()]),
                             ..required
@@ -203,7 +204,7 @@ impl Planner<'_> {
                         .field_type(ty, &field.name)
                         .cloned()
                         .unwrap_or_else(|| name!("String"));
-                    let (inner, nested) = self.internal(&inner_ty, &field.selection_set);
+                    let (inner, nested) = self.plan_field_set(&inner_ty, &field.selection_set);
                     let mut added = Field {
                         key: field.name.clone(),
                         slot: None,
@@ -213,6 +214,7 @@ impl Planner<'_> {
                         ty: inner_ty,
                         selections: inner,
                     };
+                    // `__typename` is never renamed: the engine looks it up by name.
                     let key = if field.name == "__typename" {
                         field.name.clone()
                     } else {
@@ -230,7 +232,8 @@ impl Planner<'_> {
                 }
                 ast::Selection::InlineFragment(inline) => {
                     let condition = inline.type_condition.as_ref().unwrap_or(ty);
-                    let (inner, nested) = self.internal(condition, &inline.selection_set);
+                    let (inner, nested) = self.plan_field_set(condition, &inline.selection_set);
+                    // Nested conditions must all hold.
                     let only = self.graph.possible_types(condition).to_vec();
                     required.extend(nested.into_iter().map(|mut required| {
                         required.only = Some(match required.only {

@@ -1,5 +1,5 @@
-//! How far things are by the schema alone, where nothing is selected yet.
-//! Estimates only rank.
+//! Estimates distances in fetches from the schema alone, where nothing is selected
+//! yet. They are used only for ranking.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -12,14 +12,14 @@ use super::{Planner, selected_by};
 use crate::operation::{Item, Selections};
 use crate::supergraph::SubgraphId;
 
-/// By type and subgraph: how many entity fetches away each other one is.
+/// By type and subgraph: the number of entity fetches to each other subgraph.
 pub(super) type Hops = RefCell<HashMap<(Name, SubgraphId), Rc<BTreeMap<SubgraphId, usize>>>>;
 
-/// How many changes of subgraph a choice looks ahead.
-const CHANGES: usize = 3;
+/// How many changes of subgraph an estimate looks ahead.
+const MAX_SUBGRAPH_CHANGES: usize = 3;
 
 impl Planner<'_> {
-    /// How many fetches after the one that has an object its fields are known.
+    /// How many fetches after the one that has an object its selected fields are known.
     pub(super) fn nested_depth(
         &self,
         id: SubgraphId,
@@ -32,7 +32,7 @@ impl Planner<'_> {
                 ast::Selection::Field(field) if field.name == "__typename" => Some(0),
                 ast::Selection::Field(field) => {
                     let inner = self.graph.field_type(ty, &field.name)?;
-                    if self.graph.is_plain(id, ty, &field.name, self.labels) {
+                    if self.graph.resolves_alone(id, ty, &field.name, self.labels) {
                         self.nested_depth(id, inner, &field.selection_set)
                     } else {
                         self.hops(ty, id)
@@ -60,15 +60,15 @@ impl Planner<'_> {
         Some(deepest)
     }
 
-    /// How far every other subgraph is by keys alone, from one that has an
-    /// object of `ty`.
+    /// The number of entity fetches by keys from a subgraph that has an object of `ty` to
+    /// every other subgraph.
     fn hops(&self, ty: &Name, from: SubgraphId) -> Rc<BTreeMap<SubgraphId, usize>> {
         let known = (ty.clone(), from);
         if let Some(hops) = self.hops.borrow().get(&known) {
             return hops.clone();
         }
         let mut hops = BTreeMap::from([(from, 0)]);
-        // Keys may nest in each other: an inner question finds this much.
+        // Keys may refer to each other: a recursive call finds this partial result.
         self.hops
             .borrow_mut()
             .insert(known.clone(), Rc::new(hops.clone()));
@@ -120,8 +120,10 @@ impl Planner<'_> {
             let nearest = hops
                 .iter()
                 .filter(|(id, _)| {
-                    field
-                        .is_none_or(|field| self.graph.is_plain(**id, ty, &field.name, self.labels))
+                    field.is_none_or(|field| {
+                        self.graph
+                            .resolves_alone(**id, ty, &field.name, self.labels)
+                    })
                 })
                 .filter_map(|(id, depth)| Some(depth + self.nested_depth(*id, ty, one)?))
                 .min()?;
@@ -130,20 +132,20 @@ impl Planner<'_> {
         Some(deepest)
     }
 
-    /// What a subgraph that has an object of `ty` cannot answer of a selection
-    /// by itself: how many fetches more in a row, and how many fields.
-    /// It looks a few changes of subgraph ahead, for it only ranks.
-    pub(super) fn lacks(
+    /// What a subgraph that has an object of `ty` cannot resolve of a selection by itself:
+    /// how many more consecutive fetches it takes, and for how many fields. It looks only
+    /// a few changes of subgraph ahead, as it only ranks.
+    pub(super) fn estimate_missing(
         &self,
         id: SubgraphId,
         ty: &Name,
         selections: &Selections,
         provided: &[ast::Selection],
     ) -> (usize, usize) {
-        self.lacks_within(id, ty, selections, provided, CHANGES)
+        self.estimate_missing_within(id, ty, selections, provided, MAX_SUBGRAPH_CHANGES)
     }
 
-    fn lacks_within(
+    fn estimate_missing_within(
         &self,
         id: SubgraphId,
         ty: &Name,
@@ -158,10 +160,17 @@ impl Planner<'_> {
                 Item::Field(field) => {
                     let given = selected_by(provided, &field.name);
                     let join = self.graph.field_of(id, ty, &field.name);
-                    if given.is_some() || join.is_some_and(|join| join.is_plain(self.labels)) {
+                    if given.is_some() || join.is_some_and(|join| join.resolves_alone(self.labels))
+                    {
                         let mut below = given.unwrap_or_default().to_vec();
                         below.extend(join.and_then(|j| j.provides.clone()).unwrap_or_default());
-                        self.lacks_within(id, &field.ty, &field.selections, &below, changes)
+                        self.estimate_missing_within(
+                            id,
+                            &field.ty,
+                            &field.selections,
+                            &below,
+                            changes,
+                        )
                     } else {
                         let hops = self.hops(ty, id);
                         let elsewhere = hops
@@ -171,9 +180,10 @@ impl Planner<'_> {
                                 if !join.resolves(self.labels) {
                                     return None;
                                 }
+                                // `@requires` or a context takes a fetch of its own.
                                 let waits = usize::from(join.wants());
                                 let (below, _) = match changes.checked_sub(1) {
-                                    Some(left) => self.lacks_within(
+                                    Some(left) => self.estimate_missing_within(
                                         *other,
                                         &field.ty,
                                         &field.selections,
@@ -193,9 +203,9 @@ impl Planner<'_> {
                         .graph
                         .possible_types(condition)
                         .iter()
-                        .any(|possible| self.graph.known_as(id, possible).is_some());
+                        .any(|possible| self.graph.local_type_name(id, possible).is_some());
                     if known {
-                        self.lacks_within(id, condition, inner, provided, changes)
+                        self.estimate_missing_within(id, condition, inner, provided, changes)
                     } else {
                         (0, 1)
                     }

@@ -1,4 +1,5 @@
-//! From groups to fetches: merge what can be one, put them in order, print.
+//! Turns groups into fetches: merges those that can be merged, orders and prints
+//! them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
@@ -44,16 +45,19 @@ impl Planner<'_> {
         }
     }
 
-    /// Makes one fetch of two that ask one subgraph for the same objects, where
-    /// neither waits for the other and nothing ends later for it.
+    /// Merges two fetches of the same objects from one subgraph, if neither depends on the
+    /// other and the plan does not get deeper.
     fn coalesce(&mut self) {
         let entity: Vec<GroupId> = (0..self.groups.len())
             .filter(|id| self.groups[*id].entities.is_some())
             .collect();
-        let mut gone: BTreeSet<GroupId> = BTreeSet::new();
+        let mut merged_away: BTreeSet<GroupId> = BTreeSet::new();
         for (index, into) in entity.iter().enumerate() {
             for from in &entity[index + 1..] {
-                if gone.contains(into) || gone.contains(from) || !self.mergeable(*into, *from) {
+                if merged_away.contains(into)
+                    || merged_away.contains(from)
+                    || !self.mergeable(*into, *from)
+                {
                     continue;
                 }
                 let before = self.groups.iter().map(|group| group.depth).max();
@@ -63,23 +67,23 @@ impl Planner<'_> {
                     .map(|group| group.parents.clone())
                     .collect();
                 self.join_parents(*into, *from);
-                self.settle_depths();
+                self.update_depths();
                 if self.groups.iter().map(|group| group.depth).max() > before {
                     for (group, parents) in self.groups.iter_mut().zip(parents) {
                         group.parents = parents;
                     }
-                    self.settle_depths();
+                    self.update_depths();
                     continue;
                 }
                 self.join(*into, *from);
-                gone.insert(*from);
+                merged_away.insert(*from);
             }
         }
-        for id in gone {
-            // Emptied by the merge: nothing refers to it any more.
+        for id in merged_away {
+            // Merged into another: nothing refers to it any more.
             self.groups[id].entities = None;
             self.groups[id].parents.clear();
-            self.groups[id].gone = true;
+            self.groups[id].merged_away = true;
         }
     }
 
@@ -88,8 +92,8 @@ impl Planner<'_> {
         let (Some(x), Some(y)) = (&left.entities, &right.entities) else {
             return false;
         };
-        // A value that is missing, or null where it must not be, takes the
-        // whole fetch with it: only what has the same fate may share it.
+        // If a context value is missing, or null where it must not be, the whole fetch
+        // is skipped: only fetches that need the same values may share it.
         let contextual = !x.contexts.is_empty() || !y.contexts.is_empty();
         let binding = |value: &ContextValue, other: &Entities| {
             value.ty.ends_with('!') && !other.contexts.contains(value)
@@ -147,7 +151,7 @@ impl Planner<'_> {
         }
     }
 
-    fn settle_depths(&mut self) {
+    fn update_depths(&mut self) {
         loop {
             let mut changed = false;
             for id in 0..self.groups.len() {
@@ -167,7 +171,7 @@ impl Planner<'_> {
 
     fn order(&self) -> Vec<GroupId> {
         let live: Vec<GroupId> = (0..self.groups.len())
-            .filter(|id| !self.groups[*id].gone)
+            .filter(|id| !self.groups[*id].merged_away)
             .collect();
         let mut order = Vec::with_capacity(live.len());
         let mut done = BTreeSet::new();
@@ -210,6 +214,8 @@ impl Planner<'_> {
         });
         let mut declared = Vec::new();
         let variables = self.declare(operation, &used, &mut declared);
+        // The operation depends on the number of groups, known only at execution: its
+        // parts are kept.
         let contexts = group
             .entities
             .as_ref()
@@ -307,7 +313,7 @@ impl Planner<'_> {
     }
 }
 
-/// Whether one representation can carry what both fetches want.
+/// Whether one representation can hold the fields of both fetches.
 fn inputs_agree(x: &Entities, y: &Entities) -> bool {
     x.inputs.iter().all(|(ty, a)| {
         y.inputs.get(ty).is_none_or(|b: &EntityInput| {

@@ -1,27 +1,27 @@
 //! Chooses fetches.
 //!
-//! The planner walks the client's selection. A *position* is a place in the
-//! data where an object of one (perhaps abstract) type stands; an *instance* is
-//! a fetch that is selecting from that object, in one subgraph. A field is
-//! resolved at a position by one of its instances, or by one that can be had:
-//! by a key, or by going back to an ancestor and selecting the same way down in
-//! another subgraph.
+//! The planner walks the client's selection. A *position* is a place in the data
+//! with an object of one (possibly abstract) type; an *instance* is a fetch that
+//! selects from that object in one subgraph. A field is resolved at a position by
+//! one of its instances or by a new one, which is made by a key, or by going back
+//! to an ancestor and selecting the same path in another subgraph. While the plan
+//! is built, a fetch is called a *group*.
 //!
 //! | module | what it does |
 //! |---|---|
-//! | here | the state, and the walk over selections |
-//! | [`reach`] | which subgraphs can be had at a position, how, and at what cost |
-//! | [`estimate`] | the same from the schema alone, to rank by |
+//! | this module | the state, and the walk over selections |
+//! | [`reach`] | which subgraphs can be reached at a position, how, and at what cost |
+//! | [`estimate`] | estimates of the same from the schema alone, for ranking |
 //! | [`choose`] | which subgraph resolves a field |
-//! | [`enter`] | entity fetches, `@requires`, and the field sets that feed them |
+//! | [`enter`] | entity fetches, `@requires`, and the field sets for representations |
 //! | [`select`] | selecting a field, and the position below it |
 //! | [`narrow`] | abstract types |
 //! | [`contexts`] | arguments that an ancestor fills |
 //! | [`resume`] | the cursor of a resumable subscription |
 //! | [`finish`] | merges fetches, orders and prints them |
 //!
-//! Each choice is the best as seen from its place; [`super::search`] tries the
-//! others where a place could not see far enough.
+//! Each choice is the best locally; [`super::search`] tries the others, as the best
+//! plan may need another choice.
 
 mod choose;
 mod contexts;
@@ -51,35 +51,35 @@ use crate::supergraph::{Labels, SubgraphId, Supergraph};
 type GroupId = usize;
 type PositionId = usize;
 
-/// How deep requirements may nest in each other.
+/// The deepest nesting of requirements.
 const MAX_REQUIRING: usize = 30;
 
-/// Ranks what cannot be told after all that can.
+/// The depth assumed where it is unknown: ranks after all known depths.
 const UNKNOWN_DEPTH: usize = 100;
 
-/// A fetch while its selection grows.
+/// A fetch while the plan is built.
 struct Group {
     subgraph: SubgraphId,
     root: NodeId,
     operation: OperationType,
-    /// Where the objects stand that it is about.
+    /// The path of the objects that it is for.
     path: Vec<PathStep>,
     /// `None` for a fetch from a root type.
     entities: Option<Entities>,
     parents: BTreeSet<GroupId>,
-    /// The most fetches that must end one after another before this one.
+    /// The length of the longest chain of fetches before this one.
     depth: usize,
-    /// Merged into another.
-    gone: bool,
+    /// Whether it was merged into another group.
+    merged_away: bool,
 }
 
 struct Entities {
-    /// Whether the objects' types are unknown when they are asked for.
+    /// Whether the objects' types are unknown when they are fetched.
     abstract_input: bool,
     /// Distinguishes fetches that wait for different `@requires`.
     requires: String,
     inputs: IndexMap<Name, EntityInput>,
-    /// Variables that ancestors of the one input's objects fill.
+    /// Context variables; then there is only one input.
     contexts: Vec<ContextValue>,
 }
 
@@ -87,14 +87,14 @@ struct Position {
     parent: Parent,
     ty: Name,
     path: Vec<PathStep>,
-    /// The object types that can stand here.
+    /// The object types that can occur here.
     runtime: Rc<[Name]>,
     instances: Vec<Instance>,
 }
 
 #[derive(Clone)]
 enum Parent {
-    /// The root; open if any subgraph may be asked from it.
+    /// The root; `open` if fields may be fetched from any subgraph.
     Root {
         open: bool,
     },
@@ -113,23 +113,23 @@ struct Instance {
     subgraph: SubgraphId,
     group: GroupId,
     node: NodeId,
-    /// The type as the subgraph knows it.
+    /// The name of the type in the subgraph.
     ty: Name,
     /// What an enclosing `@provides` makes resolvable here.
     provided: Rc<FieldSet>,
 }
 
-/// Which instance resolves a field, once that is chosen.
+/// The group that resolves a field, and the position below it.
 #[derive(Clone)]
 struct Resolved {
     group: GroupId,
     child: Option<PositionId>,
 }
 
-/// A choice by where it is made.
+/// Identifies a choice by its place in the operation.
 type ChoiceKey = String;
 
-/// A place where more than one subgraph could have been chosen.
+/// A choice between several subgraphs.
 #[derive(Debug, Clone)]
 pub(super) struct ChoicePoint {
     pub key: ChoiceKey,
@@ -144,7 +144,7 @@ pub(super) struct PlanCost {
     pub selections: usize,
 }
 
-/// What one walk made.
+/// The result of one walk.
 pub(super) struct Planned {
     pub fetches: Vec<Fetch>,
     pub resume: Option<Resume>,
@@ -152,7 +152,7 @@ pub(super) struct Planned {
     pub choices: Vec<ChoicePoint>,
 }
 
-/// What a walk plans, and by which decisions.
+/// The input of a walk.
 pub(super) struct Task<'a> {
     pub graph: &'a Supergraph,
     pub labels: &'a Labels,
@@ -171,9 +171,10 @@ struct Planner<'a> {
     positions: Vec<Position>,
     resolved: HashMap<(PositionId, Name), Resolved>,
     narrowed: HashMap<(PositionId, Name), PositionId>,
-    /// The groups that received a field, in order; read in windows.
+    /// The groups that resolved a field, in order. What was added since a mark is what
+    /// the fields planned since then depend on.
     touched: Vec<GroupId>,
-    /// What is known of each context variable, by number.
+    /// The type and sources of each context variable, by number.
     contexts: Vec<String>,
     /// The fields whose `@requires` is being planned, outermost first.
     requiring: Vec<(PositionId, Name)>,
@@ -189,7 +190,7 @@ struct Planner<'a> {
     budget: &'a mut usize,
 }
 
-/// Plans one operation, each choice as `decided` says or else the best.
+/// Plans one operation. Choices follow `decided`; all others are the local best.
 pub(super) fn walk(
     task: &Task<'_>,
     decided: &HashMap<ChoiceKey, SubgraphId>,
@@ -238,11 +239,11 @@ impl Planner<'_> {
             }
             return Ok(());
         }
-        // Side effects happen in the order asked for: neighbours in one
-        // subgraph share a fetch, any other waits for all before it.
+        // Side effects must happen in the client's order: consecutive fields of one
+        // subgraph share a fetch, any other fetch waits for all before it.
         let mut last: Option<Instance> = None;
         for field in fields {
-            let subgraph = self.pick_root(root, field)?;
+            let subgraph = self.pick_root_subgraph(root, field)?;
             let instance = match last.take() {
                 Some(instance) if instance.subgraph == subgraph => instance,
                 _ => self.add_root_group(subgraph, root, (0..self.groups.len()).collect()),
@@ -303,7 +304,7 @@ impl Planner<'_> {
             entities: None,
             parents,
             depth,
-            gone: false,
+            merged_away: false,
         });
         self.groups.len() - 1
     }
@@ -334,7 +335,7 @@ impl Planner<'_> {
         *self.budget = self.budget.checked_sub(1).ok_or(PlanError::TooLarge)?;
         let ty = self.positions[at].ty.clone();
         if field.name == "__typename" {
-            // The name of an object type is known without asking.
+            // The name of an object type is known without fetching it.
             return if self.graph.is_abstract(&ty) {
                 self.ensure_typed(at).map(|_| ())
             } else {
@@ -356,7 +357,7 @@ impl Planner<'_> {
         self.select(at, &instance, field, slot, filled)
     }
 
-    /// How a slot is resolved already, here or (a leaf) for all wider objects.
+    /// How a slot was already resolved, at this position or, for a leaf, at a wider one.
     fn resolution(&self, at: PositionId, slot: &Name) -> Option<Resolved> {
         if let Some(resolved) = self.resolved.get(&(at, slot.clone())) {
             return Some(resolved.clone());

@@ -1,4 +1,4 @@
-//! Abstract types: fragments, and fields that each type resolves for itself.
+//! Abstract types: fragments, and fields that must be planned for each object type.
 
 use std::rc::Rc;
 
@@ -34,9 +34,9 @@ impl Planner<'_> {
             return Ok(());
         }
         let typed = self.ensure_typed(at)?;
-        // The condition can stand as it is where the subgraph means by it what
-        // the supergraph means.
-        let known = self.graph.possible_in(typed.subgraph, condition);
+        // The fragment can be kept if its type includes the same objects in the subgraph
+        // as in the supergraph.
+        let known = self.graph.possible_types_in(typed.subgraph, condition);
         if self.graph.is_abstract(condition)
             && self.graph.defines(typed.subgraph, condition)
             && objects.iter().all(|ty| known.contains(ty))
@@ -51,7 +51,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// An instance at an abstract position that tells the objects' types.
+    /// An instance at an abstract position whose subgraph knows the objects' types.
     pub(super) fn ensure_typed(&mut self, at: PositionId) -> Result<Instance, PlanError> {
         let tells = |planner: &Self, instance: &Instance| {
             !planner
@@ -78,7 +78,7 @@ impl Planner<'_> {
         Ok(instance)
     }
 
-    /// The same place, for objects of a narrower type.
+    /// The position at the same place for objects of a narrower type.
     pub(super) fn narrow(&mut self, at: PositionId, ty: &Name, objects: Rc<[Name]>) -> PositionId {
         if self.positions[at].ty == *ty {
             return at;
@@ -107,8 +107,8 @@ impl Planner<'_> {
         position
     }
 
-    /// Lets an instance of a wider position serve a narrower one, if its
-    /// subgraph knows the narrower type.
+    /// Adds an instance of a wider position to a narrower one, if its subgraph knows the
+    /// narrower type.
     pub(super) fn narrow_instance(&mut self, at: PositionId, wider: &Instance) -> Option<Instance> {
         let name = self.narrowed_type(at, wider.subgraph, &wider.ty)?;
         let node = if name == wider.ty {
@@ -126,8 +126,8 @@ impl Planner<'_> {
         Some(instance)
     }
 
-    /// The name by which a subgraph that has `wider` at a position knows the
-    /// position's narrower objects; `None` if it does not know them all.
+    /// The type name of a position's objects in a subgraph that has the type `wider`
+    /// there; `None` if the subgraph does not know all of them.
     pub(super) fn narrowed_type(
         &self,
         at: PositionId,
@@ -138,9 +138,9 @@ impl Planner<'_> {
         if self.graph.is_interface_object(subgraph, wider) {
             return Some(wider.clone());
         }
-        let here = self.graph.possible_in(subgraph, wider);
+        let here = self.graph.possible_types_in(subgraph, wider);
         if self.graph.is_abstract(&position.ty) {
-            let known = self.graph.possible_in(subgraph, &position.ty);
+            let known = self.graph.possible_types_in(subgraph, &position.ty);
             (self.graph.defines(subgraph, &position.ty)
                 && position.runtime.iter().all(|ty| known.contains(ty)))
             .then(|| position.ty.clone())
@@ -190,8 +190,8 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Whether a subgraph that has `name` at an abstract position resolves a
-    /// field for whatever stands there, asked without regard to its type.
+    /// Whether a subgraph that has the type `name` at an abstract position resolves a
+    /// field for all objects there, without a fragment for each type.
     pub(super) fn is_direct(
         &self,
         at: PositionId,
@@ -202,7 +202,7 @@ impl Planner<'_> {
         let plain = |ty: &Name| {
             self.graph
                 .field(subgraph, ty, field)
-                .is_some_and(|join| join.is_plain(self.labels))
+                .is_some_and(|join| join.resolves_alone(self.labels))
         };
         if !plain(name) || self.graph.is_conflicted(field) {
             return false;
@@ -210,7 +210,7 @@ impl Planner<'_> {
         if self.graph.is_interface_object(subgraph, name) {
             return true;
         }
-        let here = self.graph.possible_in(subgraph, name);
+        let here = self.graph.possible_types_in(subgraph, name);
         self.positions[at]
             .runtime
             .iter()

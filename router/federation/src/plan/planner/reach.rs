@@ -1,8 +1,8 @@
-//! Which subgraphs can be had at a position, how, and after how many fetches.
+//! Which subgraphs can be reached at a position, how, and after how many fetches.
 //!
-//! Exact for what exists already; for objects below that nothing selects yet,
-//! an estimate from the schema alone ([`super::estimate`]). Estimates only rank: what is
-//! chosen is then planned for real.
+//! The result is exact for existing instances; for objects that nothing selects yet
+//! it is estimated from the schema alone ([`super::estimate`]). Estimates only rank:
+//! the chosen option is then planned exactly.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,10 @@ use crate::field_set::FieldSet;
 use crate::plan::PlanError;
 use crate::supergraph::{FieldJoin, SubgraphId};
 
-/// How a subgraph can be had at a position.
+/// How a subgraph can be reached at a position.
 #[derive(Debug, Clone)]
 pub(super) struct Reach {
-    /// The depth of the fetch that has it.
+    /// The depth of the fetch that gets there.
     pub depth: usize,
     /// How many fetches would be added.
     pub fetches: usize,
@@ -28,21 +28,21 @@ pub(super) struct Reach {
 #[derive(Debug, Clone)]
 enum How {
     Existing(usize),
-    /// A fetch of its own from the root type.
+    /// By a new fetch from the root type.
     Root,
-    /// Had at the parent, and selected down from there.
+    /// By reaching the parent, and selecting from there.
     Parent,
     Key(FieldSet),
-    /// By the parent's field, which wants what is brought along.
-    Wants,
+    /// By the parent's field, in an entity fetch with what the field requires.
+    Requirements,
 }
 
-pub(super) type Found = BTreeMap<SubgraphId, Reach>;
+pub(super) type ReachMap = BTreeMap<SubgraphId, Reach>;
 
 impl Planner<'_> {
-    pub(super) fn reach(&self, at: PositionId) -> Found {
+    pub(super) fn reach(&self, at: PositionId) -> ReachMap {
         let position = &self.positions[at];
-        let mut found = Found::new();
+        let mut found = ReachMap::new();
         for (index, instance) in position.instances.iter().enumerate() {
             let depth = self.groups[instance.group].depth;
             let known = found.get(&instance.subgraph);
@@ -60,7 +60,7 @@ impl Planner<'_> {
         found
     }
 
-    fn reach_by_parent(&self, at: PositionId, found: &mut Found) {
+    fn reach_by_parent(&self, at: PositionId, found: &mut ReachMap) {
         let position = &self.positions[at];
         match &position.parent {
             Parent::Root { open: true } => {
@@ -77,14 +77,14 @@ impl Planner<'_> {
             Parent::Root { open: false } => {}
             Parent::Field { of, field } => {
                 for (id, reach) in self.reach(*of) {
-                    if !found.contains_key(&id) && self.passes(*of, id, &field.name) {
+                    if !found.contains_key(&id) && self.resolves_at(*of, id, &field.name) {
                         let how = How::Parent;
                         found.insert(id, Reach { how, ..reach });
                     }
                 }
-                self.reach_by_wanting(*of, &field.name, found);
-                // A field that answers the query root: any subgraph may be
-                // asked anew, once the field is known not to be null.
+                self.reach_by_requirements(*of, &field.name, found);
+                // A field that returns the query root: any subgraph can be queried from
+                // there, once the field is known not to be null.
                 if let (true, Some(instance)) =
                     (self.is_query(&position.ty), position.instances.first())
                 {
@@ -103,7 +103,7 @@ impl Planner<'_> {
             }
             Parent::Narrow { of } => {
                 for (id, reach) in self.reach(*of) {
-                    let wider = self.type_in(*of, id);
+                    let wider = self.type_name_in(*of, id);
                     if !found.contains_key(&id)
                         && wider.is_some_and(|wider| self.narrowed_type(at, id, &wider).is_some())
                     {
@@ -115,9 +115,9 @@ impl Planner<'_> {
         }
     }
 
-    /// By a shared field of the parent that a subgraph resolves with what others
-    /// bring.
-    fn reach_by_wanting(&self, of: PositionId, field: &Name, found: &mut Found) {
+    /// By a shared field of the parent that a subgraph resolves with values from other
+    /// subgraphs.
+    fn reach_by_requirements(&self, of: PositionId, field: &Name, found: &mut ReachMap) {
         let ty = &self.positions[of].ty;
         let wanting: Vec<(SubgraphId, &FieldJoin)> = self
             .graph
@@ -131,28 +131,28 @@ impl Planner<'_> {
         }
         let reach = self.reach(of);
         for (id, join) in wanting {
-            if let Some(depth) = self.wants_depth(of, ty, id, join, &reach) {
+            if let Some(depth) = self.requirements_depth(of, ty, id, join, &reach) {
                 found.insert(
                     id,
                     Reach {
                         depth: depth + 1,
                         fetches: 1,
-                        how: How::Wants,
+                        how: How::Requirements,
                     },
                 );
             }
         }
     }
 
-    /// The depth at which all that a field wants of others is known, with a key
-    /// to come back by; `None` if that cannot be.
-    pub(super) fn wants_depth(
+    /// The depth at which all that a field requires is known, and a key to enter the
+    /// subgraph; `None` if that is impossible.
+    pub(super) fn requirements_depth(
         &self,
         at: PositionId,
         ty: &Name,
         id: SubgraphId,
         join: &FieldJoin,
-        reach: &Found,
+        reach: &ReachMap,
     ) -> Option<usize> {
         let key = self
             .graph
@@ -161,7 +161,7 @@ impl Planner<'_> {
             .filter(|key| key.resolvable)
             .filter_map(|key| self.set_depth(at, ty, &key.fields, reach))
             .min()?;
-        // A set whose cost cannot be told is tried last.
+        // A set of unknown cost is tried last.
         let set = join.requires.as_deref().unwrap_or_default();
         let waits = self.set_depth(at, ty, set, reach);
         let mut deepest = key.max(waits.unwrap_or(super::UNKNOWN_DEPTH));
@@ -176,19 +176,19 @@ impl Planner<'_> {
         root.as_ref().is_some_and(|root| root.name == *ty)
     }
 
-    /// Whether a subgraph had at a position resolves a field there.
-    fn passes(&self, at: PositionId, id: SubgraphId, field: &Name) -> bool {
+    /// Whether a subgraph that is reached at a position resolves a field there.
+    fn resolves_at(&self, at: PositionId, id: SubgraphId, field: &Name) -> bool {
         let ty = &self.positions[at].ty;
         if self.graph.is_abstract(ty) {
-            self.type_in(at, id)
+            self.type_name_in(at, id)
                 .is_some_and(|name| self.is_direct(at, id, &name, field))
         } else {
-            self.graph.is_plain(id, ty, field, self.labels)
+            self.graph.resolves_alone(id, ty, field, self.labels)
         }
     }
 
-    /// The type that a position has in a subgraph, were it had there.
-    fn type_in(&self, at: PositionId, id: SubgraphId) -> Option<Name> {
+    /// The type name of a position in a subgraph, if that is reached there.
+    fn type_name_in(&self, at: PositionId, id: SubgraphId) -> Option<Name> {
         let position = &self.positions[at];
         if let Some(instance) = position.instances.iter().find(|i| i.subgraph == id) {
             return Some(instance.ty.clone());
@@ -198,18 +198,18 @@ impl Planner<'_> {
                 let ty = &self.positions[*of].ty;
                 let answers = self
                     .graph
-                    .known_as(id, ty)
+                    .local_type_name(id, ty)
                     .and_then(|name| self.graph.field_type_in(id, name, &field.name));
                 match answers {
                     Some(ty) => Some(ty.inner_named_type().clone()),
-                    None => self.graph.known_as(id, &position.ty).cloned(),
+                    None => self.graph.local_type_name(id, &position.ty).cloned(),
                 }
             }
-            _ => self.graph.known_as(id, &position.ty).cloned(),
+            _ => self.graph.local_type_name(id, &position.ty).cloned(),
         }
     }
 
-    fn reach_by_key(&self, at: PositionId, found: &mut Found) {
+    fn reach_by_key(&self, at: PositionId, found: &mut ReachMap) {
         let ty = &self.positions[at].ty;
         loop {
             let mut better: Vec<(SubgraphId, Reach)> = Vec::new();
@@ -240,7 +240,7 @@ impl Planner<'_> {
             if better.is_empty() {
                 return;
             }
-            // Only the nearest are final; the rest may come nearer through them.
+            // Only the nearest are final; others may be reached earlier through them.
             let nearest = better.iter().map(|(_, reach)| reach.depth).min();
             for (id, reach) in better {
                 if Some(reach.depth) == nearest {
@@ -250,14 +250,14 @@ impl Planner<'_> {
         }
     }
 
-    /// The depth at which a field set is known at a position, given what can
-    /// be had there; `None` if it cannot be known.
+    /// The depth at which a field set is known at a position, given the reachable
+    /// subgraphs; `None` if it cannot be resolved.
     pub(super) fn set_depth(
         &self,
         at: PositionId,
         ty: &Name,
         set: &[ast::Selection],
-        found: &Found,
+        found: &ReachMap,
     ) -> Option<usize> {
         let mut deepest = 0;
         for selection in set {
@@ -280,7 +280,7 @@ impl Planner<'_> {
         at: PositionId,
         ty: &Name,
         field: &ast::Field,
-        found: &Found,
+        found: &ReachMap,
     ) -> Option<usize> {
         let inner = self.graph.field_type(ty, &field.name)?;
         let provided = self.positions[at].instances.iter().filter_map(|instance| {
@@ -293,7 +293,7 @@ impl Planner<'_> {
             if !join.resolves(self.labels) {
                 return None;
             }
-            // Only near enough for a ranking.
+            // An approximation, which is enough for ranking.
             let waits = usize::from(join.wants());
             Some(reach.depth + waits + self.nested_depth(*id, inner, &field.selection_set)?)
         });
@@ -350,12 +350,12 @@ impl Planner<'_> {
                 }
                 Parent::Root { .. } => Err(self.unresolvable(at, &ty, &ty)),
             },
-            How::Wants => {
+            How::Requirements => {
                 let Parent::Field { of, field } = self.positions[at].parent.clone() else {
                     return Err(self.unresolvable(at, &ty, &ty));
                 };
                 let slot = field.slot.clone().unwrap_or_else(|| field.name.clone());
-                let (above, filled) = self.enter_wanting(of, to, &field.name)?;
+                let (above, filled) = self.enter_with_requirements(of, to, &field.name)?;
                 self.select_filled(of, &above, &field, slot, filled)?;
                 self.last_instance(at, to)
             }

@@ -1,4 +1,4 @@
-//! Subscriptions that resume: their cursor is selected and taken back.
+//! Resumable subscriptions: selects the cursor, and adds the argument that takes it.
 
 use apollo_compiler::ast::{self, Argument};
 use apollo_compiler::executable::OperationType;
@@ -10,7 +10,8 @@ use crate::operation::Field;
 use crate::plan::{Resume, Slot};
 
 impl Planner<'_> {
-    /// A `@resumable` subscription field that selects its cursor and takes one.
+    /// If the field is `@resumable`: the field with its cursor selected and its `after`
+    /// argument as a variable.
     pub(super) fn resumable(
         &mut self,
         kind: OperationType,
@@ -23,7 +24,7 @@ impl Planner<'_> {
         let resumable = self.graph.resumable(&field.name)?;
         let mut field = field.clone();
         let set = field_set::parse(&resumable.cursor).ok()?;
-        let (added, required) = self.internal(&field.ty.clone(), &set);
+        let (added, required) = self.plan_field_set(&field.ty.clone(), &set);
         let cursor = required.first()?.key.clone();
         field.selections.0.extend(added.0);
         let given = field
@@ -31,7 +32,7 @@ impl Planner<'_> {
             .iter()
             .find(|argument| argument.name == resumable.after)
             .map(|argument| argument.value.clone());
-        // The field keeps the slot that its own arguments gave it.
+        // The field keeps the slot that the client's arguments gave it.
         let slot = self.slot(root, &field);
         let variable = match given.as_deref() {
             Some(ast::Value::Variable(name)) => Some(name.clone()),

@@ -1,4 +1,4 @@
-//! Selecting a field in an instance, and the position below it.
+//! Selects a field in an instance, and makes the position below it.
 
 use std::rc::Rc;
 
@@ -11,7 +11,7 @@ use apollo_compiler::ast::Argument;
 use apollo_compiler::{Name, Node};
 
 impl Planner<'_> {
-    /// Selects a field in an instance and plans what is below it.
+    /// Selects a field in an instance and plans its selections.
     pub(super) fn select(
         &mut self,
         at: PositionId,
@@ -27,8 +27,8 @@ impl Planner<'_> {
         }
     }
 
-    /// Selects a field in an instance, with arguments that only its subgraph
-    /// takes; answers the position below it.
+    /// Selects a field in an instance, with context arguments, which clients do not see;
+    /// returns the position below it.
     pub(super) fn select_filled(
         &mut self,
         at: PositionId,
@@ -71,6 +71,7 @@ impl Planner<'_> {
             .field_type_in(instance.subgraph, &instance.ty, &field.name)
             .map_or_else(|| field.ty.clone(), |ty| ty.inner_named_type().clone());
         let held = self.graph.is_interface_object(instance.subgraph, &answers);
+        // An interface object's subgraph does not know the object's type.
         if held {
             self.arena.get_mut(node).opaque = true;
         } else if self.graph.is_abstract(&field.ty) {
@@ -86,6 +87,7 @@ impl Planner<'_> {
         {
             provided.extend(provides.iter().cloned());
         }
+        // Several instances may select the same field; they share one position below.
         let child = match known.and_then(|known| known.child) {
             Some(child) => child,
             None => {
@@ -94,7 +96,7 @@ impl Planner<'_> {
                 let runtime = if held {
                     self.graph.possible_types(&field.ty)
                 } else {
-                    self.graph.possible_in(instance.subgraph, &answers)
+                    self.graph.possible_types_in(instance.subgraph, &answers)
                 };
                 self.positions.push(Position {
                     parent: Parent::Field {

@@ -19,7 +19,7 @@ impl Check<'_> {
                 self.report(code, directive.location(), message);
             };
             if matches!(root.as_str(), "Mutation" | "Subscription") {
-                let reason = "cannot be set: to read a field of that root is an effect";
+                let reason = "cannot be set: reading a field of that root has side effects";
                 invalid("CONTEXT_NOT_SET", reason);
             }
             if context.contains('_') {
@@ -62,7 +62,7 @@ impl Check<'_> {
         if ty.is_interface() || ty.as_object().is_some_and(implements) {
             problem = Some("cannot be on a field that an interface has");
         } else if argument.default_value.is_some() {
-            problem = Some("has a default value, which a context takes the place of");
+            problem = Some("has a default value, but its value comes from the context");
         }
         if let Some(problem) = problem {
             let message = format!("@fromContext on \"{at}\" {problem}");
@@ -101,7 +101,7 @@ impl Check<'_> {
         }
     }
 
-    /// A context's selection picks one leaf of each type that sets it.
+    /// A context's selection must select one leaf of each type that sets it.
     fn context_selection(
         &self,
         text: &str,
@@ -115,15 +115,16 @@ impl Check<'_> {
         if has_alias(&set) {
             return Err("it has aliases".to_owned());
         }
+        // Either one field for all types, or one fragment for each object type.
         let mut conditions: Vec<&Name> = Vec::new();
         for selection in &set {
             match selection {
                 Selection::InlineFragment(inline) => match &inline.type_condition {
                     Some(condition) if self.subgraph.schema.get_object(condition).is_none() => {
-                        return Err(format!("\"{condition}\" is no object type"));
+                        return Err(format!("\"{condition}\" is not an object type"));
                     }
                     Some(condition) if conditions.contains(&condition) => {
-                        return Err(format!("it selects of \"{condition}\" twice"));
+                        return Err(format!("it has two fragments on \"{condition}\""));
                     }
                     Some(condition) => conditions.push(condition),
                     None => return Err("a fragment names no type".to_owned()),
@@ -171,10 +172,10 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// One field after another down to a leaf of the argument's type.
+    /// Checks that a selection is one chain of fields to a leaf of the argument's type.
     fn leaf(&self, ty: &Name, set: &[Selection], wanted: &Type) -> Result<(), String> {
         let found = self.leaf_type(ty, set)?;
-        if fits(&found, wanted) {
+        if is_assignable(&found, wanted) {
             Ok(())
         } else {
             Err(format!(
@@ -204,30 +205,30 @@ impl Check<'_> {
         if !composite {
             return Ok(definition.ty.clone());
         }
-        Ok(put_in(
+        Ok(with_outer_type(
             &definition.ty,
             self.leaf_type(inner, &field.selection_set)?,
         ))
     }
 }
 
-/// The type of a field's leaf as seen from above the field.
-fn put_in(outer: &Type, leaf: Type) -> Type {
+/// The type of a nested leaf, with the lists and nullability of the field around it.
+fn with_outer_type(outer: &Type, leaf: Type) -> Type {
     match outer {
         Type::NonNullNamed(_) => leaf,
         Type::Named(_) => leaf.nullable(),
-        Type::List(inner) => put_in(inner, leaf).list(),
-        Type::NonNullList(inner) => put_in(inner, leaf).list().non_null(),
+        Type::List(inner) => with_outer_type(inner, leaf).list(),
+        Type::NonNullList(inner) => with_outer_type(inner, leaf).list().non_null(),
     }
 }
 
-/// Whether a value of one type may stand where another is wanted.
-fn fits(found: &Type, wanted: &Type) -> bool {
+/// Whether a value of one type may be used where another is expected.
+fn is_assignable(found: &Type, wanted: &Type) -> bool {
     match (found, wanted) {
         (Type::Named(a) | Type::NonNullNamed(a), Type::Named(b))
         | (Type::NonNullNamed(a), Type::NonNullNamed(b)) => a == b,
         (Type::List(a) | Type::NonNullList(a), Type::List(b))
-        | (Type::NonNullList(a), Type::NonNullList(b)) => fits(a, b),
+        | (Type::NonNullList(a), Type::NonNullList(b)) => is_assignable(a, b),
         _ => false,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | module | what it checks |
 //! |---|---|
-//! | here | roots, interface objects, access, costs |
+//! | this module | roots, interface objects, access, costs |
 //! | [`sets`] | `@key`, `@requires`, `@provides` |
 //! | [`contexts`] | `@context` and `@fromContext` |
 //! | [`tags`] | `@tag` and `@cacheTag` |
@@ -17,7 +17,7 @@ use apollo_compiler::ast::{Directive, FieldDefinition, Value};
 use apollo_compiler::schema::{Component, ExtendedType};
 use apollo_compiler::{Name, Node};
 
-use super::{Subgraph, fields_of, is_executable, is_machinery};
+use super::{Subgraph, fields_of, is_executable, is_federation_internal};
 use crate::error::CompositionError;
 
 type Field = Component<FieldDefinition>;
@@ -28,7 +28,7 @@ pub(super) fn check(subgraph: &Subgraph) -> Vec<CompositionError> {
         errors: Vec::new(),
     };
     check.roots();
-    check.hidden_machinery();
+    check.check_hidden_internals();
     for (name, ty) in subgraph.own_types() {
         check.keys(name, ty);
         check.contexts(name, ty);
@@ -81,8 +81,9 @@ impl Check<'_> {
         }
     }
 
-    /// What is Federation's own, and what directives take, cannot be hidden.
-    fn hidden_machinery(&mut self) {
+    /// Federation's own types and the arguments of directives cannot be
+    /// `@inaccessible`.
+    fn check_hidden_internals(&mut self) {
         let subgraph = self.subgraph;
         let mut found: Vec<(String, &Node<Directive>)> = Vec::new();
         for (name, ty) in &subgraph.schema.types {
@@ -117,7 +118,7 @@ impl Check<'_> {
         }
     }
 
-    /// Access is asked for by objects: an interface takes theirs.
+    /// Access directives belong on objects: an interface gets those of its objects.
     fn access(&mut self, name: &Name, ty: &ExtendedType) {
         let subgraph = self.subgraph;
         for canonical in ["authenticated", "requiresScopes", "policy"] {
@@ -164,7 +165,7 @@ impl Check<'_> {
 
     fn field(&mut self, name: &Name, ty: &ExtendedType, field: &Field) {
         let at = format!("{name}.{}", field.name);
-        if is_machinery(&field.name) {
+        if is_federation_internal(&field.name) {
             return;
         }
         let is_interface = ty.is_interface();
@@ -210,11 +211,11 @@ impl Check<'_> {
                 format!("@shareable is repeated on \"{at}\""),
             );
         }
-        self.demand(&at, field, is_interface);
+        self.check_costs(&at, field, is_interface);
     }
 
     /// `@cost` and `@listSize`.
-    fn demand(&mut self, at: &str, field: &Field, is_interface: bool) {
+    fn check_costs(&mut self, at: &str, field: &Field, is_interface: bool) {
         let subgraph = self.subgraph;
         if is_interface && let Some(cost) = subgraph.applied(&field.directives, "cost").first() {
             let message = format!("@cost on \"{at}\", a field of an interface");
@@ -232,7 +233,7 @@ impl Check<'_> {
             };
             let sized = names("sizedFields");
             if !field.ty.is_list() && sized.is_empty() {
-                let message = format!("@listSize on \"{at}\", which answers no list");
+                let message = format!("@listSize on \"{at}\", which does not return a list");
                 self.report("LIST_SIZE_APPLIED_TO_NON_LIST", size.location(), message);
             }
             let assumed = size.specified_argument_by_name("assumedSize");
@@ -250,7 +251,7 @@ impl Check<'_> {
                 };
                 if !known.is_some_and(|argument| is_int(&argument.ty)) {
                     let message = format!(
-                        "the slicing argument \"{name}\" of \"{at}\" is no argument of type Int"
+                        "the slicing argument \"{name}\" of \"{at}\" is not an argument of type Int"
                     );
                     self.report(
                         "LIST_SIZE_INVALID_SLICING_ARGUMENT",
@@ -264,7 +265,8 @@ impl Check<'_> {
                 match subgraph.schema.type_field(inner, &name) {
                     Ok(definition) if definition.ty.is_list() => {}
                     Ok(_) => {
-                        let message = format!("the sized field \"{inner}.{name}\" answers no list");
+                        let message =
+                            format!("the sized field \"{inner}.{name}\" does not return a list");
                         self.report("LIST_SIZE_APPLIED_TO_NON_LIST", size.location(), message);
                     }
                     Err(_) => {

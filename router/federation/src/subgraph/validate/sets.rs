@@ -117,7 +117,7 @@ impl Check<'_> {
                 Some(ExtendedType::Interface(_) | ExtendedType::Union(_))
             ) {
                 let message = format!(
-                    "@key of \"{ty}\" selects \"{}\", an abstract type; a key is of objects and values",
+                    "@key of \"{ty}\" selects \"{}\", an abstract type; a key may select only objects and leaves",
                     field.name
                 );
                 self.report("KEY_FIELDS_SELECT_INVALID_TYPE", key.location(), message);
@@ -159,7 +159,7 @@ impl Check<'_> {
                 if !composite {
                     if !subgraph.is_federation_1() {
                         let message = format!(
-                            "@provides on \"{at}\", which answers no object but \"{target}\""
+                            "@provides on \"{at}\", which does not return an object but \"{target}\""
                         );
                         self.report(
                             "PROVIDES_ON_NON_OBJECT_FIELD",
@@ -170,7 +170,7 @@ impl Check<'_> {
                     continue;
                 }
                 if let Some(set) = self.set(codes, at, target, directive) {
-                    self.all_external(codes, at, target, directive, &set, false);
+                    self.check_all_external(codes, at, target, directive, &set, false);
                 }
             }
         }
@@ -193,7 +193,10 @@ impl Check<'_> {
             self.report(
                 codes.not_text,
                 directive.location(),
-                format!("on {at}, the fields of @{} are a string", codes.directive),
+                format!(
+                    "on {at}, the fields of @{} must be a string",
+                    codes.directive
+                ),
             );
             return None;
         }
@@ -214,7 +217,7 @@ impl Check<'_> {
             self.report(
                 codes.directives,
                 directive.location(),
-                format!("{on}: a field set has no directives"),
+                format!("{on}: a field set cannot have directives"),
             );
             return None;
         }
@@ -222,7 +225,7 @@ impl Check<'_> {
             self.report(
                 codes.invalid,
                 directive.location(),
-                format!("{on}: a field set has no aliases"),
+                format!("{on}: a field set cannot have aliases"),
             );
             return None;
         }
@@ -267,8 +270,8 @@ impl Check<'_> {
         })
     }
 
-    /// What is required or provided must be somebody else's.
-    fn all_external(
+    /// The fields that are required or provided must be external.
+    fn check_all_external(
         &mut self,
         codes: &Codes,
         at: &str,
@@ -303,11 +306,25 @@ impl Check<'_> {
                         continue;
                     }
                     let inner = definition.ty.inner_named_type().clone();
-                    self.all_external(codes, at, &inner, directive, &field.selection_set, external);
+                    self.check_all_external(
+                        codes,
+                        at,
+                        &inner,
+                        directive,
+                        &field.selection_set,
+                        external,
+                    );
                 }
                 Selection::InlineFragment(inline) => {
                     let inner = inline.type_condition.as_ref().unwrap_or(ty).clone();
-                    self.all_external(codes, at, &inner, directive, &inline.selection_set, above);
+                    self.check_all_external(
+                        codes,
+                        at,
+                        &inner,
+                        directive,
+                        &inline.selection_set,
+                        above,
+                    );
                 }
                 Selection::FragmentSpread(_) => {}
             }
@@ -316,15 +333,15 @@ impl Check<'_> {
 
     fn is_external_for(&self, ty: &Name, field: &Name) -> bool {
         let subgraph = self.subgraph;
-        if subgraph.is_marked(ty, field) {
+        if subgraph.is_marked_external(ty, field) {
             return true;
         }
-        // A key's nested fields may be external for their own type's sake.
+        // A field of an interface counts if it is external in an implementation.
         let map = subgraph.schema.implementers_map();
         map.get(ty)
             .into_iter()
             .flat_map(|implementers| &implementers.objects)
-            .any(|object| subgraph.is_marked(object, field))
+            .any(|object| subgraph.is_marked_external(object, field))
     }
 }
 

@@ -9,10 +9,10 @@ use super::{Check, Field};
 use crate::field_set::FieldSet;
 use crate::subgraph::{bool_argument, fields_of, string_argument};
 
-/// The longest name that a `@tag` may have, in bytes.
+/// The longest name of a `@tag`, in bytes.
 const MAX_TAG: usize = 128;
 
-/// A part of a cache tag's format that is filled in: `{$args.id}`, `{$key.id}`.
+/// A placeholder in a cache tag's format: `{$args.id}`, `{$key.id}`.
 struct Placeholder<'a> {
     of: &'a str,
     path: Vec<&'a str>,
@@ -66,7 +66,7 @@ impl Check<'_> {
             let rest = |c: char| c.is_ascii_alphanumeric() || "_-/".contains(c);
             if !tag.starts_with(first) || !tag.chars().all(rest) || tag.len() > MAX_TAG {
                 let message = format!(
-                    "the @tag \"{tag}\" on \"{at}\" must be letters, digits, \"_\", \"-\" and \"/\", begin with a letter or \"_\", and have at most {MAX_TAG} of them"
+                    "the @tag \"{tag}\" on \"{at}\" must be at most {MAX_TAG} letters, digits, \"_\", \"-\" and \"/\", and begin with a letter or \"_\""
                 );
                 self.report("INVALID_TAG_NAME", directive.location(), message);
             }
@@ -76,8 +76,7 @@ impl Check<'_> {
     fn field_cache_tag(&mut self, at: &str, ty: &Name, field: &Field, directive: &Node<Directive>) {
         let span = directive.location();
         if self.subgraph.public_name(ty) != "Query" {
-            let message =
-                format!("@cacheTag on \"{at}\": of fields, only those of Query may have it");
+            let message = format!("@cacheTag on \"{at}\": only fields of Query may have it");
             self.report("CACHE_TAG_NOT_ON_ROOT_FIELD", span, message);
             return;
         }
@@ -109,7 +108,7 @@ impl Check<'_> {
 
     fn input_leaf(&self, ty: &apollo_compiler::ast::Type, path: &[&str]) -> Result<(), String> {
         if ty.is_list() {
-            return Err("a list has no one text".to_owned());
+            return Err("a list cannot be used in a cache tag".to_owned());
         }
         let name = ty.inner_named_type();
         match (self.subgraph.schema.types.get(name), path.split_first()) {
@@ -132,7 +131,7 @@ impl Check<'_> {
             .on_type(ty, "key")
             .into_iter()
             .filter(|key| bool_argument(key, "resolvable") != Some(false))
-            .filter_map(|key| subgraph.set_of(key, name, true))
+            .filter_map(|key| subgraph.field_set_of(key, name, true))
             .collect();
         if keys.is_empty() {
             let message = format!("@cacheTag on \"{name}\", which has no resolvable @key");
@@ -161,7 +160,7 @@ impl Check<'_> {
         }
     }
 
-    /// What a format fills in; reports one that is malformed.
+    /// The placeholders of a format; reports a malformed format.
     fn placeholders<'d>(
         &mut self,
         at: &str,
@@ -177,7 +176,7 @@ impl Check<'_> {
 
     fn malformed(&mut self, at: &str, format: &str, span: Option<SourceSpan>) {
         let message = format!(
-            "the format \"{format}\" of @cacheTag on \"{at}\" is text with parts like {{$args.id}} or {{$key.id}}"
+            "the format \"{format}\" of @cacheTag on \"{at}\" must be text with placeholders like {{$args.id}} or {{$key.id}}"
         );
         self.report("CACHE_TAG_INVALID_FORMAT", span, message);
     }

@@ -1,7 +1,7 @@
-//! The provider that ships with the shop. It moves no money: it decides by the
-//! method's name, and keeps books of its own, in the orders database but in
-//! transactions of its own, as a provider elsewhere would, and tells what it
-//! decided by webhooks ([`webhook`]).
+//! The embedded payment provider. It moves no money: it decides by the payment
+//! method's name. Like an external provider it keeps its own
+//! records, in the orders database but in separate transactions, and reports its
+//! decisions by webhook ([`webhook`]).
 
 pub mod webhook;
 
@@ -18,7 +18,7 @@ use stoa_service::fault_injection;
 use tokio::sync::Notify;
 
 use super::{
-    Authorised, BadEvent, Captured, Event, NoAnswer, Payment, PaymentProvider, Voided, signature,
+    Authorised, BadEvent, Captured, Event, NoResponse, Payment, PaymentProvider, Voided, signature,
 };
 use webhook::{CAPTURED, Callback, DECIDED};
 
@@ -30,13 +30,13 @@ pub const DECLINE: &str = "sandbox_decline";
 pub const DECLINE_CAPTURE: &str = "sandbox_decline_capture";
 /// Authorised after five seconds.
 pub const SLOW: &str = "sandbox_slow";
-/// The first answer to a capture is lost, though the money came.
+/// Captured, but the response to the first capture is lost.
 pub const TIMEOUT: &str = "sandbox_timeout";
-/// Authorised at once, and told by webhook before it is answered.
+/// Authorised at once; the webhook arrives before the response.
 pub const WEBHOOK_FIRST: &str = "sandbox_webhook_first";
-/// Each webhook comes three times.
+/// Each webhook is sent three times.
 pub const WEBHOOK_THRICE: &str = "sandbox_webhook_thrice";
-/// The webhook of the authorisation comes after that of the capture.
+/// The webhook of the authorisation is sent after that of the capture.
 pub const WEBHOOK_DISORDER: &str = "sandbox_webhook_disorder";
 
 const METHODS: &[&str] = &[
@@ -49,31 +49,31 @@ const METHODS: &[&str] = &[
     WEBHOOK_THRICE,
     WEBHOOK_DISORDER,
 ];
-const DELAY: Duration = Duration::from_millis(600);
+const DECISION_DELAY: Duration = Duration::from_millis(600);
 const SLOW_DELAY: Duration = Duration::from_secs(5);
-/// How late a webhook comes that is overtaken.
-const LATE: Duration = Duration::from_secs(3);
-/// How long an answer takes that its webhook comes before.
-const ANSWER_AFTER: Duration = Duration::from_millis(300);
+/// How late the out-of-order webhook is sent.
+const OUT_OF_ORDER_DELAY: Duration = Duration::from_secs(3);
+/// How late the response is sent, so that its webhook arrives before.
+const RESPONSE_DELAY: Duration = Duration::from_millis(300);
 
 #[derive(Clone)]
 pub struct Sandbox {
     database: Database,
     clock: Clock,
-    /// Where it tells what it decided, if anywhere.
+    /// Where webhooks are sent, if anywhere.
     callback: Option<Callback>,
-    /// Says that there is something to tell.
-    news: Arc<Notify>,
+    /// Wakes the webhook sender.
+    webhooks_changed: Arc<Notify>,
 }
 
-/// A line of the sandbox's books.
+/// The sandbox's record of a payment.
 struct Entry {
     state: String,
     captured: i64,
     refunded: i64,
-    /// How often the capture was asked for.
+    /// How many times the capture was requested.
     asked: i64,
-    /// The shop has just told us of it.
+    /// Whether this call has created it.
     is_new: bool,
 }
 
@@ -83,7 +83,7 @@ impl Sandbox {
             database,
             clock,
             callback,
-            news: Arc::default(),
+            webhooks_changed: Arc::default(),
         }
     }
 
@@ -96,7 +96,7 @@ impl Sandbox {
         Ok(txn.execute_raw(statement).await?.rows_affected())
     }
 
-    /// The line of a payment, made if there is none, and locked.
+    /// The record of a payment, created if there is none, and locked.
     async fn entry<C: ConnectionTrait>(
         &self,
         txn: &C,
@@ -151,18 +151,19 @@ impl Sandbox {
         let txn = self.database.begin().await?;
         let entry = self.entry(&txn, payment, "PENDING").await?;
         let reference = reference(payment);
-        let decided_at = payment.started_at + micros(delay(&payment.method));
+        let decided_at = payment.started_at + micros(decision_delay(&payment.method));
         if entry.is_new {
-            let tell_at = match payment.method.as_str() {
-                WEBHOOK_DISORDER => decided_at + micros(LATE),
+            let send_at = match payment.method.as_str() {
+                WEBHOOK_DISORDER => decided_at + micros(OUT_OF_ORDER_DELAY),
                 _ => decided_at,
             };
-            self.announce(&txn, payment, DECIDED, tell_at).await?;
+            self.schedule_webhook(&txn, payment, DECIDED, send_at)
+                .await?;
         }
-        // A clock that was set back must not keep it waiting.
-        let thinks = (payment.started_at..decided_at).contains(&self.clock.now());
+        // With a clock that was set back it decides at once, rather than wait longer.
+        let is_deciding = (payment.started_at..decided_at).contains(&self.clock.now());
         let authorised = match entry.state.as_str() {
-            "PENDING" if thinks => Authorised::Pending { reference },
+            "PENDING" if is_deciding => Authorised::Pending { reference },
             "PENDING" if Self::decide(&txn, &reference, &payment.method).await? == "DECLINED" => {
                 declined()
             }
@@ -173,7 +174,7 @@ impl Sandbox {
         Ok((authorised, entry))
     }
 
-    /// Decides a payment that waits, by its method; its state then.
+    /// Decides a pending payment by its method; returns the decision.
     async fn decide<C: ConnectionTrait>(
         txn: &C,
         reference: &str,
@@ -206,7 +207,7 @@ impl Sandbox {
                 .await?;
                 if payment.method == WEBHOOK_DISORDER {
                     let now = self.clock.now();
-                    self.announce(&txn, payment, CAPTURED, now).await?;
+                    self.schedule_webhook(&txn, payment, CAPTURED, now).await?;
                 }
                 Captured::Yes
             }
@@ -266,12 +267,12 @@ fn reference(payment: &Payment) -> String {
     format!("sandbox_{}", payment.order_id)
 }
 
-/// How long the sandbox thinks.
-fn delay(method: &str) -> Duration {
+/// How long the sandbox takes to decide.
+fn decision_delay(method: &str) -> Duration {
     match method {
         SLOW => SLOW_DELAY,
         WEBHOOK_FIRST => Duration::ZERO,
-        _ => DELAY,
+        _ => DECISION_DELAY,
     }
 }
 
@@ -281,10 +282,12 @@ fn declined() -> Authorised {
     }
 }
 
-/// What the sandbox answers, unless its database or chance keeps it from that.
-async fn answered<T>(work: impl Future<Output = Result<T, DbErr>>) -> Result<T, NoAnswer> {
-    let work = async { work.await.map_err(|error| NoAnswer(error.to_string())) };
-    fault_injection::call(work, || NoAnswer(fault_injection::REASON.to_owned())).await
+/// Runs an operation; database errors and injected faults count as no response.
+async fn with_injected_faults<T>(
+    work: impl Future<Output = Result<T, DbErr>>,
+) -> Result<T, NoResponse> {
+    let work = async { work.await.map_err(|error| NoResponse(error.to_string())) };
+    fault_injection::call(work, || NoResponse(fault_injection::REASON.to_owned())).await
 }
 
 #[async_trait]
@@ -298,31 +301,31 @@ impl PaymentProvider for Sandbox {
         known.ok_or_else(|| format!("must be one of {}", METHODS.join(", ")))
     }
 
-    async fn authorise(&self, payment: &Payment) -> Result<Authorised, NoAnswer> {
-        let (authorised, before) = answered(self.try_authorise(payment)).await?;
-        self.news.notify_one();
+    async fn authorise(&self, payment: &Payment) -> Result<Authorised, NoResponse> {
+        let (authorised, before) = with_injected_faults(self.try_authorise(payment)).await?;
+        self.webhooks_changed.notify_one();
         if before.is_new && payment.method == WEBHOOK_FIRST {
-            tokio::time::sleep(ANSWER_AFTER).await;
+            tokio::time::sleep(RESPONSE_DELAY).await;
         }
         Ok(authorised)
     }
 
-    async fn capture(&self, payment: &Payment) -> Result<Captured, NoAnswer> {
-        let (captured, before) = answered(self.try_capture(payment)).await?;
-        self.news.notify_one();
+    async fn capture(&self, payment: &Payment) -> Result<Captured, NoResponse> {
+        let (captured, before) = with_injected_faults(self.try_capture(payment)).await?;
+        self.webhooks_changed.notify_one();
         if payment.method == TIMEOUT && before.asked == 0 {
-            return Err(NoAnswer("the sandbox lost this answer".to_owned()));
+            return Err(NoResponse("the sandbox lost this response".to_owned()));
         }
         Ok(captured)
     }
 
-    async fn void(&self, payment: &Payment) -> Result<Voided, NoAnswer> {
-        answered(self.try_void(payment)).await
+    async fn void(&self, payment: &Payment) -> Result<Voided, NoResponse> {
+        with_injected_faults(self.try_void(payment)).await
     }
 
-    async fn refund(&self, payment: &Payment, amount: Money, key: &str) -> Result<(), NoAnswer> {
+    async fn refund(&self, payment: &Payment, amount: Money, key: &str) -> Result<(), NoResponse> {
         let amount = amount.amount_minor;
-        answered(self.try_refund(payment, amount, key)).await
+        with_injected_faults(self.try_refund(payment, amount, key)).await
     }
 
     fn event(&self, headers: &HeaderMap, body: &[u8]) -> Result<Event, BadEvent> {

@@ -1,5 +1,5 @@
-//! What the sandbox tells by itself: signed, over HTTP, repeated until it is
-//! taken, as a provider elsewhere would.
+//! The sandbox's webhooks: signed, sent over HTTP, and retried until they are
+//! accepted, like those of an external provider.
 
 use std::time::Duration;
 
@@ -16,21 +16,21 @@ use crate::payment::{Event, signature};
 
 /// The header that holds the signature.
 pub const SIGNATURE: &str = "stoa-signature";
-/// That a payment is decided, one way or the other.
+/// The payment was authorised or declined.
 pub(super) const DECIDED: &str = "payment.decided";
-/// That the money was taken.
+/// The money was captured.
 pub(super) const CAPTURED: &str = "payment.captured";
 
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// After so many attempts a webhook is given up.
-const ATTEMPTS: i64 = 10;
-const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// After this many attempts a webhook is dropped.
+const MAX_ATTEMPTS: i64 = 10;
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
 const IDLE: Duration = Duration::from_secs(1);
 const BATCH: u64 = 100;
-const AT_ONCE: usize = 8;
+const MAX_CONCURRENT: usize = 8;
 
-/// Where webhooks go.
+/// Where webhooks are sent, and the secret that signs them.
 #[derive(Clone)]
 pub struct Callback {
     client: reqwest::Client,
@@ -76,8 +76,8 @@ pub(super) fn read(body: &[u8]) -> Option<Event> {
     })
 }
 
-/// Something that is to be told.
-struct Due {
+/// A webhook that is due.
+struct DueWebhook {
     event_id: String,
     copy: i64,
     kind: String,
@@ -87,8 +87,8 @@ struct Due {
 }
 
 impl Sandbox {
-    /// Notes that something is to be told of a payment.
-    pub(super) async fn announce<C: ConnectionTrait>(
+    /// Schedules a webhook about a payment.
+    pub(super) async fn schedule_webhook<C: ConnectionTrait>(
         &self,
         txn: &C,
         payment: &Payment,
@@ -121,29 +121,29 @@ impl Sandbox {
         Ok(())
     }
 
-    /// Tells what is due until the process ends.
-    pub async fn tell_for_ever(self) {
+    /// Sends due webhooks until the process ends.
+    pub async fn run_webhooks(self) {
         loop {
-            let pause = match self.tell_once().await {
+            let pause = match self.send_due_webhooks().await {
                 Ok(pause) => pause,
                 Err(error) => {
-                    tracing::warn!(%error, "the sandbox's webhooks wait");
+                    tracing::warn!(%error, "the sandbox's webhooks failed and will be retried");
                     IDLE
                 }
             };
-            let _ = tokio::time::timeout(pause, self.news.notified()).await;
+            let _ = tokio::time::timeout(pause, self.webhooks_changed.notified()).await;
         }
     }
 
-    /// Tells what is due; answers how long nothing more will be.
-    async fn tell_once(&self) -> Result<Duration, DbErr> {
+    /// Sends due webhooks; returns how long until the next one is due.
+    async fn send_due_webhooks(&self) -> Result<Duration, DbErr> {
         let Some(callback) = &self.callback else {
             return Ok(IDLE);
         };
         let now = self.clock.now();
         let db = self.database.read();
-        // Nothing is put off as far as the horizon: the clock was ahead then.
-        let horizon = now + micros(LONGEST_PAUSE);
+        // No retry is scheduled beyond the horizon: such a row was written with a clock ahead.
+        let horizon = now + micros(MAX_RETRY_DELAY);
         let rows = db
             .query_all_raw(Statement::from_sql_and_values(
                 db.get_database_backend(),
@@ -153,7 +153,7 @@ impl Sandbox {
             .await?;
         let told: Vec<Result<(), DbErr>> = stream::iter(rows)
             .map(async |row| {
-                let due = Due {
+                let due = DueWebhook {
                     event_id: row.try_get("", "event_id")?,
                     copy: row.try_get("", "copy")?,
                     kind: row.try_get("", "kind")?,
@@ -163,7 +163,7 @@ impl Sandbox {
                 };
                 self.tell(callback, &due).await
             })
-            .buffer_unordered(AT_ONCE)
+            .buffer_unordered(MAX_CONCURRENT)
             .collect()
             .await;
         told.into_iter().collect::<Result<(), DbErr>>()?;
@@ -180,7 +180,7 @@ impl Sandbox {
         }))
     }
 
-    async fn tell(&self, callback: &Callback, due: &Due) -> Result<(), DbErr> {
+    async fn tell(&self, callback: &Callback, due: &DueWebhook) -> Result<(), DbErr> {
         if due.kind == DECIDED {
             let txn = self.database.begin().await?;
             Self::decide(&txn, &due.reference, &due.method).await?;
@@ -201,12 +201,12 @@ impl Sandbox {
             .body(body)
             .send()
             .await;
-        let taken = sent.is_ok_and(|answer| answer.status().is_success());
-        if !taken && due.attempts + 1 >= ATTEMPTS {
-            tracing::warn!(event = due.event_id, "nobody takes this webhook");
+        let accepted = sent.is_ok_and(|answer| answer.status().is_success());
+        if !accepted && due.attempts + 1 >= MAX_ATTEMPTS {
+            tracing::warn!(event = due.event_id, "webhook dropped: never accepted");
         }
         let txn = self.database.begin().await?;
-        if taken || due.attempts + 1 >= ATTEMPTS {
+        if accepted || due.attempts + 1 >= MAX_ATTEMPTS {
             Self::run(
                 &txn,
                 "DELETE FROM sandbox_webhook WHERE event_id = $1 AND copy = $2",
@@ -214,7 +214,7 @@ impl Sandbox {
             )
             .await?;
         } else {
-            let pause = doubling(due.attempts, SHORTEST_PAUSE, LONGEST_PAUSE);
+            let pause = doubling(due.attempts, MIN_RETRY_DELAY, MAX_RETRY_DELAY);
             Self::run(
                 &txn,
                 "UPDATE sandbox_webhook SET due_at = $3, attempts = attempts + 1 WHERE event_id = $1 AND copy = $2",

@@ -8,7 +8,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub product_id: String,
     pub quantity: i64,
-    /// Of these, called off.
+    /// How many of these were cancelled.
     pub returned: i64,
 }
 

@@ -1,4 +1,4 @@
-//! Rows.
+//! The rows of the database's tables.
 
 pub mod account;
 pub mod refresh_token;
