@@ -253,20 +253,27 @@ async fn run_command(command: Command) -> Result<(), Error> {
     match command {
         Command::Up(args) => Box::pin(run_up(args)).await,
         Command::Router(args) => {
-            let shared = Settings::from_env(data_dir())?;
+            let settings = Settings::from_env(data_dir())?;
             let sdl = std::fs::read_to_string(&args.supergraph).map_err(|error| {
                 Error::failed(format!("cannot read {}", args.supergraph.display()), error)
             })?;
             let listener = bind(args.listen).await?;
-            roles::router(&shared, &sdl, &args.subgraph_urls, listener, stop_signal()).await
+            roles::router(
+                &settings,
+                &sdl,
+                &args.subgraph_urls,
+                listener,
+                stop_signal(),
+            )
+            .await
         }
         Command::Subgraph(args) => {
-            let shared = Settings::from_env(data_dir())?;
+            let settings = Settings::from_env(data_dir())?;
             let address = args
                 .listen
                 .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], args.name.default_port())));
             let listener = bind(address).await?;
-            roles::subgraph(&shared, args.name, listener, stop_signal()).await
+            roles::subgraph(&settings, args.name, listener, stop_signal()).await
         }
         Command::Schema { command } => match command {
             SchemaCommand::Compose {
@@ -295,8 +302,8 @@ async fn run_command(command: Command) -> Result<(), Error> {
         Command::Migrate => services::migrate(&Settings::from_env(data_dir())?).await,
         Command::Users { command } => users(command).await,
         Command::Doctor(args) => {
-            let shared = Settings::from_env(args.data_dir.unwrap_or_else(data_dir))?;
-            if doctor::run(&shared).await? {
+            let settings = Settings::from_env(args.data_dir.unwrap_or_else(data_dir))?;
+            if doctor::run(&settings).await? {
                 return Ok(());
             }
             Err(Error::failed(
@@ -305,10 +312,10 @@ async fn run_command(command: Command) -> Result<(), Error> {
             ))
         }
         Command::Events { command } => {
-            let shared = Settings::from_env(data_dir())?;
+            let settings = Settings::from_env(data_dir())?;
             match command {
-                EventsCommand::Dead => events::dead(&shared).await,
-                EventsCommand::Replay { id, .. } => events::replay(&shared, id).await,
+                EventsCommand::Dead => events::list_dead_letters(&settings).await,
+                EventsCommand::Replay { id, .. } => events::replay(&settings, id).await,
             }
         }
         Command::Health { url } => health(&url).await,
@@ -322,24 +329,24 @@ async fn run_up(args: UpArgs) -> Result<(), Error> {
         Some(ephemeral) => ephemeral.path().to_owned(),
         None => args.data_dir.unwrap_or_else(data_dir),
     };
-    let shared = Settings::from_env(folder)?;
+    let settings = Settings::from_env(folder)?;
     let listener = bind(args.listen).await?;
     let address = listener
         .local_addr()
         .map_err(|error| Error::failed("cannot listen", error))?;
-    let front = StartupListener::default();
-    let (opened, stop) = (front.clone(), stop_signal());
+    let startup = StartupListener::default();
+    let stop = stop_signal();
     let ending = stop.clone();
     let running = async {
-        let building = up::Shop::build(&shared, &opened, address);
+        let building = up::Shop::build(&settings, &startup, address);
         let Some(shop) = ending.run_until_cancelled(building).await else {
             return Ok(Vec::new());
         };
         let shop = shop?;
         shop.print_welcome(address);
-        shop.run(&opened, ending).await
+        shop.run(&startup, ending).await
     };
-    roles::serve(&front, listener, stop, Box::pin(running)).await
+    roles::serve(&startup, listener, stop, Box::pin(running)).await
 }
 
 /// Creates an account: no administrator exists yet who could create the first one.
@@ -358,8 +365,8 @@ async fn users(command: UsersCommand) -> Result<(), Error> {
     std::io::stdin()
         .read_line(&mut password)
         .map_err(|error| failed(&error))?;
-    let shared = Settings::from_env(data_dir())?;
-    let (service, app) = services::users(&shared, &StartupListener::default()).await?;
+    let settings = Settings::from_env(data_dir())?;
+    let (service, app) = services::users(&settings, &StartupListener::default()).await?;
     let registration = stoa_users::app::Registration {
         email,
         password: password.trim_end_matches(['\r', '\n']).to_owned(),

@@ -31,9 +31,9 @@ pub struct Report {
 ///
 /// # Errors
 /// If a database cannot be read.
-pub async fn run(shared: &Settings) -> Result<bool, Error> {
-    let products = services::existing_database(shared, ServiceName::Products).await?;
-    let orders = services::existing_database(shared, ServiceName::Orders).await?;
+pub async fn run(settings: &Settings) -> Result<bool, Error> {
+    let products = services::existing_database(settings, ServiceName::Products).await?;
+    let orders = services::existing_database(settings, ServiceName::Orders).await?;
     let report = examine(&products, &orders).await.map_err(|error| {
         let what = "cannot examine the databases; `stoa migrate` brings them up to date";
         Error::failed(what, error)
@@ -73,7 +73,7 @@ pub async fn examine(products: &Database, orders: &Database) -> Result<Report, D
     report.violations.extend(orders::violations(orders).await?);
     let mut after = String::new();
     loop {
-        let page = orders::held(orders, &after, PAGE).await?;
+        let page = orders::expected_stock_page(orders, &after, PAGE).await?;
         let (Some(first), Some(last)) = (page.first(), page.last()) else {
             break;
         };
@@ -92,13 +92,13 @@ pub async fn examine(products: &Database, orders: &Database) -> Result<Report, D
     }
     let mut after = String::new();
     loop {
-        let page = products::holding(products, &after, PAGE).await?;
+        let page = products::orders_holding_units(products, &after, PAGE).await?;
         let Some((last, _)) = page.last() else {
             break;
         };
         after = last.clone();
         let ids: Vec<String> = page.iter().map(|(id, _)| id.clone()).collect();
-        let known = orders::known(orders, &ids).await?;
+        let known = orders::existing_orders(orders, &ids).await?;
         let known: HashSet<String> = known.into_iter().collect();
         for (id, state) in page.iter().filter(|(id, _)| !known.contains(id)) {
             // A checkout that never became an order: its reservation will expire.

@@ -14,8 +14,8 @@ const LIMIT: u64 = 1_000;
 ///
 /// # Errors
 /// If the bus cannot be read.
-pub async fn dead(shared: &Settings) -> Result<(), Error> {
-    let (_, letters) = letters(shared).await?;
+pub async fn list_dead_letters(settings: &Settings) -> Result<(), Error> {
+    let (_, letters) = letters(settings).await?;
     if letters.is_empty() {
         println!("no dead letters");
         return Ok(());
@@ -38,8 +38,8 @@ pub async fn dead(shared: &Settings) -> Result<(), Error> {
 ///
 /// # Errors
 /// If there is no such letter, or the bus fails.
-pub async fn replay(shared: &Settings, id: Option<u64>) -> Result<(), Error> {
-    let (bus, letters) = letters(shared).await?;
+pub async fn replay(settings: &Settings, id: Option<u64>) -> Result<(), Error> {
+    let (bus, letters) = letters(settings).await?;
     let chosen: Vec<_> = letters
         .iter()
         .filter(|(known, _)| id.is_none_or(|id| id == *known))
@@ -61,8 +61,8 @@ pub async fn replay(shared: &Settings, id: Option<u64>) -> Result<(), Error> {
 
 type Letters = Vec<(u64, DeadLetter)>;
 
-async fn letters(shared: &Settings) -> Result<(std::sync::Arc<dyn Bus>, Letters), Error> {
-    let bus = services::bus(shared, &StartupListener::default())
+async fn letters(settings: &Settings) -> Result<(std::sync::Arc<dyn Bus>, Letters), Error> {
+    let bus = services::bus(settings, &StartupListener::default())
         .await?
         .bus;
     let letters = bus

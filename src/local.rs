@@ -81,11 +81,11 @@ impl LocalTransport {
     }
 }
 
-fn answer(mut response: Response) -> SubgraphResponse {
+fn to_subgraph_response(mut response: Response) -> SubgraphResponse {
     let headers = std::mem::take(&mut response.http_headers);
     SubgraphResponse {
         headers,
-        ..SubgraphResponse::of(&response)
+        ..SubgraphResponse::from_json(&response)
     }
 }
 
@@ -95,7 +95,9 @@ impl Transport for LocalTransport {
         let name = request.subgraph.clone();
         let (service, call, correlation) = self.prepare(request)?;
         let span = tracing::info_span!("subgraph", service = %name, correlation_id = %correlation);
-        Ok(answer(service.execute(call).instrument(span).await))
+        Ok(to_subgraph_response(
+            service.execute(call).instrument(span).await,
+        ))
     }
 
     async fn subscribe(&self, request: SubgraphRequest) -> Result<Events, TransportError> {
@@ -104,7 +106,7 @@ impl Transport for LocalTransport {
         let span = tracing::info_span!("subgraph", service = %name, correlation_id = %correlation);
         let events = span.in_scope(|| service.subscribe(call));
         Ok(in_span(span, events)
-            .map(|response| Ok(answer(response)))
+            .map(|response| Ok(to_subgraph_response(response)))
             .boxed())
     }
 }

@@ -33,7 +33,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// # Errors
 /// If the supergraph cannot be loaded, a setting is wrong, or the listener fails.
 pub async fn router(
-    shared: &Settings,
+    settings: &Settings,
     supergraph: &str,
     subgraph_urls: &[String],
     listener: TcpListener,
@@ -47,14 +47,14 @@ pub async fn router(
     let client = |error: reqwest::Error| Error::failed("cannot make an HTTP client", error);
     let (verifier, identity, config) = match read("STOA_JWKS_URL") {
         Some(url) => (
-            Some(Verifier::fetched(&url, shared.clock.clone()).map_err(client)?),
-            Some(shared.identity_key()?),
-            shared.router_config()?,
+            Some(Verifier::from_url(&url, settings.clock.clone()).map_err(client)?),
+            Some(settings.identity_key()?),
+            settings.router_config()?,
         ),
-        None => (None, None, shared.open_router_config()?),
+        None => (None, None, settings.open_router_config()?),
     };
     let mut checks = subgraph_checks(&graph).map_err(client)?;
-    checks.extend(shared.cache_check());
+    checks.extend(settings.cache_check());
     tokio::spawn(
         stop.clone()
             .run_until_cancelled_owned(watch(checks.clone())),
@@ -65,14 +65,14 @@ pub async fn router(
         verifier,
         identity,
         config,
-        clock: shared.clock.clone(),
+        clock: settings.clock.clone(),
         checks,
         routes: axum::Router::new(),
     };
-    let front = StartupListener::default();
-    front.open(stoa_router::app(server, stop.clone()));
+    let startup = StartupListener::default();
+    startup.serve_app(stoa_router::app(server, stop.clone()));
     tracing::info!(address = ?listener.local_addr().ok(), "router is ready");
-    serve(&front, listener, stop, async { Ok(Vec::new()) }).await
+    serve(&startup, listener, stop, async { Ok(Vec::new()) }).await
 }
 
 /// Replaces a subgraph's URL, given as `NAME=URL`.
@@ -119,7 +119,7 @@ fn subgraph_checks(graph: &Supergraph) -> Result<Vec<Check>, reqwest::Error> {
 /// # Errors
 /// If it cannot be built, or the listener fails.
 pub async fn subgraph(
-    shared: &Settings,
+    settings: &Settings,
     name: ServiceName,
     listener: TcpListener,
     stop: CancellationToken,
@@ -127,32 +127,32 @@ pub async fn subgraph(
     let address = listener
         .local_addr()
         .map_err(|error| Error::failed("cannot listen", error))?;
-    let front = StartupListener::default();
-    let (opened, ending) = (front.clone(), stop.clone());
+    let startup = StartupListener::default();
+    let (handle, ending) = (startup.clone(), stop.clone());
     let running = async move {
-        let building = build(shared, &opened, name, address);
+        let building = build(settings, &handle, name, address);
         let Some(service) = ending.run_until_cancelled(building).await else {
             return Ok(Vec::new());
         };
         let mut service = service?;
-        service.checks.extend(shared.cache_check());
+        service.checks.extend(settings.cache_check());
         service.checks.extend(peer_checks(name)?);
         service.tasks.push(Box::pin(watch(service.checks.clone())));
-        opened.open(stoa_service::server::router(
+        handle.serve_app(stoa_service::server::router(
             &service,
-            shared.identity_key()?,
+            settings.identity_key()?,
             ending.clone(),
         ));
         tracing::info!(service = name.as_str(), %address, "service is ready");
         let tasks = spawn_tasks(std::mem::take(&mut service.tasks), &ending);
-        all_well(tasks).await?;
+        check_tasks(tasks).await?;
         Ok(vec![service.database])
     };
-    serve(&front, listener, stop, Box::pin(running)).await
+    serve(&startup, listener, stop, Box::pin(running)).await
 }
 
 /// Fails if a background task did, so that a supervisor restarts the process.
-pub(crate) async fn all_well(tasks: JoinHandle<bool>) -> Result<(), Error> {
+pub(crate) async fn check_tasks(tasks: JoinHandle<bool>) -> Result<(), Error> {
     match tasks.await {
         Ok(true) => Ok(()),
         _ => Err(Error::failed(
@@ -165,12 +165,12 @@ pub(crate) async fn all_well(tasks: JoinHandle<bool>) -> Result<(), Error> {
 /// Listens at once and runs `running` concurrently; if either fails, both end. The
 /// databases that `running` returns are closed when the last request is done.
 pub(crate) async fn serve(
-    front: &StartupListener,
+    startup: &StartupListener,
     listener: TcpListener,
     stop: CancellationToken,
     running: impl Future<Output = Result<Vec<Database>, Error>>,
 ) -> Result<(), Error> {
-    let serving = front.serve(listener, stop.clone());
+    let serving = startup.serve(listener, stop.clone());
     let serving = async {
         let served = serving.await.map_err(std::io::Error::other);
         stop.cancel();
@@ -191,31 +191,33 @@ pub(crate) async fn serve(
 }
 
 async fn build(
-    shared: &Settings,
-    front: &StartupListener,
+    settings: &Settings,
+    startup: &StartupListener,
     name: ServiceName,
     address: SocketAddr,
 ) -> Result<Service, Error> {
     match name {
         ServiceName::Users => {
-            let (service, app) = services::users(shared, front).await?;
-            if !(shared.environment.is_development() && address.ip().is_loopback()) {
+            let (service, app) = services::users(settings, startup).await?;
+            if !(settings.environment.is_development() && address.ip().is_loopback()) {
                 seed::refuse_demo_accounts(&app).await?;
             }
             Ok(service)
         }
-        ServiceName::Products => Ok(services::products(shared, front, image_base(address))
+        ServiceName::Products => Ok(services::products(settings, startup, image_base(address))
             .await?
             .0),
         ServiceName::Orders | ServiceName::Notifications => {
-            let OpenBus { bus, task } = services::bus(shared, front).await?;
-            let peers = peers(shared, name)?;
+            let OpenBus { bus, task } = services::bus(settings, startup).await?;
+            let peers = peers(settings, name)?;
             let mut service = if name == ServiceName::Orders {
-                services::orders(shared, front, bus, peers, own_url(address))
+                services::orders(settings, startup, bus, peers, own_url(address))
                     .await?
                     .0
             } else {
-                services::notifications(shared, front, bus, peers).await?.0
+                services::notifications(settings, startup, bus, peers)
+                    .await?
+                    .0
             };
             service.tasks.extend(task);
             Ok(service)
@@ -244,12 +246,12 @@ fn peer_checks(name: ServiceName) -> Result<Vec<Check>, Error> {
     })])
 }
 
-fn peers(shared: &Settings, name: ServiceName) -> Result<Peers, Error> {
+fn peers(settings: &Settings, name: ServiceName) -> Result<Peers, Error> {
     let urls = ServiceName::ALL
         .into_iter()
         .map(|peer| (peer.as_str().to_owned(), peer_url(peer)))
         .collect::<HashMap<_, _>>();
-    Peers::http(name.as_str(), urls, shared.identity_key()?)
+    Peers::http(name.as_str(), urls, settings.identity_key()?)
         .map_err(|error| Error::failed("cannot make an HTTP client", error))
 }
 

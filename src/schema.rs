@@ -43,15 +43,21 @@ pub async fn print(name: Option<ServiceName>) -> Result<String, Error> {
 pub async fn service_sdls() -> Result<Vec<(ServiceName, String)>, Error> {
     // The schemas are built with the services, which need a database.
     let folder = Ephemeral::create()?;
-    let shared = Settings::embedded(Environment::Development, folder.path().to_owned());
-    let front = StartupListener::default();
-    let bus = services::bus(&shared, &front).await?.bus;
+    let settings = Settings::embedded(Environment::Development, folder.path().to_owned());
+    let startup = StartupListener::default();
+    let bus = services::bus(&settings, &startup).await?.bus;
     let peers = Peers::local("schema", LocalPeers::default());
-    let (users, _) = services::users(&shared, &front).await?;
-    let (products, _) = services::products(&shared, &front, String::new()).await?;
-    let (orders, _) =
-        services::orders(&shared, &front, bus.clone(), peers.clone(), String::new()).await?;
-    let (notifications, _) = services::notifications(&shared, &front, bus, peers).await?;
+    let (users, _) = services::users(&settings, &startup).await?;
+    let (products, _) = services::products(&settings, &startup, String::new()).await?;
+    let (orders, _) = services::orders(
+        &settings,
+        &startup,
+        bus.clone(),
+        peers.clone(),
+        String::new(),
+    )
+    .await?;
+    let (notifications, _) = services::notifications(&settings, &startup, bus, peers).await?;
     let built = [users, products, orders, notifications];
     let sdls = ServiceName::ALL
         .into_iter()

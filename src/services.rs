@@ -57,19 +57,19 @@ impl ServiceName {
 /// available.
 ///
 /// # Errors
-/// If it cannot be opened, and waiting would not help.
+/// If it cannot be startup, and waiting would not help.
 pub async fn database(
-    shared: &Settings,
-    front: &StartupListener,
+    settings: &Settings,
+    startup: &StartupListener,
     service: ServiceName,
 ) -> Result<Database, Error> {
-    let (url, name) = (shared.database_url(service), service.as_str());
+    let (url, name) = (settings.database_url(service), service.as_str());
     match service {
-        ServiceName::Users => open::<UsersMigrator>(shared, front, &url, name).await,
-        ServiceName::Products => open::<ProductsMigrator>(shared, front, &url, name).await,
-        ServiceName::Orders => open::<OrdersMigrator>(shared, front, &url, name).await,
+        ServiceName::Users => open::<UsersMigrator>(settings, startup, &url, name).await,
+        ServiceName::Products => open::<ProductsMigrator>(settings, startup, &url, name).await,
+        ServiceName::Orders => open::<OrdersMigrator>(settings, startup, &url, name).await,
         ServiceName::Notifications => {
-            open::<NotificationsMigrator>(shared, front, &url, name).await
+            open::<NotificationsMigrator>(settings, startup, &url, name).await
         }
     }
 }
@@ -77,38 +77,44 @@ pub async fn database(
 /// Opens a service's database as it is, without creating or migrating it.
 ///
 /// # Errors
-/// If it does not exist, or cannot be opened.
-pub async fn existing_database(shared: &Settings, service: ServiceName) -> Result<Database, Error> {
-    let url = shared.database_url(service);
+/// If it does not exist, or cannot be startup.
+pub async fn existing_database(
+    settings: &Settings,
+    service: ServiceName,
+) -> Result<Database, Error> {
+    let url = settings.database_url(service);
     let what = format!("cannot open the database of {}", service.as_str());
     let file = url.strip_prefix("sqlite://");
     let file = file.map(|path| path.split('?').next().unwrap_or(path));
     if let Some(file) = file.filter(|file| !std::path::Path::new(file).exists()) {
         return Err(Error::failed(what, format!("there is no {file}")));
     }
-    Database::connect(&url, &shared.pool)
+    Database::connect(&url, &settings.pool)
         .await
         .map_err(|error| Error::failed(what, error))
 }
 
 async fn open<M: MigratorTrait>(
-    shared: &Settings,
-    front: &StartupListener,
+    settings: &Settings,
+    startup: &StartupListener,
     url: &str,
     name: &str,
 ) -> Result<Database, Error> {
     if url.starts_with("sqlite:") {
-        std::fs::create_dir_all(&shared.data_dir).map_err(|error| {
+        std::fs::create_dir_all(&settings.data_dir).map_err(|error| {
             Error::failed(
-                format!("cannot make the data folder {}", shared.data_dir.display()),
+                format!(
+                    "cannot make the data folder {}",
+                    settings.data_dir.display()
+                ),
                 error,
             )
         })?;
     }
     let what = format!("the database of {name}");
-    front
+    startup
         .wait_until_available(&what, may_become_available, async || {
-            let database = Database::connect(url, &shared.pool).await?;
+            let database = Database::connect(url, &settings.pool).await?;
             database.migrate::<M>().await?;
             Ok(database)
         })
@@ -125,14 +131,14 @@ pub struct OpenBus {
 /// Opens the event bus, waiting until it is available.
 ///
 /// # Errors
-/// If it cannot be opened, and waiting would not help.
-pub async fn bus(shared: &Settings, front: &StartupListener) -> Result<OpenBus, Error> {
+/// If it cannot be startup, and waiting would not help.
+pub async fn bus(settings: &Settings, startup: &StartupListener) -> Result<OpenBus, Error> {
     let failed = |error: &dyn std::fmt::Display| Error::failed("cannot open the event bus", error);
-    match &shared.bus {
+    match &settings.bus {
         BusUrl::Embedded => {
-            let url = shared.bus_database_url();
-            let database = open::<BusMigrator>(shared, front, &url, "the event bus").await?;
-            let bus = EmbeddedBus::open(database, shared.clock.clone())
+            let url = settings.bus_database_url();
+            let database = open::<BusMigrator>(settings, startup, &url, "the event bus").await?;
+            let bus = EmbeddedBus::open(database, settings.clock.clone())
                 .await
                 .map_err(|error| failed(&error))?;
             let running = bus.clone();
@@ -143,7 +149,7 @@ pub async fn bus(shared: &Settings, front: &StartupListener) -> Result<OpenBus, 
         }
         BusUrl::Nats { url, options } => {
             let away = |error: &BusError| matches!(error, BusError::Unavailable(_));
-            let bus = front
+            let bus = startup
                 .wait_until_available("the event bus (NATS)", away, async || {
                     NatsBus::connect(url, options).await
                 })
@@ -158,14 +164,14 @@ pub async fn bus(shared: &Settings, front: &StartupListener) -> Result<OpenBus, 
 }
 
 pub async fn users(
-    shared: &Settings,
-    front: &StartupListener,
+    settings: &Settings,
+    startup: &StartupListener,
 ) -> Result<(Service, stoa_users::App), Error> {
     let config = stoa_users::Config {
-        database: database(shared, front, ServiceName::Users).await?,
-        clock: shared.clock.clone(),
-        key: shared.signing_key()?,
-        secure_cookies: !shared.environment.is_development(),
+        database: database(settings, startup, ServiceName::Users).await?,
+        clock: settings.clock.clone(),
+        key: settings.signing_key()?,
+        secure_cookies: !settings.environment.is_development(),
     };
     stoa_users::build(config)
         .await
@@ -174,14 +180,14 @@ pub async fn users(
 
 /// `image_base` is the prefix of image URLs.
 pub async fn products(
-    shared: &Settings,
-    front: &StartupListener,
+    settings: &Settings,
+    startup: &StartupListener,
     image_base: String,
 ) -> Result<(Service, stoa_products::App), Error> {
     let config = stoa_products::Config {
-        database: database(shared, front, ServiceName::Products).await?,
-        cache: shared.cache(),
-        clock: shared.clock.clone(),
+        database: database(settings, startup, ServiceName::Products).await?,
+        cache: settings.cache(),
+        clock: settings.clock.clone(),
         image_base,
     };
     stoa_products::build(config)
@@ -191,19 +197,19 @@ pub async fn products(
 
 /// `own_url` is where this process listens.
 pub async fn orders(
-    shared: &Settings,
-    front: &StartupListener,
+    settings: &Settings,
+    startup: &StartupListener,
     bus: Arc<dyn Bus>,
     peers: Peers,
     own_url: String,
 ) -> Result<(Service, stoa_orders::App), Error> {
     let config = stoa_orders::Config {
-        database: database(shared, front, ServiceName::Orders).await?,
+        database: database(settings, startup, ServiceName::Orders).await?,
         bus,
         peers,
-        clock: shared.clock.clone(),
-        payments: shared.payments(own_url)?,
-        rates: Arc::new(shared.rates()?),
+        clock: settings.clock.clone(),
+        payments: settings.payments(own_url)?,
+        rates: Arc::new(settings.rates()?),
     };
     stoa_orders::build(config)
         .await
@@ -211,23 +217,23 @@ pub async fn orders(
 }
 
 pub async fn notifications(
-    shared: &Settings,
-    front: &StartupListener,
+    settings: &Settings,
+    startup: &StartupListener,
     bus: Arc<dyn Bus>,
     peers: Peers,
 ) -> Result<(Service, stoa_notifications::App), Error> {
     // The live feed begins at the end of the stream, so the bus must be available.
     let away = |error: &BusError| matches!(error, BusError::Unavailable(_));
-    front
+    startup
         .wait_until_available("the event bus", away, async || bus.info().await)
         .await
         .map_err(|error| Error::failed("cannot read the event bus", error))?;
     let config = stoa_notifications::Config {
-        database: database(shared, front, ServiceName::Notifications).await?,
+        database: database(settings, startup, ServiceName::Notifications).await?,
         bus,
         peers,
-        clock: shared.clock.clone(),
-        cursor_secret: shared.secret("STOA_CURSOR_SECRET")?,
+        clock: settings.clock.clone(),
+        cursor_secret: settings.secret("STOA_CURSOR_SECRET")?,
     };
     stoa_notifications::build(config)
         .await
@@ -238,14 +244,14 @@ pub async fn notifications(
 ///
 /// # Errors
 /// At the first that fails; those before it are done.
-pub async fn migrate(shared: &Settings) -> Result<(), Error> {
-    let front = StartupListener::default();
+pub async fn migrate(settings: &Settings) -> Result<(), Error> {
+    let startup = StartupListener::default();
     for service in ServiceName::ALL {
-        let database = database(shared, &front, service).await?;
+        let database = database(settings, &startup, service).await?;
         println!("{}: up to date", service.as_str());
         database.close().await;
     }
-    bus(shared, &front).await?;
+    bus(settings, &startup).await?;
     println!("bus: up to date");
     Ok(())
 }

@@ -188,8 +188,8 @@ impl Settings {
         match chosen.as_deref() {
             Some("stripe") => Ok(Payments::Stripe(StripeOptions {
                 url: read("STOA_STRIPE_URL").unwrap_or_else(|| stripe::URL.to_owned()),
-                secret_key: secret::given("STOA_STRIPE_SECRET_KEY")?,
-                webhook_secret: secret::given("STOA_STRIPE_WEBHOOK_SECRET")?,
+                secret_key: secret::load_external("STOA_STRIPE_SECRET_KEY")?,
+                webhook_secret: secret::load_external("STOA_STRIPE_WEBHOOK_SECRET")?,
             })),
             Some("sandbox") => self.sandbox(own_url),
             None if self.environment.is_development() => self.sandbox(own_url),
@@ -238,9 +238,11 @@ impl Settings {
         let pem = match read("STOA_SIGNING_KEY_FILE") {
             Some(path) => std::fs::read_to_string(&path)
                 .map_err(|error| bad(format!("cannot read {path}: {error}")))?,
-            None if self.environment.is_development() => {
-                secret::stored(NAME, &self.data_dir, stoa_users::token::generate)?
-            }
+            None if self.environment.is_development() => secret::load_or_generate(
+                NAME,
+                &self.data_dir,
+                stoa_users::token::generate_signing_key,
+            )?,
             None => {
                 return Err(bad(
                     "not set; in production give a key's path (try: openssl genpkey -algorithm ed25519)"

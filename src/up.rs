@@ -17,7 +17,7 @@ use stoa_service::service::{Service, Task, spawn_tasks};
 use tokio_util::sync::CancellationToken;
 
 use crate::local::LocalTransport;
-use crate::roles::{all_well, own_url};
+use crate::roles::{check_tasks, own_url};
 use crate::services::OpenBus;
 use crate::settings::Settings;
 use crate::{Error, seed, services};
@@ -37,25 +37,25 @@ impl Shop {
     /// # Errors
     /// What could not be opened or built.
     pub async fn build(
-        shared: &Settings,
-        front: &StartupListener,
+        settings: &Settings,
+        startup: &StartupListener,
         address: SocketAddr,
     ) -> Result<Self, Error> {
-        let OpenBus { bus, task } = services::bus(shared, front).await?;
+        let OpenBus { bus, task } = services::bus(settings, startup).await?;
         let local = LocalPeers::default();
         let peers = |name: &str| Peers::local(name, local.clone());
-        let (users, users_app) = services::users(shared, front).await?;
-        let (products, products_app) = services::products(shared, front, String::new()).await?;
+        let (users, users_app) = services::users(settings, startup).await?;
+        let (products, products_app) = services::products(settings, startup, String::new()).await?;
         let (orders, orders_app) = services::orders(
-            shared,
-            front,
+            settings,
+            startup,
             bus.clone(),
             peers("orders"),
             own_url(address),
         )
         .await?;
         let (notifications, _) =
-            services::notifications(shared, front, bus.clone(), peers("notifications")).await?;
+            services::notifications(settings, startup, bus.clone(), peers("notifications")).await?;
         let mut services = vec![users, products, orders, notifications];
         // Only now does every service exist that the others call.
         local.connect(
@@ -65,14 +65,14 @@ impl Shop {
                 .collect(),
         );
         // Demo accounts have a public password: no other machine may reach them.
-        let seeded = shared.environment.is_development() && address.ip().is_loopback();
+        let seeded = settings.environment.is_development() && address.ip().is_loopback();
         if seeded {
             seed::seed(&users_app, &products_app, &orders_app).await?;
         } else {
             seed::refuse_demo_accounts(&users_app).await?;
         }
         let graph = Arc::new(compose_services(&services)?);
-        let key = shared.identity_key()?;
+        let key = settings.identity_key()?;
         let transport = LocalTransport::new(
             services
                 .iter()
@@ -81,23 +81,23 @@ impl Shop {
             key.clone(),
         );
         // The router verifies tokens with our own key, without fetching it over HTTP.
-        let jwks = serde_json::from_value(shared.signing_key()?.jwks())
+        let jwks = serde_json::from_value(settings.signing_key()?.jwks())
             .map_err(|error| Error::failed("cannot read our own keys", error))?;
         let mut tasks: Vec<Task> = task.into_iter().collect();
         for service in &mut services {
             tasks.append(&mut service.tasks);
         }
         let checks: Vec<Check> = checks(&services, &bus)
-            .chain(shared.cache_check())
+            .chain(settings.cache_check())
             .collect();
         tasks.push(Box::pin(watch(checks.clone())));
         let server = Server {
             graph,
             transport: Arc::new(transport),
-            verifier: Some(Verifier::fixed(jwks, shared.clock.clone())),
+            verifier: Some(Verifier::with_keys(jwks, settings.clock.clone())),
             identity: Some(key),
-            config: shared.router_config()?,
-            clock: shared.clock.clone(),
+            config: settings.router_config()?,
+            clock: settings.clock.clone(),
             checks,
             routes: services.iter().fold(Router::new(), |all, service| {
                 all.merge(service.routes.clone())
@@ -139,11 +139,11 @@ impl Shop {
     /// If a background task fails.
     pub async fn run(
         self,
-        front: &StartupListener,
+        startup: &StartupListener,
         stop: CancellationToken,
     ) -> Result<Vec<Database>, Error> {
-        front.open(stoa_router::app(self.server, stop.clone()));
-        all_well(spawn_tasks(self.tasks, &stop)).await?;
+        startup.serve_app(stoa_router::app(self.server, stop.clone()));
+        check_tasks(spawn_tasks(self.tasks, &stop)).await?;
         Ok(self
             .services
             .into_iter()

@@ -480,11 +480,11 @@ async fn the_embedded_bus_forgets_what_is_old() {
     clock.advance(bus::RETENTION / 2);
     bus.publish(message("a.2", "m2", 0)).await.unwrap();
     clock.advance(bus::RETENTION / 2 + Duration::from_secs(1));
-    bus.trim().await.unwrap();
+    bus.purge_expired().await.unwrap();
     let info = bus.info().await.unwrap();
     assert_eq!((info.first, info.last), (2, 2));
     clock.advance(bus::RETENTION);
-    bus.trim().await.unwrap();
+    bus.purge_expired().await.unwrap();
     let info = bus.info().await.unwrap();
     assert_eq!(
         (info.first, info.last),

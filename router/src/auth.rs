@@ -94,7 +94,7 @@ pub struct Verifier {
 
 impl Verifier {
     /// A verifier with fixed keys.
-    pub fn fixed(set: JwkSet, clock: Clock) -> Self {
+    pub fn with_keys(set: JwkSet, clock: Clock) -> Self {
         Self {
             keys: Arc::new(RwLock::new(set)),
             last_fetch: Arc::default(),
@@ -108,7 +108,7 @@ impl Verifier {
     ///
     /// # Errors
     /// If the HTTP client cannot be built.
-    pub fn fetched(url: &str, clock: Clock) -> Result<Self, reqwest::Error> {
+    pub fn from_url(url: &str, clock: Clock) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder()
             .timeout(FETCH_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())

@@ -18,7 +18,7 @@ use tracing::Instrument;
 use crate::AppState;
 use crate::http::{Admitted, Media, Refusal, admit, log, refused as refuse, request_from_json};
 
-pub(crate) fn refused() -> Refusal {
+pub(crate) fn batching_disabled() -> Refusal {
     Refusal::new(
         StatusCode::BAD_REQUEST,
         "BATCHING_DISABLED",

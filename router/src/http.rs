@@ -173,7 +173,7 @@ impl Parameters {
 /// Reads a request from JSON: an HTTP body or a WebSocket message's payload.
 pub(crate) fn request_from_json(value: Value) -> Result<GraphqlRequest, Refusal> {
     if value.is_array() {
-        return Err(batch::refused());
+        return Err(batch::batching_disabled());
     }
     serde_json::from_value::<Parameters>(value)
         .map_err(|error| {

@@ -18,7 +18,7 @@ use stoa_federation::one_of::IS_ONE_OF;
 ///
 /// # Errors
 /// The library's error message.
-pub fn answer(
+pub fn execute_introspection(
     schema: &Valid<Schema>,
     implementers: &HashMap<Name, Implementers>,
     document: &Valid<ExecutableDocument>,
@@ -155,7 +155,7 @@ mod tests {
         let operation = document.operations.get(None).unwrap();
         let given: JsonMap = [("n".into(), json!("By").into())].into_iter().collect();
         let variables = coerce_variable_values(graph.api(), operation, &given).unwrap();
-        let result = answer(
+        let result = execute_introspection(
             graph.api(),
             graph.implementers(),
             &document,

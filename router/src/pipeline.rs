@@ -402,7 +402,7 @@ impl Pipeline {
                 "introspection is disabled on this server",
             )));
         }
-        let answer = crate::introspection::answer(
+        let answer = crate::introspection::execute_introspection(
             self.graph.api(),
             self.graph.implementers(),
             &prepared.document,

@@ -42,7 +42,7 @@ impl Transport for FakeTransport {
             Ok(Caller::User { id, .. }) => id.to_string(),
             other => format!("{other:?}"),
         };
-        Ok(SubgraphResponse::of(
+        Ok(SubgraphResponse::from_json(
             &json!({ "data": { "_entities": [{ "who": who }] } }),
         ))
     }
@@ -55,7 +55,7 @@ impl Transport for FakeTransport {
         Ok(futures_util::stream::iter(0..5)
             .map(move |_| {
                 clock.advance(Duration::from_secs(50));
-                Ok(SubgraphResponse::of(
+                Ok(SubgraphResponse::from_json(
                     &json!({ "data": { "tick": { "id": "1" } } }),
                 ))
             })

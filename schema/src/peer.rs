@@ -32,7 +32,7 @@ pub struct StockLine {
 /// The outcome of a reservation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
-pub enum Reserved {
+pub enum ReserveOutcome {
     /// Reserved; each product as it was at that moment.
     Ok { products: Vec<ProductSnapshot> },
     /// Nothing was reserved.
@@ -69,7 +69,7 @@ pub enum StockProblemReason {
 impl PeerRequest for ReserveStock {
     const SERVICE: &'static str = "products";
     const METHOD: &'static str = "reserve_stock";
-    type Response = Reserved;
+    type Response = ReserveOutcome;
 }
 
 /// Makes a reservation permanent. Idempotent.
@@ -99,12 +99,12 @@ pub struct ReleaseStock {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Done {}
+pub struct Empty {}
 
 impl PeerRequest for ReleaseStock {
     const SERVICE: &'static str = "products";
     const METHOD: &'static str = "release_stock";
-    type Response = Done;
+    type Response = Empty;
 }
 
 /// Puts back some of the units of an order that was paid. Idempotent by
@@ -129,7 +129,7 @@ pub struct ReturnLine {
 impl PeerRequest for ReturnStock {
     const SERVICE: &'static str = "products";
     const METHOD: &'static str = "return_stock";
-    type Response = Done;
+    type Response = Empty;
 }
 
 /// Asks for the current prices and available units of products.

@@ -27,7 +27,7 @@ use stoa_runtime::clock::Clock;
 use stoa_runtime::identity::{Caller, Role};
 use stoa_schema::events::OrderStatus as Status;
 use stoa_schema::money::Currency;
-use stoa_schema::peer::{ReserveStock, Reserved, StockLine};
+use stoa_schema::peer::{ReserveOutcome, ReserveStock, StockLine};
 use stoa_schema::{Money, OrderId, ProductId};
 use stoa_service::database::{Database, PoolOptions};
 use stoa_service::failpoint::hold;
@@ -113,7 +113,7 @@ fn reserve(
     shop: &InProcessShop,
     order: &OrderId,
     lines: &[(&ProductId, u32)],
-) -> JoinHandle<Reserved> {
+) -> JoinHandle<ReserveOutcome> {
     let request = ReserveStock {
         order_id: order.clone(),
         lines: lines
@@ -165,8 +165,8 @@ fn is_refused(done: &Result<Order, Error>, code: ProblemCode) -> bool {
     matches!(done, Err(Error::Invalid(problems)) if problems[0].code == code)
 }
 
-fn took(reserved: &Reserved) -> bool {
-    matches!(reserved, Reserved::Ok { .. })
+fn took(reserved: &ReserveOutcome) -> bool {
+    matches!(reserved, ReserveOutcome::Ok { .. })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -475,12 +475,15 @@ async fn one_payment_at_stripe_by_two_workers() {
         };
         let (one, two) = tokio::join!(stripe.authorise(&payment), stripe.authorise(&payment));
         for authorised in [one.unwrap(), two.unwrap()] {
-            let Authorised::Yes { reference } = authorised else {
+            let Authorised::Approved { reference } = authorised else {
                 panic!("{authorised:?}");
             };
             payment.reference = Some(reference);
         }
         let (one, two) = tokio::join!(stripe.capture(&payment), stripe.capture(&payment));
-        assert_eq!((one.unwrap(), two.unwrap()), (Captured::Yes, Captured::Yes));
+        assert_eq!(
+            (one.unwrap(), two.unwrap()),
+            (Captured::Done, Captured::Done)
+        );
     }
 }

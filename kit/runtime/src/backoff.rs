@@ -31,7 +31,7 @@ impl Backoff {
 
 /// The pause after this many failed attempts: it doubles from `shortest` up to
 /// `longest`.
-pub fn doubling(attempts: i64, shortest: Duration, longest: Duration) -> Duration {
+pub fn backoff_delay(attempts: i64, shortest: Duration, longest: Duration) -> Duration {
     let doublings = u32::try_from(attempts.clamp(0, 16)).unwrap_or(0);
     shortest.saturating_mul(1 << doublings).min(longest)
 }

@@ -58,18 +58,18 @@ impl Check {
 /// Logs when a dependency becomes unavailable and when it is back; runs until
 /// dropped.
 pub async fn watch(checks: Vec<Check>) {
-    let mut away = vec![false; checks.len()];
+    let mut unavailable = vec![false; checks.len()];
     loop {
         let results = join_all(checks.iter().map(Check::is_available)).await;
-        for ((check, was_away), ready) in checks.iter().zip(&mut away).zip(results) {
-            match (*was_away, ready) {
+        for ((check, was_unavailable), ready) in checks.iter().zip(&mut unavailable).zip(results) {
+            match (*was_unavailable, ready) {
                 (false, false) => {
                     tracing::warn!(dependency = check.name, "waiting for {}", check.name)
                 }
                 (true, true) => tracing::info!(dependency = check.name, "{} is back", check.name),
                 _ => {}
             }
-            *was_away = !ready;
+            *was_unavailable = !ready;
         }
         tokio::time::sleep(WATCH_EVERY).await;
     }

@@ -20,10 +20,10 @@ const MIN_EXTERNAL_LENGTH: usize = 16;
 /// If it is missing in production, too short, made for development but used
 /// in production, or if its file cannot be read or created.
 pub fn load(name: &str, environment: Environment, data_dir: &Path) -> Result<String, SettingError> {
-    let value = match find(name)? {
+    let value = match read_or_file(name)? {
         Some(value) => value,
         None if environment.is_development() => {
-            return stored(name, data_dir, || {
+            return load_or_generate(name, data_dir, || {
                 format!(
                     "{DEVELOPMENT_PREFIX}{}{}",
                     Uuid::new_v4().simple(),
@@ -59,14 +59,14 @@ pub fn load(name: &str, environment: Environment, data_dir: &Path) -> Result<Str
 ///
 /// # Errors
 /// If it is missing, or its file cannot be read.
-pub fn given(name: &str) -> Result<String, SettingError> {
+pub fn load_external(name: &str) -> Result<String, SettingError> {
     let missing = || {
         SettingError::new(
             name,
             format!("not set; give it, or a file's path in {name}_FILE"),
         )
     };
-    let value = find(name)?.filter(|value| !value.is_empty());
+    let value = read_or_file(name)?.filter(|value| !value.is_empty());
     let value = value.ok_or_else(missing)?;
     if value.len() < MIN_EXTERNAL_LENGTH {
         return Err(SettingError::new(
@@ -78,7 +78,7 @@ pub fn given(name: &str) -> Result<String, SettingError> {
 }
 
 /// The value of `NAME`, or what is in the file that `NAME_FILE` names.
-fn find(name: &str) -> Result<Option<String>, SettingError> {
+fn read_or_file(name: &str) -> Result<Option<String>, SettingError> {
     if let Some(value) = read(name) {
         return Ok(Some(value));
     }
@@ -95,10 +95,10 @@ fn find(name: &str) -> Result<Option<String>, SettingError> {
 ///
 /// # Errors
 /// If the file cannot be read or written.
-pub fn stored(
+pub fn load_or_generate(
     name: &str,
     data_dir: &Path,
-    make: impl FnOnce() -> String,
+    generate: impl FnOnce() -> String,
 ) -> Result<String, SettingError> {
     let folder = data_dir.join("secrets");
     let path = folder.join(name.to_ascii_lowercase());
@@ -121,7 +121,7 @@ pub fn stored(
     let mut file = options
         .open(&draft)
         .map_err(|error| failed("write", error))?;
-    file.write_all(make().as_bytes())
+    file.write_all(generate().as_bytes())
         .and_then(|()| file.sync_all())
         .map_err(|error| failed("write", error))?;
     let linked = std::fs::hard_link(&draft, &path);

@@ -13,7 +13,7 @@ const DRAIN: Duration = Duration::from_secs(20);
 ///
 /// # Errors
 /// Those of the server.
-pub async fn bounded(
+pub async fn run_until_drained(
     serving: impl Future<Output = io::Result<()>>,
     stop: &CancellationToken,
 ) -> io::Result<()> {

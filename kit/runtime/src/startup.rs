@@ -25,7 +25,7 @@ pub struct StartupListener(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    open: OnceLock<Router>,
+    app: OnceLock<Router>,
     waiting_for: Mutex<Option<String>>,
 }
 
@@ -37,16 +37,16 @@ impl StartupListener {
         listener: TcpListener,
         stop: CancellationToken,
     ) -> JoinHandle<std::io::Result<()>> {
-        let app = Router::new().fallback(answer).with_state(self.clone());
+        let app = Router::new().fallback(respond).with_state(self.clone());
         tokio::spawn(async move {
             let serving = crate::listen::serve(listener, app, stop.clone());
-            crate::shutdown::bounded(serving, &stop).await
+            crate::shutdown::run_until_drained(serving, &stop).await
         })
     }
 
     /// Serves this router from now on; only the first call has an effect.
-    pub fn open(&self, router: Router) {
-        let _ = self.0.open.set(router);
+    pub fn serve_app(&self, router: Router) {
+        let _ = self.0.app.set(router);
     }
 
     fn set_waiting_for(&self, what: Option<String>) {
@@ -87,9 +87,9 @@ impl StartupListener {
     }
 }
 
-async fn answer(State(front): State<StartupListener>, request: Request) -> Response {
-    if let Some(open) = front.0.open.get() {
-        return match open.clone().oneshot(request).await {
+async fn respond(State(startup): State<StartupListener>, request: Request) -> Response {
+    if let Some(app) = startup.0.app.get() {
+        return match app.clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         };
@@ -97,7 +97,7 @@ async fn answer(State(front): State<StartupListener>, request: Request) -> Respo
     if request.uri().path() == "/health/live" {
         return "ok".into_response();
     }
-    let waiting = front
+    let waiting = startup
         .0
         .waiting_for
         .lock()

@@ -5,7 +5,7 @@
 /// third time that it is reached.
 pub fn crash_if_chosen(name: &str) {
     #[cfg(debug_assertions)]
-    crash_points::pass(name);
+    crash_points::reach(name);
     #[cfg(not(debug_assertions))]
     let _ = name;
 }
@@ -18,7 +18,7 @@ mod crash_points {
     /// The chosen failpoint, and how many more times it must be reached.
     static CHOSEN: OnceLock<Option<(String, AtomicUsize)>> = OnceLock::new();
 
-    pub fn pass(name: &str) {
+    pub fn reach(name: &str) {
         let chosen = CHOSEN.get_or_init(|| {
             let text = std::env::var("STOA_FAULT").ok()?;
             let (name, count) = match text.split_once(':') {
@@ -40,13 +40,13 @@ mod crash_points {
 /// Waits here for as long as a test holds this failpoint for this subject.
 pub async fn wait_while_held(name: &str, subject: &str) {
     #[cfg(debug_assertions)]
-    gates::pass(name, subject).await;
+    gates::wait_at_gate(name, subject).await;
     #[cfg(not(debug_assertions))]
     let _ = (name, subject);
 }
 
 #[cfg(debug_assertions)]
-pub use gates::{Held, hold};
+pub use gates::{HeldFailpoint, hold};
 
 #[cfg(debug_assertions)]
 mod gates {
@@ -65,13 +65,13 @@ mod gates {
     static GATES: Mutex<Vec<Gate>> = Mutex::new(Vec::new());
 
     /// A failpoint where the first task to reach it waits.
-    pub struct Held {
+    pub struct HeldFailpoint {
         reached: oneshot::Receiver<()>,
         released: oneshot::Sender<()>,
     }
 
     /// Holds the first task that reaches this failpoint for this subject.
-    pub fn hold(name: &str, subject: &str) -> Held {
+    pub fn hold(name: &str, subject: &str) -> HeldFailpoint {
         let (reach, reached) = oneshot::channel();
         let (release, released) = oneshot::channel();
         gates().push(Gate {
@@ -80,13 +80,13 @@ mod gates {
             reached: reach,
             released,
         });
-        Held {
+        HeldFailpoint {
             reached,
             released: release,
         }
     }
 
-    impl Held {
+    impl HeldFailpoint {
         /// Waits until a task is held here.
         pub async fn reached(&mut self) {
             let _ = (&mut self.reached).await;
@@ -102,7 +102,7 @@ mod gates {
         GATES.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub async fn pass(name: &str, subject: &str) {
+    pub async fn wait_at_gate(name: &str, subject: &str) {
         let gate = {
             let mut gates = gates();
             let here = |gate: &Gate| gate.name == name && gate.subject == subject;

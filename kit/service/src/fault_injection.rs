@@ -30,7 +30,7 @@ pub fn set_rate(rate: f64) {
     RATE.store(rate, Ordering::Relaxed);
 }
 
-fn fault() -> Option<InjectedFault> {
+fn next_fault() -> Option<InjectedFault> {
     let rate = RATE.load(Ordering::Relaxed);
     if rate == 0 {
         return None;
@@ -50,11 +50,11 @@ fn fault() -> Option<InjectedFault> {
 ///
 /// # Errors
 /// The error of `unavailable_error` if a fault is injected, else the call's own.
-pub async fn call<T, E>(
+pub async fn call_with_faults<T, E>(
     work: impl Future<Output = Result<T, E>>,
     unavailable_error: impl FnOnce() -> E,
 ) -> Result<T, E> {
-    match fault() {
+    match next_fault() {
         None => work.await,
         Some(InjectedFault::Before) => Err(unavailable_error()),
         Some(InjectedFault::After) => {

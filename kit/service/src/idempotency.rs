@@ -235,14 +235,14 @@ fn expired_before(now: Micros) -> Micros {
 /// Deletes expired keys at intervals, until the process ends.
 pub async fn run_purge(database: Database, clock: Clock) {
     let (database, clock) = (&database, &clock);
-    purge::run("idempotency keys", || trim(database, clock.now())).await;
+    purge::run_purge("idempotency keys", || purge_expired(database, clock.now())).await;
 }
 
 /// Deletes a batch of expired keys; returns how many.
 ///
 /// # Errors
 /// If the database fails.
-pub async fn trim(database: &Database, now: Micros) -> Result<u64, DbErr> {
+pub async fn purge_expired(database: &Database, now: Micros) -> Result<u64, DbErr> {
     let txn = database.begin().await?;
     let sql = format!(
         "DELETE FROM idempotency WHERE (caller, key) IN (SELECT caller, key FROM idempotency WHERE created_at < $1 AND lease_until < $2 LIMIT {BATCH})"

@@ -64,14 +64,14 @@ impl PeerHandler for NoPeerMethods {
 ///
 /// # Errors
 /// [`PeerError::BadMessage`] if the JSON does not match the type; else the function's own.
-pub async fn answer<R, F>(message: Value, answer: F) -> Result<Value, PeerError>
+pub async fn handle_request<R, F>(message: Value, handle: F) -> Result<Value, PeerError>
 where
     R: PeerRequest,
     F: AsyncFnOnce(R) -> Result<R::Response, PeerError>,
 {
     let request = serde_json::from_value(message)
         .map_err(|error| PeerError::BadMessage(error.to_string()))?;
-    let done = answer(request).await?;
+    let done = handle(request).await?;
     serde_json::to_value(done).map_err(|error| PeerError::BadMessage(error.to_string()))
 }
 
@@ -79,7 +79,7 @@ where
 #[derive(Clone)]
 pub struct Peers {
     name: Arc<str>,
-    way: Transport,
+    transport: Transport,
 }
 
 #[derive(Clone)]
@@ -108,7 +108,7 @@ impl Peers {
     pub fn local(name: &str, peers: LocalPeers) -> Self {
         Self {
             name: name.into(),
-            way: Transport::Local(peers),
+            transport: Transport::Local(peers),
         }
     }
 
@@ -127,7 +127,7 @@ impl Peers {
             .build()?;
         Ok(Self {
             name: name.into(),
-            way: Transport::Http {
+            transport: Transport::Http {
                 client,
                 urls: Arc::new(urls),
                 key,
@@ -155,7 +155,7 @@ impl Peers {
             correlation_id
         );
         let call = async {
-            match &self.way {
+            match &self.transport {
                 Transport::Local(peers) => {
                     self.call_local::<R>(peers, correlation_id, message).await
                 }
@@ -169,7 +169,7 @@ impl Peers {
             service: R::SERVICE.to_owned(),
             cause: fault_injection::REASON.to_owned(),
         };
-        let answer = fault_injection::call(call.instrument(span), away).await?;
+        let answer = fault_injection::call_with_faults(call.instrument(span), away).await?;
         serde_json::from_value(answer).map_err(bad)
     }
 

@@ -10,7 +10,7 @@ const INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// Deletes batches until one is not full, then waits an hour and starts again.
 /// `batch` returns how many rows it deleted.
-pub async fn run<E, F>(what: &'static str, batch: impl Fn() -> F)
+pub async fn run_purge<E, F>(what: &'static str, batch: impl Fn() -> F)
 where
     E: Display,
     F: Future<Output = Result<u64, E>>,

@@ -115,7 +115,7 @@ impl<'a> Completer<'a> {
                 hidden,
             } => {
                 let name = self.tree.get(object, TYPENAME);
-                let name = name.and_then(|name| self.tree.plain(name));
+                let name = name.and_then(|name| self.tree.unescaped_text(name));
                 match (name.map(|name| (name, known.get_key_value(name))), untyped) {
                     (Some((_, Some((name, fields)))), _) => (name, fields),
                     // No fetch had to ask for the type: nothing depends on it.
@@ -234,7 +234,7 @@ impl<'a> Completer<'a> {
             (Leaf::Any, _)
             | (Leaf::Boolean, Node::Bool(_))
             | (Leaf::String | Leaf::Id, Node::Text(_)) => true,
-            (Leaf::Int, Node::Number(span)) => match whole(self.tree.bytes(span)) {
+            (Leaf::Int, Node::Number(span)) => match parse_whole_int(self.tree.bytes(span)) {
                 Some(number) => {
                     self.out.extend_from_slice(number.to_string().as_bytes());
                     return Ok(());
@@ -259,7 +259,11 @@ impl<'a> Completer<'a> {
                 false
             }
             (Leaf::Enum(values), Node::Text(_)) => {
-                match self.tree.plain(value).and_then(|name| values.get(name)) {
+                match self
+                    .tree
+                    .unescaped_text(value)
+                    .and_then(|name| values.get(name))
+                {
                     // An @inaccessible value is null to clients, and no error.
                     Some(false) => {
                         self.mark_explained();
@@ -289,7 +293,7 @@ impl<'a> Completer<'a> {
         self.out.push(b'"');
     }
 
-    fn here(&self) -> Vec<PathSegment> {
+    fn current_path(&self) -> Vec<PathSegment> {
         self.path
             .iter()
             .map(|step| match step {
@@ -300,12 +304,12 @@ impl<'a> Completer<'a> {
     }
 
     fn is_explained(&self) -> bool {
-        !self.known.at.is_empty() && self.known.covers(&self.here())
+        !self.known.at.is_empty() && self.known.covers(&self.current_path())
     }
 
     /// Records that the null at the current path needs no error.
     fn mark_explained(&mut self) {
-        let here = self.here();
+        let here = self.current_path();
         self.known.add(&here);
     }
 
@@ -314,7 +318,7 @@ impl<'a> Completer<'a> {
             return;
         }
         self.found += 1;
-        let here = self.here();
+        let here = self.current_path();
         self.known.add(&here);
         let mut error = GraphQLError::new("SUBGRAPH_INVALID_VALUE", message).at(here);
         if let Some(source) = self.tree.source(value) {
@@ -332,7 +336,7 @@ fn is_int(digits: &[u8]) -> bool {
 
 /// The Int value of a number with a decimal point or an exponent (`1.0`, `1e3`);
 /// `None` for one that is written as digits only, or is not an Int.
-fn whole(digits: &[u8]) -> Option<i32> {
+fn parse_whole_int(digits: &[u8]) -> Option<i32> {
     if !digits.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E')) {
         return None;
     }

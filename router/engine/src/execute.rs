@@ -136,7 +136,7 @@ async fn run(execution: &Execution, mut state: ExecutionState) -> Response {
                     count: 1,
                     ..BatchPart::default()
                 }],
-                FetchKind::Entities { .. } => request::parts(&batch),
+                FetchKind::Entities { .. } => request::split_batch(&batch),
             };
             state.pending[index] = Pending::Started(parts.len());
             let mut texts = OperationTexts::default();

@@ -41,7 +41,12 @@ pub struct Groups {
 impl Groups {
     /// The group of the values that an object's ancestors set; `None` if one
     /// is missing.
-    pub fn of(&mut self, tree: &Tree, contexts: &Contexts, ancestors: &[ObjectId]) -> Option<u32> {
+    pub fn group_of(
+        &mut self,
+        tree: &Tree,
+        contexts: &Contexts,
+        ancestors: &[ObjectId],
+    ) -> Option<u32> {
         let numbers: Vec<u32> = contexts
             .values
             .iter()
@@ -164,11 +169,11 @@ fn is_value_null_safe(ty: &str, value: &serde_json::Value) -> bool {
 fn read_leaf(tree: &Tree, object: ObjectId, field: &Required) -> Option<Vec<u8>> {
     let found = tree.get(object, field.key.id)?;
     let mut out = Vec::new();
-    leaf(tree, found, field, &mut out).then_some(out)
+    write_leaf(tree, found, field, &mut out).then_some(out)
 }
 
 /// Writes the value at the end of a chain of fields, lists as lists.
-fn leaf(tree: &Tree, node: Node, field: &Required, out: &mut Vec<u8>) -> bool {
+fn write_leaf(tree: &Tree, node: Node, field: &Required, out: &mut Vec<u8>) -> bool {
     if field.nested.is_empty() {
         out.extend_from_slice(tree.raw(node));
         return true;
@@ -181,9 +186,11 @@ fn leaf(tree: &Tree, node: Node, field: &Required, out: &mut Vec<u8>) -> bool {
                 None => true,
             });
             let inner = below.and_then(|below| Some((below, tree.get(object, below.key.id)?)));
-            inner.is_some_and(|(below, inner)| leaf(tree, inner, below, out))
+            inner.is_some_and(|(below, inner)| write_leaf(tree, inner, below, out))
         }
-        Node::List(list) => write_list(tree, list, out, |item, out| leaf(tree, item, field, out)),
+        Node::List(list) => write_list(tree, list, out, |item, out| {
+            write_leaf(tree, item, field, out)
+        }),
         other => {
             out.extend_from_slice(tree.raw(other));
             true

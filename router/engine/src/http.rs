@@ -90,7 +90,7 @@ impl HttpTransport {
         .await?;
         Ok(SubgraphResponse {
             body: body.into(),
-            failure: (!status.is_success()).then(|| status.as_u16()),
+            error_status: (!status.is_success()).then(|| status.as_u16()),
             headers,
         })
     }

@@ -96,7 +96,7 @@ impl Reader<'_> {
         let mut answer = ParsedResponse::default();
         let mut has_data = false;
         self.skip_whitespace();
-        self.byte(b'{')?;
+        self.expect_byte(b'{')?;
         self.skip_whitespace();
         if self.peek() == Some(b'}') {
             self.at += 1;
@@ -105,7 +105,7 @@ impl Reader<'_> {
                 self.skip_whitespace();
                 let (start, end) = self.string()?;
                 self.skip_whitespace();
-                self.byte(b':')?;
+                self.expect_byte(b':')?;
                 self.skip_whitespace();
                 match &self.bytes[start..end] {
                     b"\"data\"" => {
@@ -165,7 +165,7 @@ impl Reader<'_> {
         }
     }
 
-    fn byte(&mut self, byte: u8) -> Read<()> {
+    fn expect_byte(&mut self, byte: u8) -> Read<()> {
         if self.next() == Some(byte) {
             Ok(())
         } else {
@@ -204,7 +204,7 @@ impl Reader<'_> {
     /// The start and end of a string, with its quotes.
     fn string(&mut self) -> Read<(usize, usize)> {
         let start = self.at;
-        self.byte(b'"')?;
+        self.expect_byte(b'"')?;
         loop {
             match self.next() {
                 Some(b'"') => return Ok((start, self.at)),
@@ -319,7 +319,7 @@ impl Reader<'_> {
                 let key = from..self.at;
                 ordinal += 1;
                 self.skip_whitespace();
-                self.byte(b':')?;
+                self.expect_byte(b':')?;
                 self.skip_whitespace();
                 let value = self.value()?;
                 if slot != UNKNOWN {
@@ -392,7 +392,7 @@ impl Reader<'_> {
                         if open == b'{' {
                             self.string()?;
                             self.skip_whitespace();
-                            self.byte(b':')?;
+                            self.expect_byte(b':')?;
                             self.skip_whitespace();
                         }
                         self.skip()?;

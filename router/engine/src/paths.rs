@@ -58,7 +58,7 @@ fn fields<'s>(shape: &'s ObjectShape, tree: &Tree, node: Option<Node>) -> Vec<&'
                 _ => None,
             };
             let own = typename
-                .and_then(|name| tree.plain(name))
+                .and_then(|name| tree.unescaped_text(name))
                 .and_then(|name| known.get(name));
             if let Some(own) = own {
                 return own.iter().collect();

@@ -56,7 +56,7 @@ impl Batch {
     }
 
     /// The targets of `count` representations from `first` on.
-    pub fn of(&self, first: u32, count: u32) -> &[(u32, Target)] {
+    pub fn targets_of(&self, first: u32, count: u32) -> &[(u32, Target)] {
         let from = self.targets.partition_point(|(number, _)| *number < first);
         let until = first.saturating_add(count);
         let to = self.targets.partition_point(|(number, _)| *number < until);
@@ -99,7 +99,7 @@ pub fn collect(
                 return None;
             }
             let group = match contexts {
-                Some(contexts) => Some(groups.of(tree, contexts, ancestors)?),
+                Some(contexts) => Some(groups.group_of(tree, contexts, ancestors)?),
                 None => None,
             };
             let length = bytes.len();
@@ -214,7 +214,7 @@ fn note_lists(batch: &mut Batch, keys: usize, total: usize) {
 
 pub(crate) fn has_type(tree: &Tree, object: ObjectId, types: &[impl AsRef<str>]) -> bool {
     tree.get(object, TYPENAME)
-        .and_then(|name| tree.plain(name))
+        .and_then(|name| tree.unescaped_text(name))
         .is_some_and(|name| types.iter().any(|ty| ty.as_ref() == name))
 }
 
@@ -225,7 +225,9 @@ fn write_representation(
     inputs: &[EntityInput],
     out: &mut Vec<u8>,
 ) -> bool {
-    let typename = tree.get(object, TYPENAME).and_then(|name| tree.plain(name));
+    let typename = tree
+        .get(object, TYPENAME)
+        .and_then(|name| tree.unescaped_text(name));
     let input = match (typename, inputs) {
         (Some(name), inputs) => inputs
             .iter()
@@ -237,15 +239,15 @@ fn write_representation(
     out.extend_from_slice(b"{\"__typename\":\"");
     out.extend_from_slice(input.typename.as_bytes());
     out.push(b'"');
-    let complete = fields(tree, object, &input.keys, true, out)
-        && fields(tree, object, &input.requires, false, out);
+    let complete = write_fields(tree, object, &input.keys, true, out)
+        && write_fields(tree, object, &input.requires, false, out);
     out.push(b'}');
     complete
 }
 
 /// Writes fields, each after a comma; false if one is missing, or null where
 /// `strict`.
-fn fields(
+fn write_fields(
     tree: &Tree,
     object: ObjectId,
     required: &[Required],
@@ -271,14 +273,14 @@ fn fields(
         out.extend_from_slice(b",\"");
         out.extend_from_slice(required.field.as_bytes());
         out.extend_from_slice(b"\":");
-        if !nested(tree, value, &required.nested, strict, out) {
+        if !write_nested(tree, value, &required.nested, strict, out) {
             return false;
         }
     }
     true
 }
 
-fn nested(
+fn write_nested(
     tree: &Tree,
     value: Node,
     required: &[Required],
@@ -297,7 +299,7 @@ fn nested(
                 out.extend_from_slice(b",\"__typename\":");
                 out.extend_from_slice(tree.raw(name));
             }
-            if !fields(tree, object, required, strict, out) {
+            if !write_fields(tree, object, required, strict, out) {
                 return false;
             }
             if out.len() > start {
@@ -307,7 +309,7 @@ fn nested(
             true
         }
         Node::List(list) => write_list(tree, list, out, |item, out| {
-            nested(tree, item, required, strict, out)
+            write_nested(tree, item, required, strict, out)
         }),
         other => {
             out.extend_from_slice(tree.raw(other));

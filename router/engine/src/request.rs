@@ -31,7 +31,7 @@ pub struct BatchPart {
 }
 
 /// Splits a batch into parts, one for each request.
-pub fn parts(batch: &Batch) -> Vec<BatchPart> {
+pub fn split_batch(batch: &Batch) -> Vec<BatchPart> {
     let total = batch.representations.len();
     let ends = batch
         .groups
@@ -47,7 +47,7 @@ pub fn parts(batch: &Batch) -> Vec<BatchPart> {
     let mut group = 0;
     while first < total {
         let mut part = BatchPart {
-            first: number(first),
+            first: to_u32(first),
             ..BatchPart::default()
         };
         let most = total.min(first + MAX_REPRESENTATIONS);
@@ -56,21 +56,21 @@ pub fn parts(batch: &Batch) -> Vec<BatchPart> {
             end = first;
             while end < most && part.groups.len() < MAX_GROUPS {
                 let until = groups[group].min(most);
-                part.groups.push(number(until - end));
+                part.groups.push(to_u32(until - end));
                 end = until;
                 if end == groups[group] {
                     group += 1;
                 }
             }
         }
-        part.count = number(end - first);
+        part.count = to_u32(end - first);
         parts.push(part);
         first = end;
     }
     parts
 }
 
-fn number(count: usize) -> u32 {
+fn to_u32(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
@@ -88,7 +88,7 @@ impl Execution {
         let mut variables = vec![b'{'];
         for name in &fetch.variables {
             if let Some(value) = self.variables.get(name.as_str()) {
-                key(&mut variables, name);
+                write_key(&mut variables, name);
                 // Writing JSON into memory cannot fail.
                 let _ = serde_json::to_writer(&mut variables, value);
             }
@@ -109,10 +109,10 @@ impl Execution {
                 write_groups(&mut variables, contexts, batch, part);
             }
             FetchKind::Entities { contexts: None, .. } => {
-                key(&mut variables, REPRESENTATIONS);
+                write_key(&mut variables, REPRESENTATIONS);
                 let from = part.first as usize;
                 let until = from + part.count as usize;
-                list(&mut variables, &batch.representations[from..until]);
+                write_array(&mut variables, &batch.representations[from..until]);
             }
         }
         variables.push(b'}');
@@ -142,10 +142,10 @@ fn write_groups(out: &mut Vec<u8>, contexts: &Contexts, batch: &Batch, part: &Ba
     let groups = batch.groups.get(first..).unwrap_or_default();
     for (number, (count, group)) in part.groups.iter().zip(groups).enumerate() {
         let until = from + *count as usize;
-        key(out, &Contexts::representations(number));
-        list(out, &batch.representations[from..until]);
+        write_key(out, &Contexts::representations(number));
+        write_array(out, &batch.representations[from..until]);
         for (value, given) in contexts.values.iter().zip(&group.values) {
-            key(out, &contexts.variable(value, number));
+            write_key(out, &contexts.variable(value, number));
             if let Some(given) = batch.values.get(*given as usize) {
                 out.extend_from_slice(given);
             }
@@ -155,7 +155,7 @@ fn write_groups(out: &mut Vec<u8>, contexts: &Contexts, batch: &Batch, part: &Ba
 }
 
 /// Writes the key of a JSON object's entry.
-fn key(out: &mut Vec<u8>, name: &str) {
+fn write_key(out: &mut Vec<u8>, name: &str) {
     if out.len() > 1 {
         out.push(b',');
     }
@@ -164,7 +164,7 @@ fn key(out: &mut Vec<u8>, name: &str) {
     out.extend_from_slice(b"\":");
 }
 
-fn list(out: &mut Vec<u8>, items: &[Vec<u8>]) {
+fn write_array(out: &mut Vec<u8>, items: &[Vec<u8>]) {
     out.push(b'[');
     for (index, item) in items.iter().enumerate() {
         if index > 0 {

@@ -104,7 +104,7 @@ impl ExecutionState {
         }
         let slots = &execution.plan.slots;
         let read = json::read(&mut self.tree, slots, response.body, subgraph.clone());
-        match (read, response.failure) {
+        match (read, response.error_status) {
             (Ok(answer), _) => Ok(ReadResponse {
                 answer,
                 headers: response.headers,
@@ -191,11 +191,11 @@ impl ExecutionState {
             return;
         };
         for error in answer.errors {
-            self.place(error, &entities, sent, fetch, slots);
+            self.map_entity_error(error, &entities, sent, fetch, slots);
         }
         let BatchPart { first, count, .. } = sent.part;
         let mut last = None;
-        for (number, target) in sent.batch.of(first, count) {
+        for (number, target) in sent.batch.targets_of(first, count) {
             let again = last.replace(*number) == Some(*number);
             let entity = number
                 .checked_sub(first)
@@ -209,7 +209,7 @@ impl ExecutionState {
     /// Merges a received object into a target: the object itself, or a copy if the
     /// targets must not share it.
     fn merge_at(&mut self, into: ObjectId, from: ObjectId, fetch: &Fetch, again: bool) {
-        if !(again && fetch.apart) {
+        if !(again && fetch.copy_per_target) {
             self.tree.merge(into, from);
             return;
         }
@@ -285,7 +285,7 @@ impl ExecutionState {
 
     /// Maps the path of an entity error to the entity's path in the data. Some
     /// servers send no index; then the error is for the entities without the field.
-    fn place(
+    fn map_entity_error(
         &mut self,
         mut error: GraphQLError,
         entities: &[Node],
@@ -328,7 +328,7 @@ impl ExecutionState {
             .iter()
             .filter_map(|index| first.checked_add(u32::try_from(*index).ok()?));
         let mut placed = Vec::new();
-        for (_, target) in numbers.flat_map(|number| sent.batch.of(number, 1)) {
+        for (_, target) in numbers.flat_map(|number| sent.batch.targets_of(number, 1)) {
             if placed.len() == MAX_SPREAD_ERRORS {
                 break;
             }
@@ -359,7 +359,7 @@ impl ExecutionState {
     fn add_batch_errors(&mut self, errors: Vec<GraphQLError>, fetch: &Fetch, sent: &SentRequest) {
         let all: Vec<_> = sent
             .batch
-            .of(sent.part.first, sent.part.count)
+            .targets_of(sent.part.first, sent.part.count)
             .iter()
             .map(|(_, target)| sent.batch.path(*target, &fetch.path))
             .collect();
@@ -377,7 +377,7 @@ impl ExecutionState {
         let error = error.to_graphql();
         let paths = sent
             .batch
-            .of(sent.part.first, sent.part.count)
+            .targets_of(sent.part.first, sent.part.count)
             .iter()
             .map(|(_, target)| sent.batch.path(*target, &fetch.path));
         match &fetch.kind {

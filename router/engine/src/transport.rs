@@ -32,13 +32,13 @@ pub struct SubgraphResponse {
     /// The body: a GraphQL response as JSON, unless the subgraph failed.
     pub body: Bytes,
     /// The HTTP status, if it was not a success.
-    pub failure: Option<u16>,
+    pub error_status: Option<u16>,
     pub headers: HeaderMap,
 }
 
 impl SubgraphResponse {
     /// A response from a subgraph in the same process.
-    pub fn of(answer: &impl serde::Serialize) -> Self {
+    pub fn from_json(answer: &impl serde::Serialize) -> Self {
         Self {
             // If it cannot be serialised, reading the empty body reports an error.
             body: serde_json::to_vec(answer).unwrap_or_default().into(),

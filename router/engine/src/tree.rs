@@ -90,7 +90,7 @@ impl Default for Tree {
 }
 
 /// Positions fit into 32 bits: the limit on received bytes is far below that.
-fn index(at: usize) -> u32 {
+fn to_u32(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(NONE)
 }
 
@@ -106,14 +106,14 @@ impl Tree {
 
     pub(crate) fn add_buffer(&mut self, bytes: Bytes, source: Arc<str>) -> u32 {
         self.buffers.push((bytes, source));
-        index(self.buffers.len() - 1)
+        to_u32(self.buffers.len() - 1)
     }
 
     pub(crate) fn span(&self, buffer: u32, start: usize, end: usize) -> Span {
         Span {
             buffer,
-            start: index(start),
-            end: index(end),
+            start: to_u32(start),
+            end: to_u32(end),
         }
     }
 
@@ -123,7 +123,7 @@ impl Tree {
             first: NONE,
             last: NONE,
         });
-        ObjectId(index(self.objects.len() - 1))
+        ObjectId(to_u32(self.objects.len() - 1))
     }
 
     pub(crate) fn set_raw(&mut self, id: ObjectId, raw: Span) {
@@ -131,14 +131,14 @@ impl Tree {
     }
 
     pub(crate) fn add_list(&mut self, raw: Span, items: &mut Vec<Node>, from: usize) -> ListId {
-        let start = index(self.items.len());
+        let start = to_u32(self.items.len());
         self.items.extend(items.drain(from..));
         self.lists.push(List {
             raw,
             start,
-            end: index(self.items.len()),
+            end: to_u32(self.items.len()),
         });
-        ListId(index(self.lists.len() - 1))
+        ListId(to_u32(self.lists.len() - 1))
     }
 
     pub(crate) fn add_field(&mut self, object: ObjectId, slot: u32, value: Node) {
@@ -147,7 +147,7 @@ impl Tree {
             next: NONE,
             value,
         });
-        let at = index(self.fields.len() - 1);
+        let at = to_u32(self.fields.len() - 1);
         let object = &mut self.objects[object.0 as usize];
         match object.last {
             NONE => object.first = at,
@@ -187,7 +187,7 @@ impl Tree {
     }
 
     /// A string without its quotes, if it has no escapes.
-    pub fn plain(&self, node: Node) -> Option<&str> {
+    pub fn unescaped_text(&self, node: Node) -> Option<&str> {
         let Node::Text(span) = node else { return None };
         let bytes = self.bytes(span);
         let inner = bytes.get(1..bytes.len().checked_sub(1)?)?;
@@ -298,7 +298,7 @@ impl Tree {
                     self.lists[from.0 as usize].start,
                 );
                 if self.items(into).len() == self.items(from).len() {
-                    for offset in 0..index(self.items(into).len()) {
+                    for offset in 0..to_u32(self.items(into).len()) {
                         let a = self.items[(start + offset) as usize];
                         let b = self.items[(from_start + offset) as usize];
                         let merged = self.merge_node(a, b);

@@ -52,7 +52,9 @@ impl Transport for FakeTransport {
             .lock()
             .unwrap()
             .push((name, serde_json::from_slice(&request.variables).unwrap()));
-        queue.remove(0).map(|answer| SubgraphResponse::of(&answer))
+        queue
+            .remove(0)
+            .map(|answer| SubgraphResponse::from_json(&answer))
     }
 
     async fn subscribe(&self, _request: SubgraphRequest) -> Result<Events, TransportError> {

@@ -15,7 +15,11 @@ pub struct Location {
 
 impl Location {
     /// The position of `span`, if the node came from a source file.
-    pub fn of(subgraph: &str, span: Option<SourceSpan>, sources: &SourceMap) -> Option<Self> {
+    pub fn from_span(
+        subgraph: &str,
+        span: Option<SourceSpan>,
+        sources: &SourceMap,
+    ) -> Option<Self> {
         let position = span?.line_column(sources)?;
         Some(Self {
             subgraph: subgraph.to_owned(),

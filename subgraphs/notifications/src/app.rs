@@ -173,7 +173,7 @@ impl App {
     ) -> Result<impl Stream<Item = Result<LiveEvent<T>, Error>> + use<T>, Error> {
         let stream = self.hub.bus().info().await?;
         let after = match after {
-            Some(cursor) => Some(self.cursors.open(cursor, &stream, filter, principal)?),
+            Some(cursor) => Some(self.cursors.verify(cursor, &stream, filter, principal)?),
             None => start,
         };
         let following = LiveStreamState {
@@ -199,7 +199,7 @@ impl App {
         let stream = self.hub.bus().info().await?;
         Ok(self
             .cursors
-            .make(&stream.identity, ANY_SCOPE, principal, stream.last))
+            .sign(&stream.identity, ANY_SCOPE, principal, stream.last))
     }
 
     pub async fn notification_fetch_many(
@@ -299,7 +299,7 @@ impl LiveStreamState {
             *seen = event.aggregateversion;
             let cursor =
                 self.cursors
-                    .make(&self.stream, &self.scope, &self.principal, message.sequence);
+                    .sign(&self.stream, &self.scope, &self.principal, message.sequence);
             self.cursor = Some(cursor.clone());
             return Some(Ok(LiveEvent { cursor, event }));
         }

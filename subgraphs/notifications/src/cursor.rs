@@ -39,7 +39,7 @@ impl CursorKey {
         Self(stoa_service::signing::mac(secret))
     }
 
-    pub fn make(&self, stream: &str, scope: &str, principal: &UserId, sequence: u64) -> String {
+    pub fn sign(&self, stream: &str, scope: &str, principal: &UserId, sequence: u64) -> String {
         let claims = Claims {
             s: stream.to_owned(),
             f: scope.to_owned(),
@@ -58,7 +58,7 @@ impl CursorKey {
     /// `CURSOR_INVALID` if it does not verify, `FORBIDDEN` if it belongs
     /// to another user or subscription, `CURSOR_EXPIRED` if it belongs to another
     /// stream, or the stream no longer holds the events after it.
-    pub fn open(
+    pub fn verify(
         &self,
         cursor: &str,
         stream: &StreamInfo,
@@ -105,9 +105,9 @@ mod tests {
             first,
             last,
         };
-        let cursor = key.make("one", "stoa.orders.a.*", &ada, 5);
+        let cursor = key.sign("one", "stoa.orders.a.*", &ada, 5);
         let open = |cursor: &str, stream: &StreamInfo, scope: &str, who: &UserId| {
-            key.open(cursor, stream, scope, who)
+            key.verify(cursor, stream, scope, who)
                 .map_err(|error| stoa_service::error::CodedError::code(&error))
         };
         let scope = "stoa.orders.a.*";
@@ -131,7 +131,7 @@ mod tests {
             open(&cursor, &stream(1, 9), "stoa.orders.a.b", &ada),
             Err("FORBIDDEN")
         );
-        let any = key.make("one", ANY_SCOPE, &ada, 5);
+        let any = key.sign("one", ANY_SCOPE, &ada, 5);
         assert_eq!(open(&any, &stream(1, 9), "stoa.orders.a.b", &ada), Ok(5));
         for index in 0..cursor.len() {
             let mut forged = cursor.clone().into_bytes();

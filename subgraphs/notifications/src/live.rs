@@ -38,7 +38,7 @@ struct State {
     position: u64,
     /// Channels by subject filter: one subject, or all of one owner.
     channels: HashMap<String, Vec<mpsc::Sender<Message>>>,
-    count: usize,
+    subscriber_count: usize,
 }
 
 impl Hub {
@@ -50,7 +50,7 @@ impl Hub {
                 identity: stream.identity.clone(),
                 position: stream.last,
                 channels: HashMap::new(),
-                count: 0,
+                subscriber_count: 0,
             })),
         }
     }
@@ -68,7 +68,7 @@ impl Hub {
     pub async fn run(self) {
         let mut pause = Backoff::up_to(LONGEST_PAUSE);
         loop {
-            match self.follow().await {
+            match self.open_stream().await {
                 Ok(mut messages) => {
                     while let Some(message) = messages.next().await {
                         if !self.dispatch(&message) {
@@ -86,7 +86,7 @@ impl Hub {
 
     /// Continues after the last position; a stream that was recreated ends every
     /// subscription, because its sequences do not continue the old ones.
-    async fn follow(&self) -> Result<BoxStream<'static, Message>, BusError> {
+    async fn open_stream(&self) -> Result<BoxStream<'static, Message>, BusError> {
         let stream = self.bus.info().await?;
         let after = {
             let mut state = self.state();
@@ -95,7 +95,7 @@ impl Hub {
                 state.identity = stream.identity;
                 state.position = stream.last;
                 state.channels.clear();
-                state.count = 0;
+                state.subscriber_count = 0;
             }
             state.position
         };
@@ -126,7 +126,7 @@ impl Hub {
             if channels.is_empty() {
                 state.channels.remove(&key);
             }
-            state.count -= dropped;
+            state.subscriber_count -= dropped;
         }
         true
     }
@@ -139,13 +139,13 @@ impl Hub {
     pub fn subscribe(&self, filter: &str, after: Option<u64>) -> Result<Subscriber, Error> {
         let (sender, live) = mpsc::channel(BUFFER);
         let mut state = self.state();
-        if state.count >= MAX_SUBSCRIBERS {
+        if state.subscriber_count >= MAX_SUBSCRIBERS {
             state.remove_closed();
-            if state.count >= MAX_SUBSCRIBERS {
+            if state.subscriber_count >= MAX_SUBSCRIBERS {
                 return Err(Error::TooManySubscribers);
             }
         }
-        state.count += 1;
+        state.subscriber_count += 1;
         state
             .channels
             .entry(filter.to_owned())
@@ -155,8 +155,8 @@ impl Hub {
         Ok(Subscriber {
             bus: self.bus.clone(),
             filter: filter.to_owned(),
-            at: after.unwrap_or(join),
-            join,
+            position: after.unwrap_or(join),
+            join_point: join,
             replayed: VecDeque::new(),
             live,
         })
@@ -170,7 +170,7 @@ impl State {
             channels.retain(|channel| !channel.is_closed());
         }
         self.channels.retain(|_, channels| !channels.is_empty());
-        self.count = self.channels.values().map(Vec::len).sum();
+        self.subscriber_count = self.channels.values().map(Vec::len).sum();
     }
 }
 
@@ -179,8 +179,8 @@ pub struct Subscriber {
     bus: Arc<dyn Bus>,
     filter: String,
     /// The last sequence delivered or skipped.
-    at: u64,
-    join: u64,
+    position: u64,
+    join_point: u64,
     replayed: VecDeque<Message>,
     live: mpsc::Receiver<Message>,
 }
@@ -192,25 +192,28 @@ impl Subscriber {
     /// # Errors
     /// If the bus cannot be read.
     pub async fn next(&mut self) -> Result<Option<Message>, BusError> {
-        if self.replayed.is_empty() && self.at < self.join {
-            let batch = self.bus.read(&self.filter, self.at, REPLAY_BATCH).await?;
-            let join = self.join;
+        if self.replayed.is_empty() && self.position < self.join_point {
+            let batch = self
+                .bus
+                .read(&self.filter, self.position, REPLAY_BATCH)
+                .await?;
+            let join = self.join_point;
             self.replayed = batch
                 .into_iter()
                 .filter(|message| message.sequence <= join)
                 .collect();
             if self.replayed.is_empty() {
                 // Nothing is left before the join point.
-                self.at = join;
+                self.position = join;
             }
         }
         if let Some(message) = self.replayed.pop_front() {
-            self.at = message.sequence;
+            self.position = message.sequence;
             return Ok(Some(message));
         }
         while let Some(message) = self.live.recv().await {
-            if message.sequence > self.at {
-                self.at = message.sequence;
+            if message.sequence > self.position {
+                self.position = message.sequence;
                 return Ok(Some(message));
             }
         }

@@ -164,7 +164,7 @@ pub struct ExpectedStock {
 ///
 /// # Errors
 /// If the database fails.
-pub async fn held(
+pub async fn expected_stock_page(
     database: &Database,
     after: &str,
     limit: u64,
@@ -218,7 +218,7 @@ pub async fn held(
 ///
 /// # Errors
 /// If the database fails.
-pub async fn known(database: &Database, ids: &[String]) -> Result<Vec<String>, DbErr> {
+pub async fn existing_orders(database: &Database, ids: &[String]) -> Result<Vec<String>, DbErr> {
     order::Entity::find()
         .select_only()
         .column(order::Column::Id)

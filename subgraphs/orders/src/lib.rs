@@ -104,10 +104,12 @@ pub async fn build(config: Config) -> Result<(Service, App), Error> {
     let database = config.database.clone();
     let (carts, events) = (app.clone(), app.clone());
     tasks.extend::<[Task; 5]>([
-        Box::pin(async move { purge::run("guests' carts", || carts.carts_purge_expired()).await }),
         Box::pin(
-            async move { purge::run("payment events", || events.events_purge_expired()).await },
+            async move { purge::run_purge("guests' carts", || carts.carts_purge_expired()).await },
         ),
+        Box::pin(async move {
+            purge::run_purge("payment events", || events.events_purge_expired()).await
+        }),
         Box::pin(idempotency::run_purge(database, app.clock.clone())),
         Box::pin(relay.run()),
         Box::pin(worker::run(app.clone())),

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use stoa_schema::peer::{GetOrderOwner, OrderOwnerResponse, PeerRequest};
 use stoa_service::context::CallContext;
-use stoa_service::peer::{PeerError, PeerHandler, answer};
+use stoa_service::peer::{PeerError, PeerHandler, handle_request};
 
 use crate::app::App;
 
@@ -21,7 +21,7 @@ impl PeerHandler for Peer {
     ) -> Result<Value, PeerError> {
         match method {
             GetOrderOwner::METHOD => {
-                answer(message, async |request: GetOrderOwner| {
+                handle_request(message, async |request: GetOrderOwner| {
                     let id = request.order_id;
                     let found = self.0.order_fetch_many(std::slice::from_ref(&id)).await;
                     match found {

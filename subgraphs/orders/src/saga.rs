@@ -16,7 +16,7 @@
 use std::time::Duration;
 
 use sea_orm::ConnectionTrait;
-use stoa_runtime::backoff::doubling;
+use stoa_runtime::backoff::backoff_delay;
 use stoa_runtime::clock::micros;
 use stoa_schema::Money;
 use stoa_schema::events::OrderStatus as Status;
@@ -125,7 +125,7 @@ impl App {
         let authorised = self.provider.authorise(&due.payment).await;
         let id = &due.payment.order_id;
         match authorised.map_err(Error::Payment)? {
-            Authorised::Yes { reference } => {
+            Authorised::Approved { reference } => {
                 failpoint::crash_if_chosen("authorise.asked");
                 let txn = self.database.begin().await?;
                 if self
@@ -216,7 +216,7 @@ impl App {
             .await?;
         txn.commit().await?;
         failpoint::crash_if_chosen("capture.stored");
-        self.committed();
+        self.wake_after_commit();
         Ok(())
     }
 
@@ -224,7 +224,7 @@ impl App {
         let voided = self.provider.void(&due.payment).await;
         failpoint::crash_if_chosen("void.asked");
         match voided.map_err(Error::Payment)? {
-            Voided::Yes => {
+            Voided::Done => {
                 self.payment_move(due, PaymentState::Voided, PaymentTask::None)
                     .await?;
             }
@@ -340,7 +340,7 @@ impl App {
         task::payment_set_in_txn(&txn, id, state, todo, now).await?;
         txn.commit().await?;
         failpoint::crash_if_chosen("fail.stored");
-        self.committed();
+        self.wake_after_commit();
         Ok(())
     }
 
@@ -371,7 +371,7 @@ impl App {
 
 /// The retry delay of a step after this many failed attempts.
 pub(crate) fn retry_delay(attempts: i64) -> Duration {
-    doubling(attempts, MIN_RETRY_DELAY, MAX_RETRY_DELAY)
+    backoff_delay(attempts, MIN_RETRY_DELAY, MAX_RETRY_DELAY)
 }
 
 /// Why a step failed, for administrators.

@@ -62,7 +62,7 @@ pub async fn seed(app: &App, people: &People, products: &[ProductId]) -> Result<
     let now = app.clock.now();
     for (index, (days, customer, method, verbs)) in PAST_ORDERS.iter().enumerate() {
         let clock = Clock::manual(now - micros(DAY * *days));
-        let past = app.at(clock.clone());
+        let past = app.with_clock(clock.clone());
         let context = CallContext {
             caller: Caller::User {
                 id: people.customers[customer % people.customers.len()]

@@ -35,7 +35,7 @@ const IDLE: Duration = Duration::from_secs(1);
 
 /// Runs the worker until the process ends.
 pub async fn run(app: App) {
-    let work = app.work.clone();
+    let work = app.worker_wakeup.clone();
     let mut worker = Worker::new(app);
     let mut backoff = Backoff::default();
     loop {
@@ -45,7 +45,7 @@ pub async fn run(app: App) {
         };
         let well = match wait {
             Ok(wait) => tokio::select! {
-                done = worker.ended(), if !worker.running.is_empty() => done.map(|()| true),
+                done = worker.reap_finished(), if !worker.running.is_empty() => done.map(|()| true),
                 () = work.notified() => Ok(false),
                 () = tokio::time::sleep(wait) => Ok(false),
             },
@@ -74,7 +74,7 @@ impl App {
         let mut worker = Worker::new(self.clone());
         while worker.start_due().await? > 0 {
             while !worker.running.is_empty() {
-                worker.ended().await?;
+                worker.reap_finished().await?;
             }
         }
         Ok(())
@@ -124,7 +124,7 @@ impl App {
     /// Has the products service take units back; postpones that if it fails.
     async fn stock_run(&self, id: &str) -> Result<(), Error> {
         let due = match task::stock_task_fetch(self.database.read(), id).await {
-            Ok(Some(due)) if self.due_now().is(due.due_at) => due,
+            Ok(Some(due)) if self.due_now().contains(due.due_at) => due,
             Ok(_) => return Ok(()),
             Err(error) => {
                 tracing::error!(%error, id, "a stock task cannot be read");
@@ -262,7 +262,7 @@ impl Worker {
     }
 
     /// Waits until a job ends, and removes all that have ended.
-    async fn ended(&mut self) -> Result<(), Error> {
+    async fn reap_finished(&mut self) -> Result<(), Error> {
         let mut next = self.running.join_next_with_id().await;
         let mut all = Ok(());
         while let Some(ended) = next {

@@ -277,14 +277,14 @@ impl App {
         if !problems.is_empty() {
             return Err(Error::Invalid(problems));
         }
-        let once = IdempotencyKey::new(actor, key, "adjustStock", &adjustment)
+        let idempotency_key = IdempotencyKey::new(actor, key, "adjustStock", &adjustment)
             .ok_or_else(Problem::invalid_key)?;
         let id = ProductId::parse(&adjustment.product_id)
             .ok_or_else(|| product_not_found("productId"))?;
         let now = self.clock.now();
         let txn = self.database.begin().await?;
         // The key is claimed in the transaction of the change: both are stored, or neither.
-        match once.claim_in_txn(&txn, id.as_str(), now).await? {
+        match idempotency_key.claim_in_txn(&txn, id.as_str(), now).await? {
             ClaimOutcome::Acquired { .. } => {
                 let delta = adjustment.delta;
                 if delta > 0 {
@@ -311,7 +311,7 @@ impl App {
                     now,
                 )
                 .await?;
-                once.finish_in_txn(&txn, &"done").await?;
+                idempotency_key.finish_in_txn(&txn, &"done").await?;
             }
             // A repeat changes nothing and returns the product as it is now.
             ClaimOutcome::Done { .. } => {}

@@ -93,7 +93,7 @@ pub async fn reservations(
 ///
 /// # Errors
 /// If the database fails.
-pub async fn holding(
+pub async fn orders_holding_units(
     database: &Database,
     after: &str,
     limit: u64,

@@ -3,11 +3,11 @@
 use async_trait::async_trait;
 use serde_json::Value;
 use stoa_schema::peer::{
-    CommitStock, Done, LookUpProducts, PeerRequest, ProductOffers, ReleaseStock, ReserveStock,
+    CommitStock, Empty, LookUpProducts, PeerRequest, ProductOffers, ReleaseStock, ReserveStock,
     ReturnStock,
 };
 use stoa_service::context::CallContext;
-use stoa_service::peer::{PeerError, PeerHandler, answer};
+use stoa_service::peer::{PeerError, PeerHandler, handle_request};
 
 use crate::app::App;
 use crate::error::Error;
@@ -26,36 +26,40 @@ impl PeerHandler for Peer {
         let app = &self.0;
         match method {
             ReserveStock::METHOD => {
-                answer(message, async |request: ReserveStock| {
-                    app.stock_reserve(&request).await.map_err(failed)
+                handle_request(message, async |request: ReserveStock| {
+                    app.stock_reserve(&request).await.map_err(to_peer_error)
                 })
                 .await
             }
             CommitStock::METHOD => {
-                answer(message, async |request: CommitStock| {
-                    app.stock_commit(&request.order_id).await.map_err(failed)
+                handle_request(message, async |request: CommitStock| {
+                    app.stock_commit(&request.order_id)
+                        .await
+                        .map_err(to_peer_error)
                 })
                 .await
             }
             ReleaseStock::METHOD => {
-                answer(message, async |request: ReleaseStock| {
-                    app.stock_release(&request.order_id).await.map_err(failed)?;
-                    Ok(Done {})
+                handle_request(message, async |request: ReleaseStock| {
+                    app.stock_release(&request.order_id)
+                        .await
+                        .map_err(to_peer_error)?;
+                    Ok(Empty {})
                 })
                 .await
             }
             ReturnStock::METHOD => {
-                answer(message, async |request: ReturnStock| {
-                    app.stock_return(&request).await.map_err(failed)?;
-                    Ok(Done {})
+                handle_request(message, async |request: ReturnStock| {
+                    app.stock_return(&request).await.map_err(to_peer_error)?;
+                    Ok(Empty {})
                 })
                 .await
             }
             LookUpProducts::METHOD => {
-                answer(message, async |request: LookUpProducts| {
+                handle_request(message, async |request: LookUpProducts| {
                     let offers = app.product_offers(&request.product_ids).await;
                     Ok(ProductOffers {
-                        offers: offers.map_err(failed)?,
+                        offers: offers.map_err(to_peer_error)?,
                     })
                 })
                 .await
@@ -65,7 +69,7 @@ impl PeerHandler for Peer {
     }
 }
 
-fn failed(error: Error) -> PeerError {
+fn to_peer_error(error: Error) -> PeerError {
     tracing::error!(%error, "a request from another service failed");
     PeerError::Failed {
         service: "products".to_owned(),

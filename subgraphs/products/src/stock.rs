@@ -6,7 +6,7 @@ use std::time::Duration;
 use sea_orm::SqlErr;
 use stoa_runtime::clock::{Micros, micros};
 use stoa_schema::peer::{
-    Committed, ProductOffer, ProductSnapshot, ReserveStock, Reserved, ReturnStock, StockLine,
+    Committed, ProductOffer, ProductSnapshot, ReserveOutcome, ReserveStock, ReturnStock, StockLine,
     StockProblem, StockProblemReason,
 };
 use stoa_schema::{OrderId, ProductId};
@@ -37,7 +37,7 @@ impl App {
     }
 
     /// Reserves all lines or none.
-    pub async fn stock_reserve(&self, request: &ReserveStock) -> Result<Reserved, Error> {
+    pub async fn stock_reserve(&self, request: &ReserveStock) -> Result<ReserveOutcome, Error> {
         match self.try_reserve(request).await {
             // A concurrent request for the same order won; its result is stored now.
             Err(error) if lost_insert_race(&error) => self.try_reserve(request).await,
@@ -45,9 +45,9 @@ impl App {
         }
     }
 
-    async fn try_reserve(&self, request: &ReserveStock) -> Result<Reserved, Error> {
+    async fn try_reserve(&self, request: &ReserveStock) -> Result<ReserveOutcome, Error> {
         let now = self.clock.now();
-        let lines = summed(&request.lines);
+        let lines = merge_by_product(&request.lines);
         let txn = self.database.begin().await?;
         if let Some(known) = stock::reservation_fetch_in_txn(&txn, &request.order_id).await? {
             // An order has one set of lines: a request with other lines must not use
@@ -58,7 +58,7 @@ impl App {
                     *product == line.product_id && *units == i64::from(line.quantity)
                 });
             if known.state == ReservationState::Reserved && !same {
-                return Ok(Reserved::Released);
+                return Ok(ReserveOutcome::Released);
             }
             if known.state == ReservationState::Reserved {
                 // An order that is placed by a repeated request gets the full payment time.
@@ -101,7 +101,7 @@ impl App {
                 return Ok(known.into_response());
             }
             txn.rollback().await?;
-            return Ok(Reserved::Refused { problems });
+            return Ok(ReserveOutcome::Refused { problems });
         }
         let reservation = Reservation {
             state: ReservationState::Reserved,
@@ -112,7 +112,7 @@ impl App {
             .await?;
         failpoint::wait_while_held("reserve.taken", request.order_id.as_str()).await;
         txn.commit().await?;
-        Ok(Reserved::Ok {
+        Ok(ReserveOutcome::Ok {
             products: reservation.products,
         })
     }
@@ -151,12 +151,12 @@ impl App {
             Some(reservation) if reservation.state == ReservationState::Released => return Ok(()),
             Some(_) => self.return_units(&txn, order).await?,
             None => {
-                let never = Reservation {
+                let tombstone = Reservation {
                     state: ReservationState::Released,
                     products: Vec::new(),
                     expires_at: now,
                 };
-                stock::reservation_insert_in_txn(&txn, order, &never, &[], now).await?;
+                stock::reservation_insert_in_txn(&txn, order, &tombstone, &[], now).await?;
             }
         }
         txn.commit().await?;
@@ -246,10 +246,10 @@ impl App {
 
 impl Reservation {
     /// The response to its order's request, the same on every repeat.
-    fn into_response(self) -> Reserved {
+    fn into_response(self) -> ReserveOutcome {
         match self.state {
-            ReservationState::Released => Reserved::Released,
-            ReservationState::Reserved | ReservationState::Committed => Reserved::Ok {
+            ReservationState::Released => ReserveOutcome::Released,
+            ReservationState::Reserved | ReservationState::Committed => ReserveOutcome::Ok {
                 products: self.products,
             },
         }
@@ -283,7 +283,7 @@ fn product_snapshot(product: &Product) -> ProductSnapshot {
 }
 
 /// Merges the lines into one per product, sorted by product.
-fn summed(lines: &[StockLine]) -> Vec<StockLine> {
+fn merge_by_product(lines: &[StockLine]) -> Vec<StockLine> {
     let mut summed: Vec<StockLine> = Vec::new();
     let mut sorted = lines.to_vec();
     sorted.sort_by(|a, b| a.product_id.cmp(&b.product_id));

@@ -8,7 +8,7 @@ use stoa_schema::UserId;
 use stoa_schema::address::Address;
 use stoa_service::context::CallerExt;
 
-use crate::app::{App, active};
+use crate::app::{App, lock_active_account};
 use crate::domain::{MAX_ADDRESSES, Problem, ProblemCode, SavedAddress};
 use crate::error::Error;
 use crate::store::address as rows;
@@ -31,11 +31,11 @@ impl App {
         is_default: bool,
     ) -> Result<SavedAddress, Error> {
         let account = &caller.signed_in()?;
-        check(&address)?;
+        validate_address(&address)?;
         let txn = self.database.begin().await?;
         // Locks the account, so that concurrent additions cannot exceed the limit.
-        active(&txn, account).await?;
-        let book = book(&txn, account).await?;
+        lock_active_account(&txn, account).await?;
+        let book = fetch_address_book(&txn, account).await?;
         if book.len() >= MAX_ADDRESSES {
             let message = format!("an account keeps at most {MAX_ADDRESSES} addresses");
             return Err(Problem::new(&["input"], ProblemCode::Invalid, message).into());
@@ -63,11 +63,11 @@ impl App {
     ) -> Result<SavedAddress, Error> {
         let account = &caller.signed_in()?;
         if let Some(address) = &address {
-            check(address)?;
+            validate_address(address)?;
         }
         let txn = self.database.begin().await?;
-        active(&txn, account).await?;
-        let mut saved = find(&txn, account, id).await?;
+        lock_active_account(&txn, account).await?;
+        let mut saved = find_own_address(&txn, account, id).await?;
         if let Some(address) = address {
             saved.address = address;
         }
@@ -86,26 +86,29 @@ impl App {
     pub async fn address_remove(&self, caller: &Caller, id: &str) -> Result<SavedAddress, Error> {
         let account = &caller.signed_in()?;
         let txn = self.database.begin().await?;
-        active(&txn, account).await?;
-        let saved = find(&txn, account, id).await?;
+        lock_active_account(&txn, account).await?;
+        let saved = find_own_address(&txn, account, id).await?;
         rows::address_delete_in_txn(&txn, account, Some(id)).await?;
         txn.commit().await?;
         Ok(saved)
     }
 }
 
-async fn book<C: ConnectionTrait>(txn: &C, account: &UserId) -> Result<Vec<SavedAddress>, Error> {
+async fn fetch_address_book<C: ConnectionTrait>(
+    txn: &C,
+    account: &UserId,
+) -> Result<Vec<SavedAddress>, Error> {
     let mut found = rows::address_fetch_many(txn, std::slice::from_ref(account)).await?;
     Ok(found.remove(account).unwrap_or_default())
 }
 
 /// One of the account's addresses; another account's address is not found.
-async fn find<C: ConnectionTrait>(
+async fn find_own_address<C: ConnectionTrait>(
     txn: &C,
     account: &UserId,
     id: &str,
 ) -> Result<SavedAddress, Error> {
-    let found = book(txn, account)
+    let found = fetch_address_book(txn, account)
         .await?
         .into_iter()
         .find(|saved| saved.id == id);
@@ -113,7 +116,7 @@ async fn find<C: ConnectionTrait>(
     Ok(found.ok_or_else(none)?)
 }
 
-fn check(address: &Address) -> Result<(), Error> {
+fn validate_address(address: &Address) -> Result<(), Error> {
     let problems: Vec<_> = address
         .problems()
         .into_iter()

@@ -16,7 +16,7 @@ use crate::domain::{self, Account, MAX_PASSWORD, Problem, ProblemCode};
 use crate::error::Error;
 use crate::password::Hasher;
 use crate::store;
-use crate::token::{SigningKey, hash_refresh_token, refresh_token};
+use crate::token::{SigningKey, hash_refresh_token, new_refresh_token};
 
 pub const ACCESS_TTL: Duration = Duration::from_secs(15 * 60);
 pub const REFRESH_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -170,7 +170,7 @@ impl App {
         let id = stoa_schema::ids::new_id();
         let txn = self.database.begin().await?;
         // The account may have been deleted while the password was verified.
-        active(&txn, &account.id).await?;
+        lock_active_account(&txn, &account.id).await?;
         store::session_insert_in_txn(&txn, &id, &account.id, now).await?;
         let session = self.issue_tokens_in_txn(&txn, account, &id, now).await?;
         txn.commit().await?;
@@ -184,7 +184,7 @@ impl App {
         session_id: &str,
         now: Micros,
     ) -> Result<Session, Error> {
-        let refresh = refresh_token();
+        let refresh = new_refresh_token();
         store::refresh_token_insert_in_txn(
             txn,
             &hash_refresh_token(&refresh),
@@ -272,7 +272,7 @@ impl App {
             return Err(Error::Invalid(problems));
         }
         let txn = self.database.begin().await?;
-        let mut account = active(&txn, id).await?;
+        let mut account = lock_active_account(&txn, id).await?;
         if let Some(name) = first_name {
             account.first_name = name.trim().to_owned();
         }
@@ -291,7 +291,7 @@ impl App {
         let id = &caller.signed_in()?;
         let now = self.clock.now();
         let txn = self.database.begin().await?;
-        let mut account = active(&txn, id).await?;
+        let mut account = lock_active_account(&txn, id).await?;
         account.email = format!("{}@deleted.invalid", stoa_schema::ids::new_id());
         // Not a valid hash, so no password matches it.
         account.password_hash = "!".to_owned();
@@ -335,7 +335,7 @@ impl App {
 }
 
 /// Reads an account that is not deleted, and locks it for this transaction.
-pub(crate) async fn active<C: sea_orm::ConnectionTrait>(
+pub(crate) async fn lock_active_account<C: sea_orm::ConnectionTrait>(
     txn: &C,
     id: &UserId,
 ) -> Result<Account, Error> {

@@ -67,13 +67,13 @@ impl Hasher {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let turn = tokio::time::timeout(PERMIT_TIMEOUT, self.permits.clone().acquire_owned())
+        let permit = tokio::time::timeout(PERMIT_TIMEOUT, self.permits.clone().acquire_owned())
             .await
             .map_err(|_| Error::Busy)?
             .map_err(|_| Error::Busy)?;
         tokio::task::spawn_blocking(move || {
             let done = work();
-            drop(turn);
+            drop(permit);
             done
         })
         .await

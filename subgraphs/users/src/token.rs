@@ -44,7 +44,7 @@ struct Claims<'a> {
 }
 
 /// A private key that can be kept in a file: PKCS#8 in PEM.
-pub fn generate() -> String {
+pub fn generate_signing_key() -> String {
     let mut seed = [0_u8; 32];
     OsRng.fill_bytes(&mut seed);
     ed25519_dalek::SigningKey::from_bytes(&seed)
@@ -113,7 +113,7 @@ impl SigningKey {
 }
 
 /// A fresh refresh token.
-pub fn refresh_token() -> String {
+pub fn new_refresh_token() -> String {
     let mut bytes = [0_u8; 32];
     OsRng.fill_bytes(&mut bytes);
     URL_SAFE_NO_PAD.encode(bytes)

@@ -10,7 +10,7 @@ use stoa_runtime::clock::Clock;
 use stoa_service::database::{Database, PoolOptions};
 use stoa_service::error::CodedError;
 use stoa_users::app::{REFRESH_TTL, Registration};
-use stoa_users::token::{SigningKey, generate};
+use stoa_users::token::{SigningKey, generate_signing_key};
 use stoa_users::{App, Error};
 
 struct Fixture {
@@ -39,7 +39,7 @@ impl Fixture {
         .unwrap();
         database.migrate::<UsersMigrator>().await.unwrap();
         let clock = Clock::manual(1_800_000_000_000_000);
-        let key = SigningKey::from_pem(&generate()).unwrap();
+        let key = SigningKey::from_pem(&generate_signing_key()).unwrap();
         let app = App::new(database, clock.clone(), key);
         Self { app, clock, path }
     }

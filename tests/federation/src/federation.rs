@@ -226,7 +226,7 @@ impl Transport for InProcessTransport {
             Some(told) => told.answer(&request.text, &variables),
             None => Value::Null,
         };
-        Ok(SubgraphResponse::of(&answer))
+        Ok(SubgraphResponse::from_json(&answer))
     }
 
     async fn subscribe(&self, request: SubgraphRequest) -> Result<Events, TransportError> {

@@ -39,7 +39,7 @@ impl EmbeddedConsumer {
 
     /// Takes hold of the consumer; `None` while another instance holds it. A hold that
     /// ends too far in the future was made before the clock went back, and is ignored.
-    async fn hold(&mut self) -> Result<Option<u64>, BusError> {
+    async fn acquire(&mut self) -> Result<Option<u64>, BusError> {
         let bus = &self.tail.bus;
         let txn = bus.database.begin().await.map_err(unavailable)?;
         // Read under the write lock: so the order of holds is the order of their times.
@@ -87,7 +87,7 @@ impl Consumer for EmbeddedConsumer {
                 self.waiting = self.tail.next_batch().await.into();
             }
             if self.held.is_none() {
-                self.held = self.hold().await?;
+                self.held = self.acquire().await?;
             }
             match (self.held, self.waiting.pop_front()) {
                 (Some(attempt), Some(message)) => {
@@ -116,7 +116,7 @@ impl Consumer for EmbeddedConsumer {
                 until.into(),
             ],
         );
-        held(self.tail.bus.write(statement).await?)
+        ensure_held(self.tail.bus.write(statement).await?)
     }
 
     async fn acknowledge(&mut self) -> Result<(), BusError> {
@@ -138,13 +138,13 @@ impl Consumer for EmbeddedConsumer {
                 until.into(),
             ],
         );
-        held(self.tail.bus.write(statement).await?)
+        ensure_held(self.tail.bus.write(statement).await?)
     }
 }
 
 /// Fails if no row was changed: the hold expired, and another instance has the
 /// consumer.
-fn held(rows: u64) -> Result<(), BusError> {
+fn ensure_held(rows: u64) -> Result<(), BusError> {
     if rows == 0 {
         return Err(BusError::Unavailable(
             "another process has taken over the consumer".to_owned(),

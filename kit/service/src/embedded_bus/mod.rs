@@ -53,7 +53,7 @@ impl EmbeddedBus {
         .await
         .map_err(unavailable)?;
         txn.commit().await.map_err(unavailable)?;
-        let identity: String = one(
+        let identity: String = query_value(
             &database,
             sql("SELECT identity FROM bus_stream WHERE id = 1", []),
             "identity",
@@ -81,22 +81,22 @@ impl EmbeddedBus {
                 }
             }
         };
-        let trim = async {
+        let purge = async {
             loop {
-                if let Err(error) = self.trim().await {
+                if let Err(error) = self.purge_expired().await {
                     tracing::warn!(%error, "cannot delete expired messages of the event bus");
                 }
                 tokio::time::sleep(PURGE_INTERVAL).await;
             }
         };
-        tokio::join!(watch, trim);
+        tokio::join!(watch, purge);
     }
 
     /// Deletes the messages that are older than the retention.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn trim(&self) -> Result<(), BusError> {
+    pub async fn purge_expired(&self) -> Result<(), BusError> {
         let before = self.clock.now() - micros(RETENTION);
         self.write(sql(
             "DELETE FROM bus_message WHERE created_at < $1",
@@ -115,7 +115,8 @@ impl EmbeddedBus {
     }
 
     async fn refresh(&self) -> Result<(), BusError> {
-        let last: Option<i64> = one(&self.database, sql(SELECT_LAST_SEQUENCE, []), "last").await?;
+        let last: Option<i64> =
+            query_value(&self.database, sql(SELECT_LAST_SEQUENCE, []), "last").await?;
         self.advance_last(last.unwrap_or(0).unsigned_abs());
         Ok(())
     }
@@ -260,7 +261,7 @@ impl Bus for EmbeddedBus {
             [name.into()],
         ))
         .await?;
-        let acknowledged: Option<i64> = one(
+        let acknowledged: Option<i64> = query_value(
             &self.database,
             sql(
                 "SELECT acknowledged FROM bus_consumer WHERE name = $1",
@@ -279,9 +280,10 @@ impl Bus for EmbeddedBus {
     }
 
     async fn info(&self) -> Result<StreamInfo, BusError> {
-        let last: Option<i64> = one(&self.database, sql(SELECT_LAST_SEQUENCE, []), "last").await?;
+        let last: Option<i64> =
+            query_value(&self.database, sql(SELECT_LAST_SEQUENCE, []), "last").await?;
         let last = last.unwrap_or(0).unsigned_abs();
-        let first: Option<i64> = one(
+        let first: Option<i64> = query_value(
             &self.database,
             sql("SELECT min(sequence) AS first FROM bus_message", []),
             "first",
@@ -394,7 +396,7 @@ fn sql<const N: usize>(text: &str, values: [Value; N]) -> Statement {
     Statement::from_sql_and_values(sea_orm::DbBackend::Sqlite, text, values)
 }
 
-async fn one<T: sea_orm::TryGetable>(
+async fn query_value<T: sea_orm::TryGetable>(
     database: &Database,
     statement: Statement,
     column: &str,

@@ -144,7 +144,7 @@ impl Compose<'_> {
                         added
                             .directives
                             .0
-                            .insert(0, DirectiveBuilder::new("join__field").done());
+                            .insert(0, DirectiveBuilder::new("join__field").build());
                         object.fields.insert(field.clone(), Component::new(added));
                     }
                 }

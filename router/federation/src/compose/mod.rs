@@ -64,20 +64,20 @@ pub fn compose(subgraphs: &[Subgraph]) -> Result<Composition, CompositionErrors>
     compose.check_directive_names();
     compose.check_interface_objects();
     let mut schema = compose.merge();
-    compose.done()?;
+    compose.stop_on_errors()?;
     compose.add_interface_object_fields(&mut schema);
     compose.check_implementations(&schema);
     compose.check_required_arguments(&schema);
-    compose.done()?;
+    compose.stop_on_errors()?;
     let schema = validate(schema)?;
     compose.check_inaccessible(&schema);
-    compose.done()?;
+    compose.stop_on_errors()?;
     let supergraph_sdl = schema.serialize().initial_indent_level(0).to_string();
     let graph = Supergraph::from_composition(&supergraph_sdl)?;
     satisfiability::check(&graph, &mut compose.errors);
     compose.check_runtime_types(&graph);
     compose.check_transitive_access(&graph);
-    compose.done()?;
+    compose.stop_on_errors()?;
     Ok(Composition {
         supergraph_sdl,
         hints: compose.hints,
@@ -85,7 +85,7 @@ pub fn compose(subgraphs: &[Subgraph]) -> Result<Composition, CompositionErrors>
 }
 
 impl Compose<'_> {
-    fn done(&mut self) -> Result<(), CompositionErrors> {
+    fn stop_on_errors(&mut self) -> Result<(), CompositionErrors> {
         if self.errors.is_empty() {
             Ok(())
         } else {

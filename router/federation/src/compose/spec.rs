@@ -137,7 +137,7 @@ impl DirectiveBuilder {
         self.value(name, Value::Boolean(value))
     }
 
-    pub fn done(self) -> Node<Directive> {
+    pub fn build(self) -> Node<Directive> {
         Node::new(self.0)
     }
 }

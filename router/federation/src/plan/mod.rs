@@ -91,7 +91,7 @@ pub struct Fetch {
     pub kind: FetchKind,
     /// Whether an entity that occurs at several places must be copied for each: at a
     /// fetch below, their context values may differ.
-    pub apart: bool,
+    pub copy_per_target: bool,
     /// The operation's text, fixed when the plan is made.
     pub text: Arc<str>,
     /// The JSON request up to its variables; after them only `}` follows.
@@ -224,7 +224,7 @@ fn mark_copied_fetches(fetches: &mut [Fetch]) {
     for fetch in fetches {
         let path = keys(fetch);
         let above = |other: &Vec<Name>| other.len() > path.len() && other.starts_with(&path);
-        fetch.apart = below.iter().any(above);
+        fetch.copy_per_target = below.iter().any(above);
     }
 }
 

@@ -182,7 +182,7 @@ impl Compiler<'_> {
             };
             shapes.push(FieldShape {
                 key: key.clone(),
-                slot: Slot::new(self.slots.of(self.graph, ty, field)),
+                slot: Slot::new(self.slots.slot_of(self.graph, ty, field)),
                 source,
                 value,
             });

@@ -91,7 +91,7 @@ impl Slots {
         }
     }
 
-    pub fn of(&mut self, graph: &Supergraph, ty: &Name, field: &Field) -> Name {
+    pub fn slot_of(&mut self, graph: &Supergraph, ty: &Name, field: &Field) -> Name {
         let mut text = slot_distinction(graph, ty, &field.name, &field.arguments);
         if self.effects.as_ref() == Some(ty) {
             text.push_str(&field.key);

@@ -79,7 +79,7 @@ pub(crate) fn is_federation_internal(name: &str) -> bool {
 }
 
 /// Adds the definitions that the subgraph omits, and checks those it has.
-pub(super) fn complete(
+pub(super) fn add_missing_definitions(
     subgraph: &str,
     schema: &mut Schema,
     local: &HashMap<&'static str, Name>,
@@ -101,7 +101,7 @@ pub(super) fn complete(
                             "DIRECTIVE_DEFINITION_INVALID",
                             format!("[{subgraph}] the definition of @{name} {reason}"),
                         )
-                        .at(Location::of(
+                        .at(Location::from_span(
                             subgraph,
                             own.location(),
                             &schema.sources,
@@ -136,7 +136,11 @@ pub(super) fn complete(
                     "TYPE_DEFINITION_INVALID",
                     format!("[{subgraph}] \"{name}\" is Federation's own, and of another kind"),
                 )
-                .at(Location::of(subgraph, own.location(), &schema.sources)),
+                .at(Location::from_span(
+                    subgraph,
+                    own.location(),
+                    &schema.sources,
+                )),
             ),
             Some(_) => {}
             None => {
@@ -159,7 +163,11 @@ pub(super) fn complete(
                     "TYPE_DEFINITION_INVALID",
                     format!("[{subgraph}] \"{name}\" is Federation's own, and of another kind"),
                 )
-                .at(Location::of(subgraph, own.location(), &schema.sources)),
+                .at(Location::from_span(
+                    subgraph,
+                    own.location(),
+                    &schema.sources,
+                )),
             );
         }
     }

@@ -64,7 +64,7 @@ impl Links {
             if directive.name != "link" {
                 continue;
             }
-            let at = Location::of(subgraph, directive.location(), &schema.sources);
+            let at = Location::from_span(subgraph, directive.location(), &schema.sources);
             let mut report = |code, message: String| {
                 errors.push(
                     CompositionError::new(code, format!("[{subgraph}] {message}")).at(at.clone()),
@@ -77,7 +77,7 @@ impl Links {
                 );
                 continue;
             };
-            let Some((identity, version)) = split(url) else {
+            let Some((identity, version)) = parse_url(url) else {
                 report(
                     "INVALID_LINK_IDENTIFIER",
                     format!("the @link to \"{url}\" has no version: it ends in /vMAJOR.MINOR"),
@@ -220,7 +220,7 @@ impl Links {
                         "DIRECTIVE_COMPOSITION_ERROR",
                         format!("[{subgraph}] {message}"),
                     )
-                    .at(Location::of(subgraph, *span, &schema.sources)),
+                    .at(Location::from_span(subgraph, *span, &schema.sources)),
                 );
             };
             let Some(bare) = name.strip_prefix('@') else {
@@ -259,7 +259,7 @@ impl Links {
                     link: link.directive.clone(),
                     identity: link.identity.clone(),
                     version: link.version,
-                    at: Location::of(subgraph, *span, &schema.sources),
+                    at: Location::from_span(subgraph, *span, &schema.sources),
                 }),
                 (None, _) => report(format!(
                     "@composeDirective names \"{name}\", which no @link imports"
@@ -274,7 +274,7 @@ impl Links {
 }
 
 /// A link's identity and version: `https://x/y/v1.2` is (`https://x/y`, 1, 2).
-fn split(url: &str) -> Option<(String, (u32, u32))> {
+fn parse_url(url: &str) -> Option<(String, (u32, u32))> {
     let (identity, version) = url.trim_end_matches('/').rsplit_once('/')?;
     let (major, minor) = version.strip_prefix('v')?.split_once('.')?;
     Some((

@@ -112,7 +112,7 @@ impl Subgraph {
             .iter()
             .filter_map(|(known, _)| Some((*known, Name::new(&links.local(known)).ok()?)))
             .collect();
-        definitions::complete(name, &mut schema, &local, &mut errors);
+        definitions::add_missing_definitions(name, &mut schema, &local, &mut errors);
         if schema.schema_definition.query.is_none() {
             definitions::add_placeholder_query(&mut schema);
         }
@@ -185,7 +185,7 @@ impl Subgraph {
     }
 
     pub(crate) fn location(&self, span: Option<SourceSpan>) -> Option<Location> {
-        Location::of(&self.name, span, &self.schema.sources)
+        Location::from_span(&self.name, span, &self.schema.sources)
     }
 
     /// The types that the subgraph itself defines.

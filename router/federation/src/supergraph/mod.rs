@@ -379,11 +379,11 @@ impl Supergraph {
 impl FieldJoin {
     /// Whether it is resolved there without `@requires` or contexts.
     pub(crate) fn resolves_alone(&self, labels: &Labels) -> bool {
-        self.resolves(labels) && !self.wants()
+        self.resolves(labels) && !self.has_requirements()
     }
 
     /// Whether it needs values besides the key: `@requires` or contexts.
-    pub(crate) fn wants(&self) -> bool {
+    pub(crate) fn has_requirements(&self) -> bool {
         self.requires.is_some() || !self.contexts.is_empty()
     }
 

@@ -47,7 +47,7 @@ impl App {
     pub async fn cart_fetch(&self, caller: &Caller, at: &CartRef) -> Result<Option<Cart>, Error> {
         // The version is read before the lines: if a change comes in between, the version
         // is the older one, and an edit based on it is refused.
-        let found = find(self.database.read(), caller, at).await?;
+        let found = find_open_cart(self.database.read(), caller, at).await?;
         Ok(found.map(|(cart, _)| cart))
     }
 
@@ -81,7 +81,7 @@ impl App {
                     quantity,
                     price: stoa_schema::Money::new(0, stoa_schema::money::Currency::EUR),
                 }),
-                None => return Err(unavailable(index).into()),
+                None => return Err(product_unavailable(index).into()),
             }
         }
         let caller = &context.caller;
@@ -106,15 +106,15 @@ impl App {
     ) -> Result<CartWithToken, Error> {
         let now = self.clock.now();
         let txn = self.database.begin().await?;
-        let found = find(&txn, caller, at).await?;
+        let found = find_open_cart(&txn, caller, at).await?;
         let mut opened = match found {
             Some((cart, _)) => CartWithToken { cart, token: None },
-            None if edit == Edit::Add && at.id.is_none() => open(&txn, caller, now).await?,
+            None if edit == Edit::Add && at.id.is_none() => create_cart(&txn, caller, now).await?,
             None => return Err(cart_not_found().into()),
         };
         let cart = &mut opened.cart;
         if version.is_some_and(|seen| seen != cart.version) {
-            return Err(rows::changed().into());
+            return Err(rows::cart_changed_problem().into());
         }
         for (index, line) in lines.iter().enumerate() {
             match edit {
@@ -167,13 +167,13 @@ impl App {
         let customer = &caller.signed_in()?;
         let now = self.clock.now();
         let txn = self.database.begin().await?;
-        let from = match find(&txn, caller, guest).await? {
+        let from = match find_open_cart(&txn, caller, guest).await? {
             Some((cart, true)) => cart,
             _ => return Err(cart_not_found().into()),
         };
         let mut own = match rows::cart_of_customer(&txn, customer).await? {
             Some(own) => own,
-            None => open(&txn, caller, now).await?.cart,
+            None => create_cart(&txn, caller, now).await?.cart,
         };
         for (index, line) in from.lines.iter().enumerate() {
             own.add(line.clone(), index)?;
@@ -196,7 +196,7 @@ impl App {
         let cart = self.cart_fetch(caller, &checkout.cart).await?;
         let cart = cart.ok_or_else(cart_not_found)?;
         if cart.version != checkout.version {
-            return Err(rows::changed().into());
+            return Err(rows::cart_changed_problem().into());
         }
         if cart.lines.is_empty() {
             return Err(
@@ -232,7 +232,7 @@ impl App {
 }
 
 /// An open cart that the caller may change, and whether it is a guest's.
-async fn find<C: ConnectionTrait>(
+async fn find_open_cart<C: ConnectionTrait>(
     txn: &C,
     caller: &Caller,
     at: &CartRef,
@@ -260,7 +260,7 @@ async fn find<C: ConnectionTrait>(
             let fits = at
                 .token
                 .as_deref()
-                .is_some_and(|token| hash(token) == known);
+                .is_some_and(|token| hash_token(token) == known);
             Ok(fits.then_some((cart, true)))
         }
         _ => Ok(None),
@@ -268,7 +268,7 @@ async fn find<C: ConnectionTrait>(
 }
 
 /// Creates a cart for the caller; a guest's has a token, which is returned only here.
-async fn open<C: ConnectionTrait>(
+async fn create_cart<C: ConnectionTrait>(
     txn: &C,
     caller: &Caller,
     now: Micros,
@@ -282,14 +282,14 @@ async fn open<C: ConnectionTrait>(
                 uuid::Uuid::new_v4().simple(),
                 uuid::Uuid::new_v4().simple()
             );
-            (CartOwner::Guest(hash(&token)), Some(token))
+            (CartOwner::Guest(hash_token(&token)), Some(token))
         }
     };
     let cart = rows::cart_insert_in_txn(txn, &id, &owner, now).await?;
     Ok(CartWithToken { cart, token })
 }
 
-fn hash(token: &str) -> String {
+fn hash_token(token: &str) -> String {
     if token.len() > MAX_TOKEN {
         return String::new();
     }
@@ -297,7 +297,7 @@ fn hash(token: &str) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Validates the lines; returns quantities by product, each product once.
+/// Validates the lines; returns quantities by product, each product idempotency_key.
 fn check_lines(
     quantities: &[LineQuantity],
     edit: Edit,
@@ -317,7 +317,7 @@ fn check_lines(
             quantity => check_quantity(quantity, index),
         };
         match (ProductId::parse(&wanted_line.product_id), quantity) {
-            (None, _) => problems.push(unavailable(index)),
+            (None, _) => problems.push(product_unavailable(index)),
             (_, Err(problem)) => problems.push(problem),
             (Some(id), Ok(quantity)) => match lines.iter_mut().find(|(known, _)| *known == id) {
                 Some((_, same)) if edit == Edit::Add => *same += quantity,
@@ -333,7 +333,7 @@ fn check_lines(
     }
 }
 
-fn unavailable(index: usize) -> Problem {
+fn product_unavailable(index: usize) -> Problem {
     Problem::new(
         &["lines", &index.to_string(), "productId"],
         ProblemCode::ProductUnavailable,

@@ -76,7 +76,7 @@ impl OrderAction {
 }
 
 /// Who changes an order, why, and when.
-struct By {
+struct ChangeContext {
     actor: Actor,
     reason: Option<String>,
     now: Micros,
@@ -113,12 +113,12 @@ impl App {
             }
             _ => json!([order_id, reason]),
         };
-        let once = IdempotencyKey::new(actor_id.as_str(), key, verb.operation(), &body)
+        let idempotency_key = IdempotencyKey::new(actor_id.as_str(), key, verb.operation(), &body)
             .ok_or_else(Problem::invalid_key)?;
         let id = OrderId::parse(order_id).ok_or_else(order_not_found)?;
         let now = self.clock.now();
         let txn = self.database.begin().await?;
-        match once.claim_in_txn(&txn, id.as_str(), now).await? {
+        match idempotency_key.claim_in_txn(&txn, id.as_str(), now).await? {
             ClaimOutcome::Acquired { .. } => {}
             ClaimOutcome::Done { answer } => {
                 drop(txn);
@@ -133,7 +133,7 @@ impl App {
             .ok_or_else(order_not_found)?;
         caller.require_access_to(&order.customer_id)?;
         failpoint::wait_while_held("change.locked", key).await;
-        let by = By {
+        let by = ChangeContext {
             actor: match caller.is_admin() {
                 true => Actor::Admin,
                 false => Actor::Customer,
@@ -154,9 +154,11 @@ impl App {
             }
         }
         // In the same transaction as the change: a retry either finds both or neither.
-        once.finish_in_txn(&txn, &StoredOutcome::Order(id)).await?;
+        idempotency_key
+            .finish_in_txn(&txn, &StoredOutcome::Order(id))
+            .await?;
         txn.commit().await?;
-        self.committed();
+        self.wake_after_commit();
         Ok(order)
     }
 
@@ -165,7 +167,7 @@ impl App {
         txn: &C,
         order: &mut Order,
         to: Status,
-        by: By,
+        by: ChangeContext,
     ) -> Result<(), Error> {
         let change = domain::transition(order, to, by.actor, by.reason, by.now)?;
         store::order_move_in_txn(txn, order, &change).await
@@ -177,7 +179,7 @@ impl App {
         &self,
         txn: &C,
         order: &mut Order,
-        by: By,
+        by: ChangeContext,
     ) -> Result<(), Error> {
         let lines = rows::line_states(txn, &order.id).await?;
         if lines.iter().any(|line| line.shipped > 0) {
@@ -212,7 +214,7 @@ impl App {
         txn: &C,
         order: &mut Order,
         parcel: &ShipmentRequest,
-        by: By,
+        by: ChangeContext,
     ) -> Result<(), Error> {
         let states = rows::line_states(txn, &order.id).await?;
         let lines = domain::plan_shipment(&states, parcel.lines.as_deref())?;
@@ -243,7 +245,7 @@ impl App {
         txn: &C,
         order: &mut Order,
         request: &RefundRequest,
-        by: By,
+        by: ChangeContext,
     ) -> Result<(), Error> {
         let mut states = rows::line_states(txn, &order.id).await?;
         let before = rows::refund_list(txn, &order.id).await?;

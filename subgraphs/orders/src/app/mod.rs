@@ -45,7 +45,7 @@ pub struct App {
     pub(crate) relay: Relay,
     pub(crate) clock: Clock,
     /// Wakes the worker.
-    pub(crate) work: Arc<Notify>,
+    pub(crate) worker_wakeup: Arc<Notify>,
 }
 
 /// A step that is still to be done for an order.
@@ -89,12 +89,12 @@ impl App {
             rates,
             relay,
             clock,
-            work: Arc::new(Notify::new()),
+            worker_wakeup: Arc::new(Notify::new()),
         }
     }
 
     /// The same service with another clock, to create past orders.
-    pub fn at(&self, clock: Clock) -> Self {
+    pub fn with_clock(&self, clock: Clock) -> Self {
         Self {
             clock,
             ..self.clone()
@@ -115,7 +115,7 @@ impl App {
             .ok_or_else(|| Error::corrupt(format!("order {id} is gone")))
     }
 
-    /// Stores an event from the payment provider once, and makes the payment's
+    /// Stores an event from the payment provider idempotency_key, and makes the payment's
     /// step due; the step then asks the provider for the current state.
     ///
     /// # Errors
@@ -131,7 +131,7 @@ impl App {
         }
         txn.commit().await?;
         failpoint::crash_if_chosen("webhook.stored");
-        self.work.notify_one();
+        self.worker_wakeup.notify_one();
         Ok(())
     }
 
@@ -146,9 +146,9 @@ impl App {
     }
 
     /// Wakes the outbox relay and the worker after a commit.
-    pub(crate) fn committed(&self) {
+    pub(crate) fn wake_after_commit(&self) {
         self.relay.wake();
-        self.work.notify_one();
+        self.worker_wakeup.notify_one();
     }
 
     pub async fn order_fetch_many(

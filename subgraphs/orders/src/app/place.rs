@@ -3,7 +3,7 @@
 use stoa_runtime::clock::Micros;
 use stoa_runtime::telemetry;
 use stoa_schema::events::OrderStatus as Status;
-use stoa_schema::peer::{ProductSnapshot, ReleaseStock, ReserveStock, Reserved, StockLine};
+use stoa_schema::peer::{ProductSnapshot, ReleaseStock, ReserveOutcome, ReserveStock, StockLine};
 use stoa_schema::{OrderId, UserId};
 use stoa_service::context::CallContext;
 use stoa_service::context::CallerExt;
@@ -19,7 +19,7 @@ use crate::store::{cart, discount};
 /// An attempt to place an order, whose idempotency key is claimed.
 struct Attempt<'a> {
     context: &'a CallContext,
-    once: IdempotencyKey,
+    idempotency_key: IdempotencyKey,
     key: &'a str,
     customer: &'a UserId,
     /// The ID of the order to be placed: the same for every attempt with the key.
@@ -39,11 +39,14 @@ impl App {
         key: &str,
     ) -> Result<Order, Error> {
         let customer = &context.caller.signed_in()?;
-        let once = IdempotencyKey::new(customer.as_str(), key, "placeOrder", request)
+        let idempotency_key = IdempotencyKey::new(customer.as_str(), key, "placeOrder", request)
             .ok_or_else(Problem::invalid_key)?;
-        match self.attempt(context, once, key, customer).await? {
+        match self
+            .begin_attempt(context, idempotency_key, key, customer)
+            .await?
+        {
             Err(answer) => self.replay(&answer).await,
-            Ok(attempt) => self.place(&attempt, request).await,
+            Ok(attempt) => self.place_attempt(&attempt, request).await,
         }
     }
 
@@ -55,9 +58,12 @@ impl App {
         key: &str,
     ) -> Result<Order, Error> {
         let customer = &context.caller.signed_in()?;
-        let once = IdempotencyKey::new(customer.as_str(), key, "checkout", checkout)
+        let idempotency_key = IdempotencyKey::new(customer.as_str(), key, "checkout", checkout)
             .ok_or_else(Problem::invalid_key)?;
-        let mut attempt = match self.attempt(context, once, key, customer).await? {
+        let mut attempt = match self
+            .begin_attempt(context, idempotency_key, key, customer)
+            .await?
+        {
             Err(answer) => return self.replay(&answer).await,
             Ok(attempt) => attempt,
         };
@@ -66,9 +72,9 @@ impl App {
             Ok(cart) => {
                 let request = checkout.request(&cart);
                 attempt.cart = Some(cart);
-                self.place(&attempt, &request).await
+                self.place_attempt(&attempt, &request).await
             }
-            Err(Error::Invalid(problems)) => self.refuse(&attempt.once, problems).await,
+            Err(Error::Invalid(problems)) => self.refuse(&attempt.idempotency_key, problems).await,
             Err(error) => {
                 self.release_key(&attempt).await?;
                 Err(error)
@@ -79,16 +85,16 @@ impl App {
     /// Claims the key, which fixes the order's ID: an attempt that dies between two
     /// steps is continued by the next one. If the key is already finished, returns
     /// its stored outcome as `Err`.
-    async fn attempt<'a>(
+    async fn begin_attempt<'a>(
         &self,
         context: &'a CallContext,
-        once: IdempotencyKey,
+        idempotency_key: IdempotencyKey,
         key: &'a str,
         customer: &'a UserId,
     ) -> Result<Result<Attempt<'a>, String>, Error> {
         let now = self.clock.now();
         let txn = self.database.begin().await?;
-        let claim = once
+        let claim = idempotency_key
             .claim_in_txn(&txn, OrderId::new().as_str(), now)
             .await?;
         txn.commit().await?;
@@ -96,7 +102,7 @@ impl App {
         match claim {
             ClaimOutcome::Acquired { subject_id, lease } => Ok(Ok(Attempt {
                 context,
-                once,
+                idempotency_key,
                 key,
                 customer,
                 id: OrderId::trusted(subject_id),
@@ -108,15 +114,19 @@ impl App {
         }
     }
 
-    async fn place(&self, attempt: &Attempt<'_>, request: &Request) -> Result<Order, Error> {
-        let once = &attempt.once;
+    async fn place_attempt(
+        &self,
+        attempt: &Attempt<'_>,
+        request: &Request,
+    ) -> Result<Order, Error> {
+        let idempotency_key = &attempt.idempotency_key;
         let lines = match request.check(|method| self.provider.check_method(method)) {
             Ok(lines) => lines,
-            Err(problems) => return self.refuse(once, problems).await,
+            Err(problems) => return self.refuse(idempotency_key, problems).await,
         };
         let discount = match self.discount_of(request.discount_code.as_deref()).await {
             Ok(discount) => discount,
-            Err(Error::Invalid(problems)) => return self.refuse(once, problems).await,
+            Err(Error::Invalid(problems)) => return self.refuse(idempotency_key, problems).await,
             Err(error) => {
                 self.release_key(attempt).await?;
                 return Err(error);
@@ -137,17 +147,19 @@ impl App {
             }
         };
         let products = match reserved {
-            Reserved::Ok { products } => products,
-            Reserved::Refused { problems } => {
-                return self.refuse(once, request.refused(&problems)).await;
+            ReserveOutcome::Ok { products } => products,
+            ReserveOutcome::Refused { problems } => {
+                return self
+                    .refuse(idempotency_key, request.refused(&problems))
+                    .await;
             }
-            Reserved::Released => {
+            ReserveOutcome::Released => {
                 let problem = Problem::new(
                     &["idempotencyKey"],
                     ProblemCode::AttemptExpired,
                     "the first attempt with this key was abandoned; use a new key",
                 );
-                return self.refuse(once, vec![problem]).await;
+                return self.refuse(idempotency_key, vec![problem]).await;
             }
         };
         failpoint::crash_if_chosen("place.reserved");
@@ -158,7 +170,7 @@ impl App {
         match stored {
             Err(Error::Invalid(problems)) => {
                 // Stored before releasing: another attempt may have placed the order meanwhile.
-                let done = self.refuse(once, problems).await;
+                let done = self.refuse(idempotency_key, problems).await;
                 if matches!(done, Err(Error::Invalid(_))) {
                     // No order needs the units. If the release fails, the reservation expires.
                     let release = ReleaseStock {
@@ -189,14 +201,14 @@ impl App {
         }
         let code = discount.map(Discount::code);
         let country = &request.shipping_address.country;
-        let priced = domain::price(lines, products, code.as_ref(), country, &*self.rates)?;
+        let priced = domain::price_order(lines, products, code.as_ref(), country, &*self.rates)?;
         let now = self.clock.now();
         let id = &attempt.id;
         let txn = self.database.begin().await?;
         let answer = StoredOutcome::Order(id.clone());
-        if !attempt.once.finish_in_txn(&txn, &answer).await? {
+        if !attempt.idempotency_key.finish_in_txn(&txn, &answer).await? {
             // Another attempt with this key was faster: its outcome counts.
-            let answer = attempt.once.stored_result_in_txn(&txn).await?;
+            let answer = attempt.idempotency_key.stored_result_in_txn(&txn).await?;
             drop(txn);
             return self.replay(&answer).await;
         }
@@ -227,25 +239,32 @@ impl App {
         }
         txn.commit().await?;
         failpoint::crash_if_chosen("place.stored");
-        self.committed();
+        self.wake_after_commit();
         Ok(order)
     }
 
-    /// Releases the key, as nothing is decided: it may be used again at once.
+    /// Releases the key, as nothing is decided: it may be used again at idempotency_key.
     async fn release_key(&self, attempt: &Attempt<'_>) -> Result<(), Error> {
         let txn = self.database.begin().await?;
-        attempt.once.release_in_txn(&txn, attempt.lease).await?;
+        attempt
+            .idempotency_key
+            .release_in_txn(&txn, attempt.lease)
+            .await?;
         txn.commit().await?;
         Ok(())
     }
 
     /// Stores that the request was refused, and why, as the outcome of the key.
-    async fn refuse(&self, once: &IdempotencyKey, problems: Vec<Problem>) -> Result<Order, Error> {
+    async fn refuse(
+        &self,
+        idempotency_key: &IdempotencyKey,
+        problems: Vec<Problem>,
+    ) -> Result<Order, Error> {
         let txn = self.database.begin().await?;
         let answer = StoredOutcome::Problems(problems.clone());
-        if !once.finish_in_txn(&txn, &answer).await? {
+        if !idempotency_key.finish_in_txn(&txn, &answer).await? {
             // Another attempt with this key was faster: its outcome counts.
-            let answer = once.stored_result_in_txn(&txn).await?;
+            let answer = idempotency_key.stored_result_in_txn(&txn).await?;
             drop(txn);
             return self.replay(&answer).await;
         }

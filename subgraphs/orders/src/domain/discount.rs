@@ -138,7 +138,7 @@ impl Discount {
     /// The reason, if they may not.
     pub fn check(&self, used_by_customer: i64, now: Micros) -> Result<(), Problem> {
         if !self.is_active {
-            return Err(unknown());
+            return Err(unknown_discount());
         }
         if self.starts_at.is_some_and(|from| now < from) {
             return Err(problem(
@@ -166,7 +166,7 @@ impl Discount {
 }
 
 /// The problem that there is no such code.
-pub fn unknown() -> Problem {
+pub fn unknown_discount() -> Problem {
     problem(
         ProblemCode::DiscountUnknown,
         "there is no such discount code",

@@ -47,7 +47,7 @@ impl LineState {
 
     /// The refund amount for the next units. However the units are split over
     /// refunds, the amounts add up to exactly the line's total.
-    fn worth(&self, units: u32) -> i64 {
+    fn refund_amount(&self, units: u32) -> i64 {
         let total = i128::from(self.line.total());
         let of_all = i128::from(self.line.quantity.max(1));
         let up_to = |units: u32| total * i128::from(units) / of_all;
@@ -157,7 +157,7 @@ pub fn plan_shipment(
         }
     }
     if units.is_empty() {
-        return Err(nothing(&FIELD, "a shipment needs at least one unit"));
+        return Err(invalid_field(&FIELD, "a shipment needs at least one unit"));
     }
     Ok(units)
 }
@@ -208,7 +208,7 @@ pub fn plan_refund(
             .iter()
             .any(|line| line.product_id == state.line.product_id)
         {
-            return Err(nothing(&FIELD, "has the same product twice"));
+            return Err(invalid_field(&FIELD, "has the same product twice"));
         }
         // Only shipped units can be restocked; the others are cancelled units as far as possible.
         let restocked = match line_request.restock {
@@ -221,7 +221,7 @@ pub fn plan_refund(
             quantity,
             called_off,
             restocked,
-            amount: state.worth(quantity),
+            amount: state.refund_amount(quantity),
         };
         for state in &mut states {
             if state.line.product_id == line.product_id {
@@ -253,7 +253,7 @@ pub fn plan_refund(
         merge(&mut planned);
     }
     if planned.is_empty() && amount == 0 {
-        return Err(nothing(&FIELD, "there is nothing to refund"));
+        return Err(invalid_field(&FIELD, "there is nothing to refund"));
     }
     Ok(RefundPlan {
         // Never more than is left of the payment.
@@ -326,7 +326,7 @@ fn too_many_units(field: &[&str], index: usize, left: u32, what: &str) -> Proble
     )
 }
 
-fn nothing(field: &[&str], message: &str) -> Problem {
+fn invalid_field(field: &[&str], message: &str) -> Problem {
     Problem::new(field, ProblemCode::Invalid, message)
 }
 

@@ -7,12 +7,12 @@ mod price;
 mod request;
 
 pub use cart::{Cart, CartLine, CartRef, CheckoutRequest, Warning, WarningCode, check_quantity};
-pub use discount::{Discount, NewDiscount, normalize_code, unknown as unknown_discount};
+pub use discount::{Discount, NewDiscount, normalize_code, unknown_discount};
 pub use fulfilment::{
     LineQuantity, LineState, Refund, RefundLine, RefundLineRequest, RefundPlan, RefundRequest,
     Shipment, plan_refund, plan_shipment,
 };
-pub use price::{Code, DiscountKind, Parts, Priced, Rates, ShippingRate, TableRates, price};
+pub use price::{Code, DiscountKind, Parts, Priced, Rates, ShippingRate, TableRates, price_order};
 pub use request::{Request, RequestLine};
 pub use stoa_schema::address::Address;
 

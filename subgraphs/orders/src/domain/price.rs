@@ -134,7 +134,7 @@ impl Rates for TableRates {
 /// # Errors
 /// If the products have different currencies, the discount code does not apply,
 /// or the total does not fit in 64 bits.
-pub fn price(
+pub fn price_order(
     lines: &[StockLine],
     products: &[ProductSnapshot],
     code: Option<&Code>,
@@ -305,7 +305,7 @@ mod tests {
                 quantity: *quantity,
             })
             .collect();
-        price(&lines, &products, code.as_ref(), "NL", rates).unwrap()
+        price_order(&lines, &products, code.as_ref(), "NL", rates).unwrap()
     }
 
     fn table() -> TableRates {

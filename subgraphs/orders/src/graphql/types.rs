@@ -207,7 +207,7 @@ impl Order {
         let steps = found.unwrap_or_default().into_iter();
         let steps = steps.filter_map(|progress| {
             Some(OrderProgress {
-                step: OrderStep::of(progress.step)?,
+                step: OrderStep::from_step(progress.step)?,
                 attempts: i32::try_from(progress.attempts).unwrap_or(i32::MAX),
                 last_error: progress.last_error,
                 since: DateTime(progress.since),
@@ -300,7 +300,7 @@ pub enum OrderStep {
 }
 
 impl OrderStep {
-    fn of(step: Step) -> Option<Self> {
+    fn from_step(step: Step) -> Option<Self> {
         Some(match step {
             Step::Payment(PaymentTask::None) => return None,
             Step::Payment(PaymentTask::Authorise) => Self::Authorise,

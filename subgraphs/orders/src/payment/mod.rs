@@ -29,7 +29,7 @@ pub struct Payment {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Authorised {
     /// The amount is authorised.
-    Yes { reference: String },
+    Approved { reference: String },
     /// Not decided yet: ask again.
     Pending { reference: String },
     /// It is refused for good.
@@ -39,7 +39,7 @@ pub enum Authorised {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Captured {
     /// The money is captured.
-    Yes,
+    Done,
     Declined {
         reason: String,
     },
@@ -48,7 +48,7 @@ pub enum Captured {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Voided {
     /// Nothing was captured, and nothing will be.
-    Yes,
+    Done,
     /// Too late: the money was already captured. It can only be refunded.
     Captured,
 }
@@ -127,21 +127,21 @@ impl PaymentProvider for FreeOrderProvider {
     async fn authorise(&self, payment: &Payment) -> Result<Authorised, NoResponse> {
         if payment.amount.amount_minor == 0 {
             let reference = format!("free_{}", payment.order_id);
-            return Ok(Authorised::Yes { reference });
+            return Ok(Authorised::Approved { reference });
         }
         self.0.authorise(payment).await
     }
 
     async fn capture(&self, payment: &Payment) -> Result<Captured, NoResponse> {
         if payment.amount.amount_minor == 0 {
-            return Ok(Captured::Yes);
+            return Ok(Captured::Done);
         }
         self.0.capture(payment).await
     }
 
     async fn void(&self, payment: &Payment) -> Result<Voided, NoResponse> {
         if payment.amount.amount_minor == 0 {
-            return Ok(Voided::Yes);
+            return Ok(Voided::Done);
         }
         self.0.void(payment).await
     }

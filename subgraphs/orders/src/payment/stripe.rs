@@ -244,7 +244,7 @@ impl PaymentProvider for Stripe {
             };
         }
         match intent.status.as_str() {
-            "requires_capture" | "succeeded" => Ok(Authorised::Yes {
+            "requires_capture" | "succeeded" => Ok(Authorised::Approved {
                 reference: intent.id,
             }),
             "requires_payment_method" | "canceled" => {
@@ -269,7 +269,7 @@ impl PaymentProvider for Stripe {
             };
         }
         match intent.status.as_str() {
-            "succeeded" => Ok(Captured::Yes),
+            "succeeded" => Ok(Captured::Done),
             "canceled" | "requires_payment_method" => {
                 declined("the authorisation was released".to_owned())
             }
@@ -281,15 +281,15 @@ impl PaymentProvider for Stripe {
         let intent = match self.intent(payment).await? {
             Ok(intent) => intent,
             // The intent could not be created: there is nothing to void.
-            Err(_) => return Ok(Voided::Yes),
+            Err(_) => return Ok(Voided::Done),
         };
         match intent.status.as_str() {
-            "canceled" => return Ok(Voided::Yes),
+            "canceled" => return Ok(Voided::Done),
             "succeeded" => return Ok(Voided::Captured),
             _ => {}
         }
         match self.post_action(&intent, "cancel", &[]).await? {
-            Ok(_) => Ok(Voided::Yes),
+            Ok(_) => Ok(Voided::Done),
             Err(refusal) => Err(NoResponse(format!("stripe: {}", refusal.reason()))),
         }
     }

@@ -175,7 +175,7 @@ pub async fn cart_ordered_in_txn<C: ConnectionTrait>(
     if closed.rows_affected == 1 {
         return Ok(());
     }
-    Err(changed().into())
+    Err(cart_changed_problem().into())
 }
 
 /// Closes a guest's cart that was merged into a customer's.
@@ -224,7 +224,7 @@ pub async fn cart_purge_expired_in_txn<C: ConnectionTrait>(
 }
 
 /// The problem that the cart has changed since the caller read it.
-pub fn changed() -> Problem {
+pub fn cart_changed_problem() -> Problem {
     Problem::new(
         &["version"],
         ProblemCode::CartChanged,

@@ -15,7 +15,7 @@ use super::entity::{payment, payment_event, payment_movement, stock_task};
 use crate::error::Error;
 use crate::payment::{Event, Payment};
 
-macro_rules! stored {
+macro_rules! stored_enum {
     ($(#[$doc:meta])* $name:ident { $($variant:ident => $text:literal),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,12 +36,12 @@ macro_rules! stored {
     };
 }
 
-stored! {
+stored_enum! {
     /// What the products service still has to do for an order.
     StockTask { Release => "RELEASE", Return => "RETURN" }
 }
 
-stored! {
+stored_enum! {
     /// The next step of an order's saga, or `None`.
     PaymentTask {
         None => "NONE",
@@ -53,7 +53,7 @@ stored! {
     }
 }
 
-stored! {
+stored_enum! {
     /// The state of a payment.
     PaymentState {
         Pending => "PENDING",
@@ -102,20 +102,20 @@ pub struct DueWindow {
     pub horizon: Micros,
 }
 
-stored! {
+stored_enum! {
     /// A movement of money: captured or refunded.
     Movement { Capture => "CAPTURE", Refund => "REFUND" }
 }
 
 impl DueWindow {
-    pub fn is(self, due_at: Micros) -> bool {
+    pub fn contains(self, due_at: Micros) -> bool {
         due_at <= self.now || due_at > self.horizon
     }
 }
 
 impl DuePayment {
     pub fn is_due(&self, when: DueWindow) -> bool {
-        self.task != PaymentTask::None && self.due_at.is_some_and(|at| when.is(at))
+        self.task != PaymentTask::None && self.due_at.is_some_and(|at| when.contains(at))
     }
 }
 

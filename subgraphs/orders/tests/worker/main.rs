@@ -207,7 +207,7 @@ async fn a_clock_that_was_ahead_does_not_freeze_what_is_due() {
     let shop = Fixture::new(Outcome::Unavailable).await;
     let order = shop.place().await;
     let ahead = Clock::manual(shop.clock.now() + micros(Duration::from_secs(600)));
-    shop.app.at(ahead).work_once().await.unwrap();
+    shop.app.with_clock(ahead).work_once().await.unwrap();
     shop.decide(Outcome::Authorised);
     shop.work().await;
     assert_eq!(shop.status(&order).await, OrderStatus::Confirmed);

@@ -61,7 +61,7 @@ impl PaymentProvider for Provider {
                 Ok(Authorised::Pending { reference })
             }
             Outcome::Panics => panic!("as the test wants"),
-            _ => Ok(Authorised::Yes { reference }),
+            _ => Ok(Authorised::Approved { reference }),
         }
     }
 
@@ -84,7 +84,7 @@ impl PaymentProvider for Provider {
         captured.insert(payment.order_id.to_string(), amount);
         match outcome {
             Outcome::ResponseLost => no_response(),
-            _ => Ok(Captured::Yes),
+            _ => Ok(Captured::Done),
         }
     }
 
@@ -94,7 +94,7 @@ impl PaymentProvider for Provider {
             return Ok(Voided::Captured);
         }
         self.voids.fetch_add(1, Ordering::SeqCst);
-        Ok(Voided::Yes)
+        Ok(Voided::Done)
     }
 
     fn event(&self, _headers: &HeaderMap, _body: &[u8]) -> Result<Event, BadEvent> {

@@ -12,7 +12,7 @@ use crate::error::Error;
 pub struct Loader(pub App);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Sku(pub String);
+pub struct SkuKey(pub String);
 
 impl async_graphql::dataloader::Loader<ProductId> for Loader {
     type Value = Product;
@@ -26,33 +26,36 @@ impl async_graphql::dataloader::Loader<ProductId> for Loader {
 
 /// The key of a product with its stock, read from the database.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Fresh(pub ProductId);
+pub struct FreshProduct(pub ProductId);
 
-impl async_graphql::dataloader::Loader<Fresh> for Loader {
+impl async_graphql::dataloader::Loader<FreshProduct> for Loader {
     type Value = Product;
     type Error = Arc<Error>;
 
-    async fn load(&self, ids: &[Fresh]) -> Result<HashMap<Fresh, Product>, Arc<Error>> {
+    async fn load(
+        &self,
+        ids: &[FreshProduct],
+    ) -> Result<HashMap<FreshProduct, Product>, Arc<Error>> {
         let ids: Vec<_> = ids.iter().map(|id| id.0.clone()).collect();
         let found = self.0.product_fetch_many(&ids, Freshness::Fresh).await;
         Ok(found
             .map_err(Arc::new)?
             .into_iter()
-            .map(|(id, product)| (Fresh(id), product))
+            .map(|(id, product)| (FreshProduct(id), product))
             .collect())
     }
 }
 
-impl async_graphql::dataloader::Loader<Sku> for Loader {
+impl async_graphql::dataloader::Loader<SkuKey> for Loader {
     type Value = Product;
     type Error = Arc<Error>;
 
-    async fn load(&self, skus: &[Sku]) -> Result<HashMap<Sku, Product>, Arc<Error>> {
+    async fn load(&self, skus: &[SkuKey]) -> Result<HashMap<SkuKey, Product>, Arc<Error>> {
         let skus: Vec<_> = skus.iter().map(|sku| sku.0.clone()).collect();
         let found = self.0.product_fetch_by_sku(&skus).await.map_err(Arc::new)?;
         Ok(found
             .into_iter()
-            .map(|(sku, product)| (Sku(sku), product))
+            .map(|(sku, product)| (SkuKey(sku), product))
             .collect())
     }
 }

@@ -5,7 +5,7 @@ use stoa_schema::{CategoryId, ProductId};
 use stoa_service::graphql::{Connection, to_graphql_error};
 use stoa_service::page::PageRequest;
 
-use super::loader::{Fresh, Sku};
+use super::loader::{FreshProduct, SkuKey};
 use super::types::{Category, Product, ProductFilterInput, product_connection, required_freshness};
 use super::{app, loader};
 use crate::app::{Freshness, ProductList};
@@ -91,7 +91,7 @@ async fn product_by_id(ctx: &Context<'_>, id: &ID) -> Result<Option<Product>> {
         return Ok(None);
     };
     let found = match required_freshness(ctx) {
-        Freshness::Fresh => loader(ctx)?.load_one(Fresh(id)).await,
+        Freshness::Fresh => loader(ctx)?.load_one(FreshProduct(id)).await,
         Freshness::Cached => loader(ctx)?.load_one(id).await,
     };
     Ok(found.map_err(to_graphql_error)?.map(Product))
@@ -99,7 +99,7 @@ async fn product_by_id(ctx: &Context<'_>, id: &ID) -> Result<Option<Product>> {
 
 async fn product_by_sku(ctx: &Context<'_>, sku: String) -> Result<Option<Product>> {
     let found = loader(ctx)?
-        .load_one(Sku(sku))
+        .load_one(SkuKey(sku))
         .await
         .map_err(to_graphql_error)?;
     Ok(found.map(Product))

@@ -6,7 +6,7 @@ use async_graphql::{Context, ID, InputObject, Lookahead, Object, Result, SimpleO
 use stoa_service::graphql::{BigInt, Connection, DateTime, MoneyObject, to_graphql_error};
 use stoa_service::page::PageRequest;
 
-use super::loader::Fresh;
+use super::loader::FreshProduct;
 use super::{AppState, app, call, loader};
 use crate::app::{Freshness, ProductList};
 use crate::domain::{self, ProblemCode};
@@ -70,13 +70,13 @@ impl Product {
 
     /// Units for sale now, without those reserved for orders that await payment.
     async fn stock(&self, ctx: &Context<'_>) -> Result<i32> {
-        units(ctx, &self.0).await
+        available_units(ctx, &self.0).await
     }
 
     /// Whether it can be bought now.
     async fn availability(&self, ctx: &Context<'_>) -> Result<ProductAvailability> {
         let quantity_available = match self.0.is_active {
-            true => units(ctx, &self.0).await?,
+            true => available_units(ctx, &self.0).await?,
             false => 0,
         };
         Ok(ProductAvailability {
@@ -105,11 +105,11 @@ impl Product {
 }
 
 /// The units for sale; for a product from the cache they are read from the database.
-async fn units(ctx: &Context<'_>, product: &domain::Product) -> Result<i32> {
+async fn available_units(ctx: &Context<'_>, product: &domain::Product) -> Result<i32> {
     let units = match product.stock {
         Some(units) => units,
         None => loader(ctx)?
-            .load_one(Fresh(product.id.clone()))
+            .load_one(FreshProduct(product.id.clone()))
             .await
             .map_err(to_graphql_error)?
             .and_then(|product| product.stock)

@@ -55,7 +55,7 @@ pub struct ProductKey {
 }
 
 impl ProductSort {
-    fn tag(self) -> u8 {
+    fn sort_tag(self) -> u8 {
         match self {
             Self::Newest => 0,
             Self::NameAsc => 1,
@@ -84,7 +84,7 @@ impl ProductSort {
             None => (None, None),
         };
         ProductKey {
-            sort: self.tag(),
+            sort: self.sort_tag(),
             text,
             number,
             id: product.id.to_string(),
@@ -98,11 +98,11 @@ impl ProductSort {
             Some(_) => (false, true),
             None => (false, false),
         };
-        key.sort == self.tag() && key.text.is_some() == text && key.number.is_some() == number
+        key.sort == self.sort_tag() && key.text.is_some() == text && key.number.is_some() == number
     }
 
     /// The condition for the rows after a key.
-    fn past(self, key: &ProductKey) -> Condition {
+    fn condition_after(self, key: &ProductKey) -> Condition {
         let id = product::Column::Id;
         let after_id = if self.is_ascending() {
             id.gt(&key.id)
@@ -175,7 +175,7 @@ pub async fn product_list<C: ConnectionTrait>(
 ) -> Result<Vec<Product>, Error> {
     let mut select = select_filtered(db.get_database_backend(), filter);
     if let Some(key) = &page.after {
-        select = select.filter(sort.past(key));
+        select = select.filter(sort.condition_after(key));
     }
     select = match (sort.column(), sort.is_ascending()) {
         (Some(column), true) => select

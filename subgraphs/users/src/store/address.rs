@@ -46,7 +46,7 @@ pub async fn address_insert_in_txn<C: ConnectionTrait>(
     Entity::insert(ActiveModel {
         id: Set(saved.id.clone()),
         account_id: Set(account.to_string()),
-        address: Set(text(saved)?),
+        address: Set(address_json(saved)?),
         is_default: Set(i64::from(saved.is_default)),
         created_at: Set(now),
     })
@@ -60,7 +60,7 @@ pub async fn address_update_in_txn<C: ConnectionTrait>(
     saved: &SavedAddress,
 ) -> Result<(), Error> {
     Entity::update_many()
-        .col_expr(Column::Address, Expr::value(text(saved)?))
+        .col_expr(Column::Address, Expr::value(address_json(saved)?))
         .col_expr(Column::IsDefault, Expr::value(i64::from(saved.is_default)))
         .filter(Column::Id.eq(&saved.id))
         .exec(txn)
@@ -95,6 +95,6 @@ pub async fn address_delete_in_txn<C: ConnectionTrait>(
     Ok(())
 }
 
-fn text(saved: &SavedAddress) -> Result<String, Error> {
+fn address_json(saved: &SavedAddress) -> Result<String, Error> {
     serde_json::to_string(&saved.address).map_err(|error| Error::corrupt(error.to_string()))
 }

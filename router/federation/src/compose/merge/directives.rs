@@ -75,14 +75,14 @@ impl Merge<'_, '_> {
             }
             match canonical {
                 "deprecated" => out.push(self.most_frequent(coordinate, &same)),
-                "inaccessible" => out.push(DirectiveBuilder::new("inaccessible").done()),
-                "authenticated" => out.push(DirectiveBuilder::new("authenticated").done()),
+                "inaccessible" => out.push(DirectiveBuilder::new("inaccessible").build()),
+                "authenticated" => out.push(DirectiveBuilder::new("authenticated").build()),
                 "tag" => {
                     let mut names: Vec<&str> = same.iter().map(|d| text(d, "name")).collect();
                     let mut seen = HashSet::new();
                     names.retain(|name| seen.insert(*name));
                     for name in names {
-                        out.push(DirectiveBuilder::new("tag").string("name", name).done());
+                        out.push(DirectiveBuilder::new("tag").string("name", name).build());
                     }
                 }
                 "requiresScopes" => out.push(combine_demands("requiresScopes", "scopes", &same)),
@@ -93,7 +93,7 @@ impl Merge<'_, '_> {
                     out.push(
                         DirectiveBuilder::new("cost")
                             .value("weight", number(weight.unwrap_or(1)))
-                            .done(),
+                            .build(),
                     );
                 }
                 _ => out.push(list_size(&same)),
@@ -139,7 +139,7 @@ impl Merge<'_, '_> {
             .value("graphs", Value::List(vec![graph]))
             .string("name", &format!("federation__{canonical}"))
             .value("args", Value::Object(arguments.collect()))
-            .done()
+            .build()
     }
 
     /// Adds definitions of later versions of the join specification, if used.
@@ -246,7 +246,7 @@ impl Merge<'_, '_> {
                 link = link.value("import", Value::List(names));
             }
             let directives = &mut schema.schema_definition.make_mut().directives;
-            directives.push(link.done());
+            directives.push(link.build());
         }
     }
 
@@ -393,7 +393,7 @@ fn combine_demands(
         .collect();
     DirectiveBuilder::new(name)
         .value(argument, Value::List(kept))
-        .done()
+        .build()
 }
 
 fn list_size(same: &[&Node<Directive>]) -> Node<Directive> {
@@ -416,5 +416,5 @@ fn list_size(same: &[&Node<Directive>]) -> Node<Directive> {
     let one = same
         .iter()
         .all(|d| crate::subgraph::bool_argument(d, "requireOneSlicingArgument") != Some(false));
-    merged.flag("requireOneSlicingArgument", one).done()
+    merged.flag("requireOneSlicingArgument", one).build()
 }

@@ -74,7 +74,7 @@ impl Merge<'_, '_> {
                 });
                 if source.subgraph.used.contains(&at) || for_interface {
                     let join = DirectiveBuilder::new("join__field").graph(source.graph);
-                    joins.push(join.flag("usedOverridden", true).done());
+                    joins.push(join.flag("usedOverridden", true).build());
                 }
                 continue;
             }
@@ -121,11 +121,11 @@ impl Merge<'_, '_> {
                 join = join.string("overrideLabel", &label);
                 plain = false;
             }
-            joins.push(join.done());
+            joins.push(join.build());
         }
         if real.is_empty() && !external.is_empty() {
             // No graph: an interface object resolves it.
-            joins.push(DirectiveBuilder::new("join__field").done());
+            joins.push(DirectiveBuilder::new("join__field").build());
         }
         if !plain {
             directives.extend(joins);

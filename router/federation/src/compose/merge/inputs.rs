@@ -311,7 +311,7 @@ impl Merge<'_, '_> {
                 .map(|(s, _)| {
                     DirectiveBuilder::new("join__enumValue")
                         .graph(s.graph)
-                        .done()
+                        .build()
                 })
                 .collect();
             self.merge_applied_directives(

@@ -142,7 +142,7 @@ impl Merge<'_, '_> {
             let join = DirectiveBuilder::new("join__graph")
                 .string("name", &subgraph.name)
                 .string("url", &subgraph.url)
-                .done();
+                .build();
             values.insert(
                 graph.clone(),
                 Component::new(apollo_compiler::ast::EnumValueDefinition {
@@ -235,7 +235,7 @@ impl Merge<'_, '_> {
                 directives.push(
                     DirectiveBuilder::new("context")
                         .string("name", &name)
-                        .done(),
+                        .build(),
                 );
             }
             for applied in source.subgraph.on_type(source.ty, "cacheTag") {
@@ -314,7 +314,7 @@ impl Merge<'_, '_> {
                 let fields = self.merge_input(name, sources);
                 if sources.iter().all(|s| s.ty.directives().has("oneOf")) {
                     self.uses_one_of = true;
-                    directives.push(DirectiveBuilder::new("oneOf").done());
+                    directives.push(DirectiveBuilder::new("oneOf").build());
                 }
                 ExtendedType::InputObject(Node::new(InputObjectType {
                     description,
@@ -381,7 +381,7 @@ impl Merge<'_, '_> {
                     DirectiveBuilder::new("join__unionMember")
                         .graph(source.graph)
                         .string("member", member)
-                        .done(),
+                        .build(),
                 );
                 *members.entry(member.name.clone().into()).or_default() += 1;
             }
@@ -443,7 +443,7 @@ fn join_type(source: &Source<'_>, out: &mut Vec<Node<Directive>>) {
         if held {
             join = join.flag("isInterfaceObject", true);
         }
-        join.done()
+        join.build()
     };
     if keys.is_empty() {
         out.push(finish(join()));
@@ -479,7 +479,7 @@ fn join_implements(
                 DirectiveBuilder::new("join__implements")
                     .graph(source.graph)
                     .string("interface", interface)
-                    .done(),
+                    .build(),
             );
             all.insert(interface.name.clone().into());
         }

@@ -74,7 +74,7 @@ pub(super) fn check(graph: &Supergraph, errors: &mut Vec<CompositionError>) {
             found: Vec::new(),
             suppress_reports: 0,
         };
-        search.roots();
+        search.check_roots();
         let failed = !search.found.is_empty();
         errors.append(&mut search.found);
         if failed {
@@ -102,11 +102,11 @@ struct Search<'g> {
 }
 
 impl Search<'_> {
-    fn roots(&mut self) {
+    fn check_roots(&mut self) {
         let schema = self.graph.api().schema_definition.clone();
         if let Some(query) = &schema.query {
             let holders = self.all_holders(&query.name);
-            self.visit(&query.name, holders);
+            self.check_object(&query.name, holders);
         }
         for root in [&schema.mutation, &schema.subscription]
             .into_iter()
@@ -152,7 +152,7 @@ impl Search<'_> {
         self.suppress_reports += 1;
         let any = candidates.iter().any(|holders| {
             let before = self.seen.clone();
-            let satisfied = self.below(root, field, holders);
+            let satisfied = self.check_field(root, field, holders);
             if !satisfied {
                 // Results that depended on the failed assumption are dropped.
                 self.seen = before;
@@ -166,14 +166,14 @@ impl Search<'_> {
         match candidates.first() {
             Some(holders) => {
                 self.seen.clear();
-                self.below(root, field, holders);
+                self.check_field(root, field, holders);
             }
             None => self.report(root, field, &Holders::new()),
         }
     }
 
     /// Visits an object type with the subgraphs that have it.
-    fn visit(&mut self, ty: &Name, holders: Holders) -> bool {
+    fn check_object(&mut self, ty: &Name, holders: Holders) -> bool {
         let state = (ty.clone(), holders, self.available.borrow().clone());
         if let Some(known) = self.seen.get(&state) {
             return *known;
@@ -198,13 +198,13 @@ impl Search<'_> {
         let reached = self.reachable_holders(ty, holders, &mut Vec::new());
         let mut all = true;
         for field in &fields {
-            all &= self.below(ty, field, &reached);
+            all &= self.check_field(ty, field, &reached);
         }
         self.seen.insert(state, all);
         all
     }
 
-    fn below(&mut self, ty: &Name, field: &Name, holders: &Holders) -> bool {
+    fn check_field(&mut self, ty: &Name, field: &Name, holders: &Holders) -> bool {
         let resolvers = self.resolvers(ty, field, holders, &mut Vec::new());
         if resolvers.is_empty() {
             self.report(ty, field, holders);
@@ -226,7 +226,7 @@ impl Search<'_> {
                     if typed {
                         self.path.push(format!("... on {child}"));
                     }
-                    all &= self.visit(&child, holders);
+                    all &= self.check_object(&child, holders);
                     if typed {
                         self.path.pop();
                     }
@@ -306,7 +306,7 @@ impl Search<'_> {
                 .field_type_in(*id, &had.name, field)
                 .map_or(inner, |ty| ty.inner_named_type())
                 .clone();
-            let mut provided = given(&parse(&had.provided), field).unwrap_or_default();
+            let mut provided = nested_selection(&parse(&had.provided), field).unwrap_or_default();
             provided.extend(
                 join.and_then(|join| join.provides.clone())
                     .unwrap_or_default(),
@@ -398,7 +398,7 @@ impl Search<'_> {
         holders
             .iter()
             .filter(|(id, had)| {
-                if given(&parse(&had.provided), field).is_some() {
+                if nested_selection(&parse(&had.provided), field).is_some() {
                     return true;
                 }
                 let Some(join) = self.graph.field(**id, &had.name, field) else {
@@ -407,7 +407,7 @@ impl Search<'_> {
                 if !join.resolves(&self.labels) {
                     return false;
                 }
-                if !join.wants() {
+                if !join.has_requirements() {
                     return true;
                 }
                 if self.missing_context(join).is_some() {
@@ -509,10 +509,10 @@ fn parse(text: &str) -> FieldSet {
 }
 
 /// What a field set selects below one of its fields.
-fn given(set: &[Selection], field: &Name) -> Option<FieldSet> {
+fn nested_selection(set: &[Selection], field: &Name) -> Option<FieldSet> {
     set.iter().find_map(|selection| match selection {
         Selection::Field(other) if other.name == *field => Some(other.selection_set.clone()),
-        Selection::InlineFragment(inline) => given(&inline.selection_set, field),
+        Selection::InlineFragment(inline) => nested_selection(&inline.selection_set, field),
         _ => None,
     })
 }

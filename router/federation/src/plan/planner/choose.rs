@@ -57,13 +57,13 @@ impl Planner<'_> {
     ) -> Result<(Instance, Vec<Node<Argument>>), PlanError> {
         let ty = self.positions[at].ty.clone();
         // An instance that resolves the field and everything below it is always best.
-        let here = self.here(at, field);
-        if let Some(candidate) = here.iter().find(|candidate| candidate.cost.2 == 0)
+        let existing = self.existing_candidates(at, field);
+        if let Some(candidate) = existing.iter().find(|candidate| candidate.cost.2 == 0)
             && let CandidateKind::Existing(instance) = &candidate.kind
         {
             return Ok((instance.clone(), Vec::new()));
         }
-        let mut candidates = here;
+        let mut candidates = existing;
         self.add_other_candidates(at, &ty, field, &mut candidates);
         candidates.sort_by_key(|candidate| (candidate.cost, candidate.subgraph));
         if candidates.is_empty() {
@@ -105,7 +105,7 @@ impl Planner<'_> {
         chosen
     }
 
-    fn here(&self, at: PositionId, field: &Field) -> Vec<Candidate> {
+    fn existing_candidates(&self, at: PositionId, field: &Field) -> Vec<Candidate> {
         let mut found: Vec<Candidate> = Vec::new();
         for instance in &self.positions[at].instances {
             let Some(join) = self
@@ -161,7 +161,7 @@ impl Planner<'_> {
             let provides = join.provides.clone().unwrap_or_default();
             let (below, lacking) =
                 self.estimate_missing(id, &field.ty, &field.selections, &provides);
-            match join.wants() {
+            match join.has_requirements() {
                 false => {
                     if let Some(reach) = reach.get(&id) {
                         candidates.push(Candidate {
@@ -206,7 +206,7 @@ impl Planner<'_> {
         let mark = self.touched.len();
         let (added, required) = self.plan_field_set(&ty, set);
         let planned = self.plan_selections(at, &added);
-        let filled = planned.and_then(|()| self.fill(at, contexts));
+        let filled = planned.and_then(|()| self.fill_contexts(at, contexts));
         self.requiring.pop();
         let filled = filled?;
         let waits = self.touched[mark..].iter().copied().collect();

@@ -80,7 +80,7 @@ impl Planner<'_> {
     }
 
     /// Plans the fields that the arguments' contexts select.
-    pub(super) fn fill(
+    pub(super) fn fill_contexts(
         &mut self,
         at: PositionId,
         arguments: &[ContextArgument],

@@ -218,7 +218,7 @@ impl Planner<'_> {
                     let key = if field.name == "__typename" {
                         field.name.clone()
                     } else {
-                        self.slots.of(self.graph, ty, &added)
+                        self.slots.slot_of(self.graph, ty, &added)
                     };
                     added.key = key.clone();
                     selections.0.push(Item::Field(added));

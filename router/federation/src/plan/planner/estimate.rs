@@ -181,7 +181,7 @@ impl Planner<'_> {
                                     return None;
                                 }
                                 // `@requires` or a context takes a fetch of its own.
-                                let waits = usize::from(join.wants());
+                                let waits = usize::from(join.has_requirements());
                                 let (below, _) = match changes.checked_sub(1) {
                                     Some(left) => self.estimate_missing_within(
                                         *other,

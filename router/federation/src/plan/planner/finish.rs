@@ -262,7 +262,7 @@ impl Planner<'_> {
             subgraph: group.subgraph,
             depends_on,
             path: group.path.clone(),
-            apart: false,
+            copy_per_target: false,
             kind: match &group.entities {
                 None => FetchKind::Root {
                     keys: {

@@ -312,7 +312,7 @@ impl Planner<'_> {
     fn slot(&mut self, ty: &Name, field: &Field) -> Name {
         match &field.slot {
             Some(slot) => slot.clone(),
-            None => self.slots.of(self.graph, ty, field),
+            None => self.slots.slot_of(self.graph, ty, field),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Which subgraphs can be reached at a position, how, and after how many fetches.
+//! Which subgraphs can be reached at a position, strategy, and after strategy many fetches.
 //!
 //! The result is exact for existing instances; for objects that nothing selects yet
 //! it is estimated from the schema alone ([`super::estimate`]). Estimates only rank:
@@ -22,11 +22,11 @@ pub(super) struct Reach {
     pub depth: usize,
     /// How many fetches would be added.
     pub fetches: usize,
-    how: How,
+    strategy: ResolutionStrategy,
 }
 
 #[derive(Debug, Clone)]
-enum How {
+enum ResolutionStrategy {
     Existing(usize),
     /// By a new fetch from the root type.
     Root,
@@ -50,7 +50,7 @@ impl Planner<'_> {
                 let reach = Reach {
                     depth,
                     fetches: 0,
-                    how: How::Existing(index),
+                    strategy: ResolutionStrategy::Existing(index),
                 };
                 found.insert(instance.subgraph, reach);
             }
@@ -69,7 +69,7 @@ impl Planner<'_> {
                         found.entry(id).or_insert(Reach {
                             depth: 0,
                             fetches: 1,
-                            how: How::Root,
+                            strategy: ResolutionStrategy::Root,
                         });
                     }
                 }
@@ -78,8 +78,8 @@ impl Planner<'_> {
             Parent::Field { of, field } => {
                 for (id, reach) in self.reach(*of) {
                     if !found.contains_key(&id) && self.resolves_at(*of, id, &field.name) {
-                        let how = How::Parent;
-                        found.insert(id, Reach { how, ..reach });
+                        let strategy = ResolutionStrategy::Parent;
+                        found.insert(id, Reach { strategy, ..reach });
                     }
                 }
                 self.reach_by_requirements(*of, &field.name, found);
@@ -96,7 +96,7 @@ impl Planner<'_> {
                         found.entry(id).or_insert(Reach {
                             depth: self.groups[instance.group].depth + 1,
                             fetches: 1,
-                            how: How::Root,
+                            strategy: ResolutionStrategy::Root,
                         });
                     }
                 }
@@ -107,8 +107,8 @@ impl Planner<'_> {
                     if !found.contains_key(&id)
                         && wider.is_some_and(|wider| self.narrowed_type(at, id, &wider).is_some())
                     {
-                        let how = How::Parent;
-                        found.insert(id, Reach { how, ..reach });
+                        let strategy = ResolutionStrategy::Parent;
+                        found.insert(id, Reach { strategy, ..reach });
                     }
                 }
             }
@@ -124,7 +124,7 @@ impl Planner<'_> {
             .ids()
             .filter(|id| !found.contains_key(id))
             .filter_map(|id| Some((id, self.graph.field_of(id, ty, field)?)))
-            .filter(|(_, join)| join.resolves(self.labels) && join.wants())
+            .filter(|(_, join)| join.resolves(self.labels) && join.has_requirements())
             .collect();
         if wanting.is_empty() || self.graph.is_abstract(ty) {
             return;
@@ -137,7 +137,7 @@ impl Planner<'_> {
                     Reach {
                         depth: depth + 1,
                         fetches: 1,
-                        how: How::Requirements,
+                        strategy: ResolutionStrategy::Requirements,
                     },
                 );
             }
@@ -232,7 +232,7 @@ impl Planner<'_> {
                     let reach = Reach {
                         depth,
                         fetches: 1,
-                        how: How::Key(key.fields.clone()),
+                        strategy: ResolutionStrategy::Key(key.fields.clone()),
                     };
                     better.push((id, reach));
                 }
@@ -294,7 +294,7 @@ impl Planner<'_> {
                 return None;
             }
             // An approximation, which is enough for ranking.
-            let waits = usize::from(join.wants());
+            let waits = usize::from(join.has_requirements());
             Some(reach.depth + waits + self.nested_depth(*id, inner, &field.selection_set)?)
         });
         let slot = self
@@ -312,9 +312,9 @@ impl Planner<'_> {
         let Some(reach) = self.reach(at).remove(&to) else {
             return Err(self.unresolvable(at, &ty, &apollo_compiler::name!("__typename")));
         };
-        match reach.how {
-            How::Existing(index) => Ok(self.positions[at].instances[index].clone()),
-            How::Root => {
+        match reach.strategy {
+            ResolutionStrategy::Existing(index) => Ok(self.positions[at].instances[index].clone()),
+            ResolutionStrategy::Root => {
                 let before = match self.positions[at].parent {
                     Parent::Root { .. } => None,
                     _ => self.positions[at].instances.first().map(|i| i.group),
@@ -328,7 +328,7 @@ impl Planner<'_> {
                 self.positions[at].instances.push(instance.clone());
                 Ok(instance)
             }
-            How::Parent => match self.positions[at].parent.clone() {
+            ResolutionStrategy::Parent => match self.positions[at].parent.clone() {
                 Parent::Field { of, field } => {
                     let above = self.obtain(of, to)?;
                     let slot = field.slot.clone().unwrap_or_else(|| field.name.clone());
@@ -350,7 +350,7 @@ impl Planner<'_> {
                 }
                 Parent::Root { .. } => Err(self.unresolvable(at, &ty, &ty)),
             },
-            How::Requirements => {
+            ResolutionStrategy::Requirements => {
                 let Parent::Field { of, field } = self.positions[at].parent.clone() else {
                     return Err(self.unresolvable(at, &ty, &ty));
                 };
@@ -359,7 +359,7 @@ impl Planner<'_> {
                 self.select_filled(of, &above, &field, slot, filled)?;
                 self.last_instance(at, to)
             }
-            How::Key(key) => self.enter(at, to, &key, None),
+            ResolutionStrategy::Key(key) => self.enter(at, to, &key, None),
         }
     }
 

@@ -167,7 +167,7 @@ impl Sandbox {
             "PENDING" if Self::decide(&txn, &reference, &payment.method).await? == "DECLINED" => {
                 declined()
             }
-            "PENDING" | "AUTHORISED" | "CAPTURED" => Authorised::Yes { reference },
+            "PENDING" | "AUTHORISED" | "CAPTURED" => Authorised::Approved { reference },
             _ => declined(),
         };
         txn.commit().await?;
@@ -197,7 +197,7 @@ impl Sandbox {
         let txn = self.database.begin().await?;
         let entry = self.entry(&txn, payment, "PENDING").await?;
         let captured = match entry.state.as_str() {
-            "CAPTURED" => Captured::Yes,
+            "CAPTURED" => Captured::Done,
             "AUTHORISED" if payment.method != DECLINE_CAPTURE => {
                 Self::run(
                     &txn,
@@ -209,7 +209,7 @@ impl Sandbox {
                     let now = self.clock.now();
                     self.schedule_webhook(&txn, payment, CAPTURED, now).await?;
                 }
-                Captured::Yes
+                Captured::Done
             }
             _ => Captured::Declined {
                 reason: "the sandbox declines this capture".to_owned(),
@@ -235,7 +235,7 @@ impl Sandbox {
             Self::set_state(&txn, payment, "VOIDED").await?;
         }
         txn.commit().await?;
-        Ok(Voided::Yes)
+        Ok(Voided::Done)
     }
 
     async fn try_refund(&self, payment: &Payment, amount: i64, key: &str) -> Result<(), DbErr> {
@@ -287,7 +287,7 @@ async fn with_injected_faults<T>(
     work: impl Future<Output = Result<T, DbErr>>,
 ) -> Result<T, NoResponse> {
     let work = async { work.await.map_err(|error| NoResponse(error.to_string())) };
-    fault_injection::call(work, || NoResponse(fault_injection::REASON.to_owned())).await
+    fault_injection::call_with_faults(work, || NoResponse(fault_injection::REASON.to_owned())).await
 }
 
 #[async_trait]
@@ -336,6 +336,6 @@ impl PaymentProvider for Sandbox {
             return Err(signature::BadSignature::Malformed.into());
         };
         signature::verify(secret, header, body, self.clock.now())?;
-        webhook::read(body).ok_or(BadEvent::Body)
+        webhook::parse_body(body).ok_or(BadEvent::Body)
     }
 }

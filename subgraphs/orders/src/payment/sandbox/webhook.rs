@@ -7,7 +7,7 @@ use futures_util::stream::{self, StreamExt};
 use reqwest::redirect::Policy;
 use sea_orm::{ConnectionTrait, DbErr, Statement};
 use serde::{Deserialize, Serialize};
-use stoa_runtime::backoff::doubling;
+use stoa_runtime::backoff::backoff_delay;
 use stoa_runtime::clock::{Micros, micros};
 use stoa_schema::OrderId;
 
@@ -64,7 +64,7 @@ struct Body {
 }
 
 /// Reads a webhook's body.
-pub(super) fn read(body: &[u8]) -> Option<Event> {
+pub(super) fn parse_body(body: &[u8]) -> Option<Event> {
     let body: Body = serde_json::from_slice(body).ok()?;
     Some(Event {
         order_id: body
@@ -161,7 +161,7 @@ impl Sandbox {
                     method: row.try_get("", "method")?,
                     attempts: row.try_get("", "attempts")?,
                 };
-                self.tell(callback, &due).await
+                self.send_webhook(callback, &due).await
             })
             .buffer_unordered(MAX_CONCURRENT)
             .collect()
@@ -180,7 +180,7 @@ impl Sandbox {
         }))
     }
 
-    async fn tell(&self, callback: &Callback, due: &DueWebhook) -> Result<(), DbErr> {
+    async fn send_webhook(&self, callback: &Callback, due: &DueWebhook) -> Result<(), DbErr> {
         if due.kind == DECIDED {
             let txn = self.database.begin().await?;
             Self::decide(&txn, &due.reference, &due.method).await?;
@@ -214,7 +214,7 @@ impl Sandbox {
             )
             .await?;
         } else {
-            let pause = doubling(due.attempts, MIN_RETRY_DELAY, MAX_RETRY_DELAY);
+            let pause = backoff_delay(due.attempts, MIN_RETRY_DELAY, MAX_RETRY_DELAY);
             Self::run(
                 &txn,
                 "UPDATE sandbox_webhook SET due_at = $3, attempts = attempts + 1 WHERE event_id = $1 AND copy = $2",
