@@ -410,7 +410,7 @@ async fn a_stream_that_is_lost_is_made_anew() {
     std::fs::remove_dir_all(place.folder.join("servers/nats")).unwrap();
     servers.restart("nats");
     let ended = tokio::time::timeout(Duration::from_secs(30), following.next()).await;
-    assert_eq!(ended.expect("a follower is told"), None);
+    assert_eq!(ended.expect("the follower ends"), None);
     let mut fresh = bus.info().await;
     for _ in 0..100 {
         if fresh.is_ok() {

@@ -216,18 +216,18 @@ async fn a_consumer_goes_on_where_it_acknowledged(fixture: Fixture) {
 
 async fn two_processes_share_a_consumer_in_order(fixture: Fixture) {
     let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let in_hand = Arc::new(AtomicU32::new(0));
+    let in_flight = Arc::new(AtomicU32::new(0));
     let mut tasks = Vec::new();
     for _ in 0..2 {
         let bus = fixture.open().await;
-        let (seen, in_hand) = (seen.clone(), in_hand.clone());
+        let (seen, in_flight) = (seen.clone(), in_flight.clone());
         tasks.push(tokio::spawn(async move {
             consume(bus, "shared", "stoa.a.*", |message| {
-                let (seen, in_hand) = (seen.clone(), in_hand.clone());
+                let (seen, in_flight) = (seen.clone(), in_flight.clone());
                 async move {
-                    let others = in_hand.fetch_add(1, Ordering::SeqCst);
+                    let others = in_flight.fetch_add(1, Ordering::SeqCst);
                     tokio::time::sleep(Duration::from_millis(1)).await;
-                    in_hand.fetch_sub(1, Ordering::SeqCst);
+                    in_flight.fetch_sub(1, Ordering::SeqCst);
                     if others > 0 {
                         return Err(Failure::Poison("two at once".into()));
                     }
@@ -330,16 +330,16 @@ async fn a_poison_message_is_laid_aside_and_replayed(fixture: Fixture) {
     }
     let tries = Arc::new(AtomicU32::new(0));
     let handled = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let mended = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let fixed = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let task = {
-        let (tries, handled, mended) = (tries.clone(), handled.clone(), mended.clone());
+        let (tries, handled, fixed) = (tries.clone(), handled.clone(), fixed.clone());
         let bus = fixture.open().await;
         tokio::spawn(async move {
             consume(bus, "picky", "stoa.a.*", |message| {
-                let (tries, handled, mended) = (tries.clone(), handled.clone(), mended.clone());
+                let (tries, handled, fixed) = (tries.clone(), handled.clone(), fixed.clone());
                 async move {
                     let is_bad = message.payload.ends_with("m1");
-                    if is_bad && !mended.load(Ordering::SeqCst) {
+                    if is_bad && !fixed.load(Ordering::SeqCst) {
                         tries.fetch_add(1, Ordering::SeqCst);
                         return Err(Failure::Failed("it does not taste".into()));
                     }
@@ -378,7 +378,7 @@ async fn a_poison_message_is_laid_aside_and_replayed(fixture: Fixture) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     assert_eq!(letter.subject, "stoa.a.1");
-    mended.store(true, Ordering::SeqCst);
+    fixed.store(true, Ordering::SeqCst);
     bus::replay(&*bus, id, &letter).await.unwrap();
     eventually("it is handled", || handled.lock().unwrap().len() == 3).await;
     assert_eq!(handled.lock().unwrap()[2], "payload of m1");
@@ -399,7 +399,7 @@ async fn what_is_away_is_waited_for(fixture: Fixture) {
                 async move {
                     // More attempts than `MAX_FAILURES` allows for failures.
                     if tries.fetch_add(1, Ordering::SeqCst) < MAX_FAILURES + 2 {
-                        return Err(Failure::Unavailable("the database is away".into()));
+                        return Err(Failure::Unavailable("the database is unavailable".into()));
                     }
                     done.fetch_add(1, Ordering::SeqCst);
                     Ok(())

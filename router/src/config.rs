@@ -1,4 +1,4 @@
-//! Limits and rules. The defaults leave room above what the shop's own clients
+//! Limits and rules. The defaults leave a margin above what the shop's own clients
 //! need.
 
 use std::collections::BTreeSet;

@@ -22,7 +22,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 use model::RequestedChange;
-use stoa_tests::faulty::How;
+use stoa_tests::faulty::InjectedFault;
 use world::{Op, Template, World};
 
 /// The longest sequence.
@@ -140,12 +140,12 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-fn how() -> impl Strategy<Value = How> {
+fn how() -> impl Strategy<Value = InjectedFault> {
     prop_oneof![
-        Just(How::Away),
-        Just(How::Lost),
-        Just(How::CrashBefore),
-        Just(How::CrashAfter),
+        Just(InjectedFault::Unavailable),
+        Just(InjectedFault::Lost),
+        Just(InjectedFault::CrashBefore),
+        Just(InjectedFault::CrashAfter),
     ]
 }
 

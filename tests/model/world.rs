@@ -16,8 +16,8 @@ use stoa_runtime::identity::{Caller, Role};
 use stoa_schema::events::OrderStatus as Status;
 use stoa_schema::{OrderId, ProductId};
 use stoa_service::error::{CodedError, FORBIDDEN};
-use stoa_tests::faulty::How;
-use stoa_tests::inside::{self, InProcessShop, PRICE, call, key, person, sqlite};
+use stoa_tests::faulty::InjectedFault;
+use stoa_tests::in_process::{self, InProcessShop, PRICE, call, key, person, sqlite};
 
 use crate::Counts;
 use crate::model::{self, RequestedChange, Units};
@@ -60,7 +60,7 @@ pub enum Op {
     /// Injects a fault into a later call, after `skip` other calls.
     Fault {
         skip: usize,
-        how: How,
+        how: InjectedFault,
     },
 }
 
@@ -210,7 +210,7 @@ impl World {
                     .iter()
                     .map(|(product, quantity)| (&self.product_ids[*product], *quantity))
                     .collect();
-                let request = inside::request(&lines, METHODS[*method]);
+                let request = in_process::request(&lines, METHODS[*method]);
                 self.attempts.push(Attempt {
                     customer: *customer,
                     request,

@@ -69,16 +69,14 @@ async fn a_cart_from_two_tabs() {
         let goods = [shop.product(100).await, shop.product(100).await];
         let edit = |buyer: &Caller, edit: Edit, product: usize, units: i64, version| {
             let (orders, context) = (shop.orders.clone(), call(buyer));
-            let wish = LineQuantity {
+            let line = LineQuantity {
                 product_id: goods[product].to_string(),
                 quantity: units,
             };
             tokio::spawn(async move {
                 let own = CartRef::default();
-                let wishes = std::slice::from_ref(&wish);
-                orders
-                    .cart_edit(&context, &own, edit, wishes, version)
-                    .await
+                let lines = std::slice::from_ref(&line);
+                orders.cart_edit(&context, &own, edit, lines, version).await
             })
         };
         let units = async |buyer: &Caller| {
@@ -146,13 +144,13 @@ async fn a_cart_from_two_tabs() {
 async fn deleting_the_carts_that_guests_left() {
     on_both(async |shop| {
         let product = shop.product(100).await.to_string();
-        let wishes = [LineQuantity {
+        let lines = [LineQuantity {
             product_id: product,
             quantity: 1,
         }];
         let add = async |at: &CartRef| {
             let guest = call(&Caller::Anonymous);
-            let opened = shop.orders.cart_edit(&guest, at, Edit::Add, &wishes, None);
+            let opened = shop.orders.cart_edit(&guest, at, Edit::Add, &lines, None);
             opened.await.unwrap()
         };
         for _ in 0..ROUNDS {

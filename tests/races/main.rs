@@ -31,7 +31,7 @@ use stoa_schema::peer::{ReserveOutcome, ReserveStock, StockLine};
 use stoa_schema::{Money, OrderId, ProductId};
 use stoa_service::database::{Database, PoolOptions};
 use stoa_service::failpoint::hold;
-use stoa_tests::inside::{InProcessShop, call, key, person, request, sqlite};
+use stoa_tests::in_process::{InProcessShop, call, key, person, request, sqlite};
 use stoa_tests::stripe::{self, FakeStripe};
 use stoa_tests::{Servers, servers};
 use tokio::task::JoinHandle;
@@ -353,9 +353,9 @@ async fn a_webhook_against_the_client() {
         for _ in 0..ROUNDS {
             let order = place(shop, &buyer, &product, 1).await;
             tick(shop, Duration::from_secs(1));
-            let told = [news(&order, 1), news(&order, 1), news(&order, 2)];
+            let webhooks = [news(&order, 1), news(&order, 1), news(&order, 2)];
             let cancelled = change(shop, &buyer, &OrderAction::Cancel, &order, &key());
-            for one in told {
+            for one in webhooks {
                 one.await.unwrap();
             }
             cancelled.await.unwrap().unwrap();
@@ -368,11 +368,11 @@ async fn a_webhook_against_the_client() {
         let mut held = hold("change.locked", &key);
         let cancelled = change(shop, &buyer, &OrderAction::Cancel, &order, &key);
         held.reached().await;
-        let told = news(&order, 1);
+        let webhooks = news(&order, 1);
         tokio::time::sleep(BLOCKED_WAIT).await;
         held.release();
         cancelled.await.unwrap().unwrap();
-        told.await.unwrap();
+        webhooks.await.unwrap();
         assert_eq!(status(shop, &order).await, Status::Cancelled);
     })
     .await;

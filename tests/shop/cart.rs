@@ -46,7 +46,7 @@ pub async fn a_cart_from_guest_to_order(shop: &Shop) {
     assert!(text(&made, "/token").len() >= 32);
     let more = add(&guest, &opened, &two, 1).await;
     assert_eq!(more["cart"]["totalQuantity"], 3, "{more}");
-    assert!(more["token"].is_null(), "it is told once");
+    assert!(more["token"].is_null(), "it is shown once");
     let stranger = json!({ "id": opened["id"], "token": "0".repeat(64) });
     assert_eq!(
         user_error(&add(&guest, &stranger, &one, 1).await),

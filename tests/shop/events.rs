@@ -72,7 +72,7 @@ pub async fn a_poison_event_is_laid_aside(shop: &Shop) {
         shop.command(&["events", "replay", id])
             .contains("given to notifications-inbox")
     );
-    eventually("it is laid aside again", || async {
+    eventually("it is dead-lettered again", || async {
         let listed = shop.command(&["events", "dead"]);
         listed.contains(&subject)
             && !listed

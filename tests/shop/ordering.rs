@@ -399,8 +399,8 @@ pub async fn parcels_and_partial_refunds(shop: &Shop) {
     assert_eq!(settled(&ada, &order).await, "CONFIRMED");
     let units = |quantity: i64| json!([{ "productId": product, "quantity": quantity }]);
     let ship = async |lines: Value, number: &str| {
-        let parcel = json!({ "carrier": "DHL", "trackingNumber": number, "lines": lines });
-        let variables = json!({ "id": order, "key": key(), "shipment": parcel });
+        let shipment = json!({ "carrier": "DHL", "trackingNumber": number, "lines": lines });
+        let variables = json!({ "id": order, "key": key(), "shipment": shipment });
         admin.ok(SHIP, variables).await["done"].take()
     };
     let refund = async |refund: Value| {

@@ -18,9 +18,9 @@ use tokio::sync::Notify;
 
 /// The injected fault of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How {
+pub enum InjectedFault {
     /// The call is not made, and the caller gets an error.
-    Away,
+    Unavailable,
     /// The call is made, but the response is lost.
     Lost,
     /// The caller crashes before the call is made.
@@ -32,13 +32,13 @@ pub enum How {
 /// The queue of faults, each due after a number of calls.
 #[derive(Clone, Default)]
 pub struct Faults {
-    next: Arc<Mutex<VecDeque<(usize, How)>>>,
+    next: Arc<Mutex<VecDeque<(usize, InjectedFault)>>>,
     /// Signals that the caller must crash now.
     pub crash: Arc<Notify>,
 }
 
 impl Faults {
-    pub fn arm(&self, skip: usize, how: How) {
+    pub fn arm(&self, skip: usize, how: InjectedFault) {
         self.next
             .lock()
             .expect("not poisoned")
@@ -49,7 +49,7 @@ impl Faults {
         self.next.lock().expect("not poisoned").clear();
     }
 
-    fn take(&self) -> Option<How> {
+    fn take(&self) -> Option<InjectedFault> {
         let mut next = self.next.lock().expect("not poisoned");
         let (skip, _) = next.front_mut()?;
         if *skip > 0 {
@@ -60,18 +60,22 @@ impl Faults {
     }
 
     /// Makes a call, or injects the fault that is due.
-    async fn call<T, E>(&self, work: impl Future<Output = Result<T, E>>, away: E) -> Result<T, E> {
+    async fn call<T, E>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+        unavailable: E,
+    ) -> Result<T, E> {
         let how = self.take();
-        if how == Some(How::CrashBefore) {
+        if how == Some(InjectedFault::CrashBefore) {
             self.end().await;
         }
-        if how == Some(How::Away) {
-            return Err(away);
+        if how == Some(InjectedFault::Unavailable) {
+            return Err(unavailable);
         }
         let done = work.await;
         match how {
-            Some(How::CrashAfter) => self.end().await,
-            Some(How::Lost) => return Err(away),
+            Some(InjectedFault::CrashAfter) => self.end().await,
+            Some(InjectedFault::Lost) => return Err(unavailable),
             _ => {}
         }
         done
@@ -99,12 +103,12 @@ impl PeerHandler for FaultyPeer {
         method: &str,
         message: Value,
     ) -> Result<Value, PeerError> {
-        let away = PeerError::Unreachable {
+        let unavailable = PeerError::Unreachable {
             service: "products".to_owned(),
             cause: "a test".to_owned(),
         };
         let work = self.inner.call(context, method, message);
-        self.faults.call(work, away).await
+        self.faults.call(work, unavailable).await
     }
 }
 
@@ -113,7 +117,7 @@ pub struct FaultyProvider {
     pub faults: Faults,
 }
 
-fn away() -> NoResponse {
+fn unavailable() -> NoResponse {
     NoResponse("a test".to_owned())
 }
 
@@ -129,21 +133,25 @@ impl PaymentProvider for FaultyProvider {
 
     async fn authorise(&self, payment: &Payment) -> Result<Authorised, NoResponse> {
         self.faults
-            .call(self.inner.authorise(payment), away())
+            .call(self.inner.authorise(payment), unavailable())
             .await
     }
 
     async fn capture(&self, payment: &Payment) -> Result<Captured, NoResponse> {
-        self.faults.call(self.inner.capture(payment), away()).await
+        self.faults
+            .call(self.inner.capture(payment), unavailable())
+            .await
     }
 
     async fn void(&self, payment: &Payment) -> Result<Voided, NoResponse> {
-        self.faults.call(self.inner.void(payment), away()).await
+        self.faults
+            .call(self.inner.void(payment), unavailable())
+            .await
     }
 
     async fn refund(&self, payment: &Payment, amount: Money, key: &str) -> Result<(), NoResponse> {
         let work = self.inner.refund(payment, amount, key);
-        self.faults.call(work, away()).await
+        self.faults.call(work, unavailable()).await
     }
 
     fn event(&self, headers: &HeaderMap, body: &[u8]) -> Result<Event, BadEvent> {

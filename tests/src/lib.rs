@@ -7,14 +7,14 @@
 //! | `native` | how those are started as native processes |
 //! | [`nginx`] | the proxy in front of replicas |
 //! | [`process`] | child processes that cannot outlive the test |
-//! | [`inside`] | orders and products in the test's own process, with manual clocks |
+//! | [`in_process`] | orders and products in the test's own process, with manual clocks |
 //! | [`faulty`] | their dependencies, with injected faults |
 //! | [`stripe`] | a mock of the part of Stripe's API that the shop uses |
 //! | [`client`] | a GraphQL client over HTTP and server-sent events |
 
 pub mod client;
 pub mod faulty;
-pub mod inside;
+pub mod in_process;
 mod native;
 pub mod nginx;
 pub mod process;

@@ -221,8 +221,8 @@ impl JobQueue {
 
     /// Starts waiting jobs while there are free slots; returns how many.
     fn start(&mut self, app: &App, set: &mut JoinSet<Result<(), Error>>) -> usize {
-        let room = MAX_CONCURRENT_JOBS - self.running.len();
-        let now = self.waiting.drain(..room.min(self.waiting.len()));
+        let free = MAX_CONCURRENT_JOBS - self.running.len();
+        let now = self.waiting.drain(..free.min(self.waiting.len()));
         let mut started = 0;
         for job in now {
             let handle = set.spawn(job.clone().run(app.clone()));

@@ -17,7 +17,7 @@ use stoa_federation::operation::{condition_variables, demands};
 use stoa_federation::plan::{self, Decisions};
 use stoa_federation::{Grants, Hint, QueryPlan, Subgraph, Supergraph, compose, one_of};
 
-use crate::told::{MockSubgraph, MockSubgraphs};
+use crate::mock_subgraph::{MockSubgraph, MockSubgraphs};
 
 /// A composed graph over mock subgraphs.
 pub struct Federation {
@@ -86,17 +86,17 @@ impl Federation {
             }
         };
         let graph = Supergraph::parse(&sdl).map_err(|errors| format!("{errors}\n{sdl}"))?;
-        let told = parsed
+        let mock = parsed
             .iter()
             .zip(subgraphs)
             .map(|(subgraph, (name, _, data))| {
-                let told = MockSubgraph::new(subgraph.schema(), Arc::new(data.clone()));
-                (name.clone(), Arc::new(told))
+                let mock = MockSubgraph::new(subgraph.schema(), Arc::new(data.clone()));
+                (name.clone(), Arc::new(mock))
             })
             .collect();
         Ok(Self {
             graph: Arc::new(graph),
-            subgraphs: Arc::new(told),
+            subgraphs: Arc::new(mock),
             hints,
         })
     }
@@ -223,7 +223,7 @@ impl Transport for InProcessTransport {
     async fn execute(&self, request: SubgraphRequest) -> Result<SubgraphResponse, TransportError> {
         let variables = serde_json::from_slice(&request.variables).unwrap_or_default();
         let answer = match self.0.get(&*request.subgraph) {
-            Some(told) => told.answer(&request.text, &variables),
+            Some(mock) => mock.answer(&request.text, &variables),
             None => Value::Null,
         };
         Ok(SubgraphResponse::from_json(&answer))
@@ -259,7 +259,7 @@ async fn respond(
     let query = body["query"].as_str().unwrap_or_default();
     let variables = body["variables"].as_object().cloned().unwrap_or_default();
     Json(match subgraphs.get(&name) {
-        Some(told) => told.answer(query, &variables),
+        Some(mock) => mock.answer(query, &variables),
         None => Value::Null,
     })
 }

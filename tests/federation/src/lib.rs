@@ -4,7 +4,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`told`] | a mock subgraph that resolves fields from JSON data |
+//! | [`mock_subgraph`] | a mock subgraph that resolves fields from JSON data |
 //! | [`federation`] | several of them composed, planned and executed |
 //! | [`case`] | federations and their expected results, written as text |
 //! | [`fuzz`] | fuzz targets |
@@ -13,8 +13,8 @@
 pub mod case;
 pub mod federation;
 pub mod fuzz;
+pub mod mock_subgraph;
 pub mod random;
-pub mod told;
 
 pub use federation::{Answer, Federation, RequestContext};
-pub use told::MockSubgraph;
+pub use mock_subgraph::MockSubgraph;

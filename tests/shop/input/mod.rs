@@ -115,7 +115,7 @@ fn every_mutation(shop: &Shop, servers: Option<&Servers>) {
             for (who, expected) in &case.forbidden {
                 let found = code_of(client(*who), &case.query, case.fine.clone()).await;
                 if found != *expected {
-                    failures.push(format!("{who:?} is told {found:?}: {}", case.query));
+                    failures.push(format!("{who:?} gets {found:?}: {}", case.query));
                 }
                 tried += 1;
             }

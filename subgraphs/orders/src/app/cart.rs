@@ -297,7 +297,7 @@ fn hash_token(token: &str) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Validates the lines; returns quantities by product, each product idempotency_key.
+/// Validates the lines; returns quantities by product, each product once.
 fn check_lines(
     quantities: &[LineQuantity],
     edit: Edit,

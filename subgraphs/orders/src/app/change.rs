@@ -98,9 +98,9 @@ impl App {
             caller.require_admin()?;
         }
         check_text("reason", reason.as_ref(), MAX_REASON)?;
-        if let OrderAction::Ship(parcel) = verb {
-            check_text("carrier", parcel.carrier.as_ref(), MAX_TRACKING)?;
-            let number = parcel.tracking_number.as_ref();
+        if let OrderAction::Ship(shipment) = verb {
+            check_text("carrier", shipment.carrier.as_ref(), MAX_TRACKING)?;
+            let number = shipment.tracking_number.as_ref();
             check_text("trackingNumber", number, MAX_TRACKING)?;
         }
         // Without shipment or refund details the fingerprint is the same as before these
@@ -144,7 +144,7 @@ impl App {
         domain::check_move(&order, verb.target())?;
         match verb {
             OrderAction::Cancel => self.cancel_in_txn(&txn, &mut order, by).await?,
-            OrderAction::Ship(parcel) => self.ship_in_txn(&txn, &mut order, parcel, by).await?,
+            OrderAction::Ship(shipment) => self.ship_in_txn(&txn, &mut order, shipment, by).await?,
             OrderAction::Deliver => {
                 self.move_in_txn(&txn, &mut order, Status::Delivered, by)
                     .await?
@@ -213,18 +213,18 @@ impl App {
         &self,
         txn: &C,
         order: &mut Order,
-        parcel: &ShipmentRequest,
+        shipment: &ShipmentRequest,
         by: ChangeContext,
     ) -> Result<(), Error> {
         let states = rows::line_states(txn, &order.id).await?;
-        let lines = domain::plan_shipment(&states, parcel.lines.as_deref())?;
+        let lines = domain::plan_shipment(&states, shipment.lines.as_deref())?;
         rows::check_limits_in_txn(txn, &order.id).await?;
         let left: u32 = states.iter().map(domain::LineState::left_to_ship).sum();
         let sent: u32 = lines.iter().map(|(_, units)| units).sum();
         let shipment = Shipment {
             id: stoa_schema::ids::new_id(),
-            carrier: parcel.carrier.clone(),
-            tracking_number: parcel.tracking_number.clone(),
+            carrier: shipment.carrier.clone(),
+            tracking_number: shipment.tracking_number.clone(),
             actor: by.actor,
             reason: by.reason.clone(),
             at: by.now,

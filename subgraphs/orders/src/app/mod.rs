@@ -115,7 +115,7 @@ impl App {
             .ok_or_else(|| Error::corrupt(format!("order {id} is gone")))
     }
 
-    /// Stores an event from the payment provider idempotency_key, and makes the payment's
+    /// Stores an event from the payment provider once, and makes the payment's
     /// step due; the step then asks the provider for the current state.
     ///
     /// # Errors

@@ -243,7 +243,7 @@ impl App {
         Ok(order)
     }
 
-    /// Releases the key, as nothing is decided: it may be used again at idempotency_key.
+    /// Releases the key, as nothing is decided: it may be used again at once.
     async fn release_key(&self, attempt: &Attempt<'_>) -> Result<(), Error> {
         let txn = self.database.begin().await?;
         attempt

@@ -56,9 +56,9 @@ pub async fn check_limits_in_txn<C: ConnectionTrait>(
     txn: &C,
     order: &OrderId,
 ) -> Result<(), Error> {
-    let parcels = shipment_list(txn, order).await?.len();
+    let shipments = shipment_list(txn, order).await?.len();
     let refunds = refund_list(txn, order).await?.len();
-    if parcels < MAX_PER_ORDER && refunds < MAX_PER_ORDER {
+    if shipments < MAX_PER_ORDER && refunds < MAX_PER_ORDER {
         return Ok(());
     }
     let message = format!("an order has at most {MAX_PER_ORDER} shipments and as many refunds");

@@ -153,14 +153,14 @@ fn matches_search(text: &str) -> Condition {
                 .add(lower(order_line::Column::Name.into_expr()).like(within))
                 .add(lower(order_line::Column::Name.into_expr()).like(ascii_within)),
         );
-    let parcel = entity::shipment::Entity::find()
+    let with_tracking_number = entity::shipment::Entity::find()
         .select_only()
         .column(entity::shipment::Column::OrderId)
         .filter(lower(entity::shipment::Column::TrackingNumber.into_expr()).eq(text));
     Condition::any()
         .add(lower(order::Column::Number.into_expr()).like(begins))
         .add(order::Column::Id.in_subquery(line.into_query()))
-        .add(order::Column::Id.in_subquery(parcel.into_query()))
+        .add(order::Column::Id.in_subquery(with_tracking_number.into_query()))
 }
 
 /// The next order number.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::Choices;
 use super::model::{Field, Kind, Model, entity_name};
-use crate::told::ComputeField;
+use crate::mock_subgraph::ComputeField;
 
 impl Model {
     /// All data, as the monolith has it.
@@ -151,7 +151,10 @@ impl Model {
                     for field in &entity.fields {
                         if field.owners.contains(&subgraph) && field.requires.is_none() {
                             let value = row[&field.name].clone();
-                            known.insert(field.name.clone(), self.told(field, value, data));
+                            known.insert(
+                                field.name.clone(),
+                                self.with_provided_fields(field, value, data),
+                            );
                         }
                     }
                     Value::Object(known)
@@ -165,7 +168,7 @@ impl Model {
             .filter(|f| f.owners.contains(&subgraph))
             .map(|f| {
                 let value = data["Query"][&f.name].clone();
-                (f.name.clone(), self.told(f, value, data))
+                (f.name.clone(), self.with_provided_fields(f, value, data))
             })
             .collect();
         part.insert("Query".to_owned(), Value::Object(roots));
@@ -180,14 +183,14 @@ impl Model {
     }
 
     /// A reference, with the field that it provides.
-    pub(super) fn told(&self, field: &Field, value: Value, data: &Value) -> Value {
+    pub(super) fn with_provided_fields(&self, field: &Field, value: Value, data: &Value) -> Value {
         let Some(provides) = &field.provides else {
             return value;
         };
         match value {
             Value::Array(items) => items
                 .into_iter()
-                .map(|item| self.told(field, item, data))
+                .map(|item| self.with_provided_fields(field, item, data))
                 .collect(),
             Value::Object(mut reference) => {
                 let ty = reference["__typename"].as_str().unwrap_or_default();
@@ -206,7 +209,7 @@ impl Model {
         let mut computed: HashMap<(String, String), String> = HashMap::new();
         let mut poisoned: BTreeSet<(String, String)> = BTreeSet::new();
         for ty in std::iter::once("I".to_owned()).chain((0..self.entities.len()).map(entity_name)) {
-            computed.insert((ty, "told".to_owned()), "tag".to_owned());
+            computed.insert((ty, "fromTag".to_owned()), "tag".to_owned());
         }
         for (index, entity) in self.entities.iter().enumerate() {
             for field in &entity.fields {

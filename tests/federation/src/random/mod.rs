@@ -17,7 +17,7 @@ use std::sync::Arc;
 use stoa_federation::{Subgraph, Supergraph, compose};
 
 use crate::federation::Federation;
-use crate::told::MockSubgraph;
+use crate::mock_subgraph::MockSubgraph;
 use model::Model;
 pub use query::query;
 
@@ -85,9 +85,9 @@ pub fn world(choices: &mut Choices<'_>) -> Result<World, String> {
         .iter()
         .enumerate()
         .map(|(index, subgraph)| {
-            let told = MockSubgraph::new(subgraph.schema(), Arc::new(model.part(index, &data)))
+            let mock = MockSubgraph::new(subgraph.schema(), Arc::new(model.part(index, &data)))
                 .with_computed_fields(model.compute(Some(index)));
-            (subgraph.name.clone(), Arc::new(told))
+            (subgraph.name.clone(), Arc::new(mock))
         })
         .collect();
     let monolith =

@@ -136,7 +136,7 @@ type I @key(fields: \"id\") @interfaceObject {{
   id: ID!
   tag: Int @external
   extra: Int
-  told: String @requires(fields: \"tag\")
+  fromTag: String @requires(fields: \"tag\")
 }}
 "
         )

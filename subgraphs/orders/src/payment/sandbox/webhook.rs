@@ -151,7 +151,7 @@ impl Sandbox {
                 [now.into(), horizon.into()],
             ))
             .await?;
-        let told: Vec<Result<(), DbErr>> = stream::iter(rows)
+        let sent: Vec<Result<(), DbErr>> = stream::iter(rows)
             .map(async |row| {
                 let due = DueWebhook {
                     event_id: row.try_get("", "event_id")?,
@@ -166,7 +166,7 @@ impl Sandbox {
             .buffer_unordered(MAX_CONCURRENT)
             .collect()
             .await;
-        told.into_iter().collect::<Result<(), DbErr>>()?;
+        sent.into_iter().collect::<Result<(), DbErr>>()?;
         let next = db
             .query_one_raw(Statement::from_string(
                 db.get_database_backend(),

@@ -79,7 +79,7 @@ impl MockSubgraph {
             .map_err(|error| error.message().to_string())?;
         let root = operation.object_type();
         let object = Object {
-            told: self,
+            subgraph: self,
             ty: root.to_string(),
             fields: object_of(self.data.get(root.as_str())),
         };
@@ -126,8 +126,12 @@ impl MockSubgraph {
             (ty.to_owned(), Map::new())
         };
         merge(&mut fields, given);
-        let told = self;
-        Some(Object { told, ty, fields })
+        let subgraph = self;
+        Some(Object {
+            subgraph,
+            ty,
+            fields,
+        })
     }
 
     /// An object that a field returns, completed from its row.
@@ -140,8 +144,12 @@ impl MockSubgraph {
             .row(asked, &given)
             .unwrap_or_else(|| (asked.to_owned(), Map::new()));
         merge(&mut fields, given);
-        let told = self;
-        Object { told, ty, fields }
+        let subgraph = self;
+        Object {
+            subgraph,
+            ty,
+            fields,
+        }
     }
 
     fn resolve<'a>(
@@ -176,7 +184,7 @@ impl MockSubgraph {
 }
 
 struct Object<'a> {
-    told: &'a MockSubgraph,
+    subgraph: &'a MockSubgraph,
     ty: String,
     fields: Map<String, Value>,
 }
@@ -201,7 +209,7 @@ impl ObjectValue for Object<'_> {
                 .into_iter()
                 .flatten()
                 .map(|representation| {
-                    Ok(match self.told.entity(representation) {
+                    Ok(match self.subgraph.entity(representation) {
                         Some(object) => ResolvedValue::object(object),
                         None => ResolvedValue::null(),
                     })
@@ -210,10 +218,10 @@ impl ObjectValue for Object<'_> {
             return Ok(ResolvedValue::List(Box::new(entities.into_iter())));
         }
         let ty = &info.field_definition().ty;
-        if let Some(compute) = &self.told.compute
+        if let Some(compute) = &self.subgraph.compute
             && let Some(value) = compute(&self.ty, name, &self.fields)
         {
-            return self.told.resolve(ty, &value);
+            return self.subgraph.resolve(ty, &value);
         }
         let arguments = serde_json::to_string(info.arguments()).unwrap_or_default();
         let value = self
@@ -223,9 +231,9 @@ impl ObjectValue for Object<'_> {
         match value {
             Some(Value::String(text)) if text.starts_with('=') => {
                 let value = fill_template(&text[1..], &self.fields)?;
-                self.told.resolve(ty, &value)
+                self.subgraph.resolve(ty, &value)
             }
-            Some(value) => self.told.resolve(ty, value),
+            Some(value) => self.subgraph.resolve(ty, value),
             None => Ok(ResolvedValue::null()),
         }
     }
@@ -343,7 +351,7 @@ fn with_entities(schema: &Valid<Schema>) -> Valid<Schema> {
             entities.join(" | ")
         ));
     }
-    match Schema::parse_and_validate(&text, "told.graphql") {
+    match Schema::parse_and_validate(&text, "subgraph.graphql") {
         Ok(schema) => schema,
         Err(invalid) => panic!("{}\n{text}", invalid.errors),
     }
