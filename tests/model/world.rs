@@ -8,9 +8,10 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait, Statement};
 use stoa_migrations::{MigratorTrait, OrdersMigrator, ProductsMigrator};
 use stoa_orders::Error;
-use stoa_orders::app::{OrderAction, ShipmentRequest};
+use stoa_orders::app::fulfilment::{OrderAction, ShipmentRequest};
+use stoa_orders::domain::PaymentEvent;
 use stoa_orders::domain::{LineQuantity, ProblemCode, RefundLineRequest, RefundRequest, Request};
-use stoa_orders::payment::{Event, sandbox};
+use stoa_orders::payment::sandbox;
 use stoa_products::app::Adjustment;
 use stoa_runtime::identity::{Caller, Role};
 use stoa_schema::events::OrderStatus as Status;
@@ -267,7 +268,12 @@ impl World {
                         kind: "test".to_owned(),
                         order_id: Some(self.placed[order].id.clone()),
                     };
-                    self.shop.orders.event_store(&event, b"{}").await.unwrap();
+                    self.shop
+                        .orders
+                        .saga
+                        .event_store(&event, b"{}")
+                        .await
+                        .unwrap();
                 }
             }
             Op::Fault { skip, how } => self.shop.faults.arm(*skip, *how),
@@ -285,7 +291,7 @@ impl World {
     /// Runs the worker once; an injected crash drops it midway.
     async fn work(&self) {
         tokio::select! {
-            done = self.shop.orders.work_once() => { done.unwrap(); }
+            done = stoa_orders::tasks::work_once(&self.shop.orders.saga) => { done.unwrap(); }
             () = self.shop.faults.crash.notified() => {}
         }
     }
@@ -411,6 +417,7 @@ impl World {
         let done = self
             .shop
             .orders
+            .orders
             .order_change(&caller, &verb, id.as_str(), None, &key)
             .await;
         let found = match &done {
@@ -447,6 +454,7 @@ impl World {
         let id = &self.placed[change.order].id;
         let again = self
             .shop
+            .orders
             .orders
             .order_change(&change.caller, &change.verb, id.as_str(), None, &change.key)
             .await;

@@ -18,11 +18,15 @@ async fn the_limit_of_a_discount_code() {
             let mut request = request(&[(&product, 1)], APPROVE);
             request.discount_code = Some(code.to_owned());
             let key = key.to_owned();
-            tokio::spawn(async move { orders.order_place(&context, &request, &key).await })
+            tokio::spawn(async move { orders.orders.order_place(&context, &request, &key).await })
         };
         for round in 0..ROUNDS {
             let code = format!("ROUND-{round}");
-            let made = shop.orders.discount_create(&shop.admin, new(&code)).await;
+            let made = shop
+                .orders
+                .discounts
+                .discount_create(&shop.admin, new(&code))
+                .await;
             made.unwrap();
             let buyers = [person(Role::Customer), person(Role::Customer)];
             let tries: Vec<_> = (0..8)
@@ -42,6 +46,7 @@ async fn the_limit_of_a_discount_code() {
         let mut last = new("LAST");
         last.total_limit = Some(1);
         shop.orders
+            .discounts
             .discount_create(&shop.admin, last)
             .await
             .unwrap();
@@ -76,11 +81,18 @@ async fn a_cart_from_two_tabs() {
             tokio::spawn(async move {
                 let own = CartRef::default();
                 let lines = std::slice::from_ref(&line);
-                orders.cart_edit(&context, &own, edit, lines, version).await
+                orders
+                    .carts
+                    .cart_edit(&context, &own, edit, lines, version)
+                    .await
             })
         };
         let units = async |buyer: &Caller| {
-            let cart = shop.orders.cart_fetch(buyer, &CartRef::default()).await;
+            let cart = shop
+                .orders
+                .carts
+                .cart_fetch(buyer, &CartRef::default())
+                .await;
             let lines = cart.unwrap().unwrap().lines;
             lines.iter().map(|line| line.quantity).sum::<u32>()
         };
@@ -125,7 +137,8 @@ async fn a_cart_from_two_tabs() {
         let once = key();
         let mut held = hold("place.reserved", &once);
         let (orders, context, key) = (shop.orders.clone(), call(&buyer), once.clone());
-        let ordered = tokio::spawn(async move { orders.checkout(&context, &checkout, &key).await });
+        let ordered =
+            tokio::spawn(async move { orders.orders.checkout(&context, &checkout, &key).await });
         held.reached().await;
         edit(&buyer, Edit::Add, 1, 1, None).await.unwrap().unwrap();
         held.release();
@@ -150,7 +163,10 @@ async fn deleting_the_carts_that_guests_left() {
         }];
         let add = async |at: &CartRef| {
             let guest = call(&Caller::Anonymous);
-            let opened = shop.orders.cart_edit(&guest, at, Edit::Add, &lines, None);
+            let opened = shop
+                .orders
+                .carts
+                .cart_edit(&guest, at, Edit::Add, &lines, None);
             opened.await.unwrap()
         };
         for _ in 0..ROUNDS {
@@ -165,19 +181,25 @@ async fn deleting_the_carts_that_guests_left() {
             tick(shop, Duration::from_secs(31 * 24 * 60 * 60));
             add(&refs[0]).await;
             let (one, two) = tokio::join!(
-                shop.orders.carts_purge_expired(),
-                shop.orders.carts_purge_expired()
+                shop.orders.carts.carts_purge_expired(),
+                shop.orders.carts.carts_purge_expired()
             );
             assert_eq!(one.unwrap() + two.unwrap(), 2);
             let guest = Caller::Anonymous;
-            let kept = shop.orders.cart_fetch(&guest, &refs[0]).await.unwrap();
+            let kept = shop
+                .orders
+                .carts
+                .cart_fetch(&guest, &refs[0])
+                .await
+                .unwrap();
             assert_eq!(kept.unwrap().lines[0].quantity, 2);
             assert!(
-                (shop.orders.cart_fetch(&guest, &refs[1]).await).is_ok_and(|cart| cart.is_none())
+                (shop.orders.carts.cart_fetch(&guest, &refs[1]).await)
+                    .is_ok_and(|cart| cart.is_none())
             );
             // The kept cart expires too, so that the next round starts clean.
             tick(shop, Duration::from_secs(31 * 24 * 60 * 60));
-            assert_eq!(shop.orders.carts_purge_expired().await.unwrap(), 1);
+            assert_eq!(shop.orders.carts.carts_purge_expired().await.unwrap(), 1);
         }
     })
     .await;

@@ -15,14 +15,15 @@ use std::time::Duration;
 
 use stoa_migrations::{OrdersMigrator, ProductsMigrator};
 use stoa_orders::Error;
-use stoa_orders::app::OrderAction;
 use stoa_orders::app::cart::Edit;
+use stoa_orders::app::fulfilment::OrderAction;
 use stoa_orders::domain::{
     CartRef, CheckoutRequest, LineQuantity, NewDiscount, Order, ProblemCode,
 };
+use stoa_orders::domain::{Payment, PaymentEvent};
 use stoa_orders::payment::sandbox::APPROVE;
 use stoa_orders::payment::stripe::{Stripe, StripeOptions};
-use stoa_orders::payment::{Authorised, Captured, Event, Payment, PaymentProvider};
+use stoa_orders::payment::{Authorised, Captured, PaymentProvider};
 use stoa_runtime::clock::Clock;
 use stoa_runtime::identity::{Caller, Role};
 use stoa_schema::events::OrderStatus as Status;
@@ -93,7 +94,9 @@ async fn on_both(race: impl AsyncFn(&InProcessShop)) {
         for _ in 0..30 {
             tick(shop, Duration::from_secs(61));
             shop.products.release_expired_reservations().await.unwrap();
-            shop.orders.work_once().await.unwrap();
+            stoa_orders::tasks::work_once(&shop.orders.saga)
+                .await
+                .unwrap();
         }
         let report = stoa::doctor::examine(&shop.products_db, &shop.orders_db).await;
         let report = report.unwrap();
@@ -139,7 +142,9 @@ async fn place(shop: &InProcessShop, customer: &Caller, product: &ProductId, uni
 async fn bought(shop: &InProcessShop, customer: &Caller, product: &ProductId, units: u32) -> Order {
     let order = place(shop, customer, product, units).await;
     tick(shop, Duration::from_secs(1));
-    shop.orders.work_once().await.unwrap();
+    stoa_orders::tasks::work_once(&shop.orders.saga)
+        .await
+        .unwrap();
     assert_eq!(status(shop, &order).await, Status::Confirmed);
     order
 }
@@ -158,7 +163,12 @@ fn change(
 ) -> JoinHandle<Result<Order, Error>> {
     let (orders, caller) = (shop.orders.clone(), caller.clone());
     let (id, key, verb) = (order.id.to_string(), key.to_owned(), verb.clone());
-    tokio::spawn(async move { orders.order_change(&caller, &verb, &id, None, &key).await })
+    tokio::spawn(async move {
+        orders
+            .orders
+            .order_change(&caller, &verb, &id, None, &key)
+            .await
+    })
 }
 
 fn is_refused(done: &Result<Order, Error>, code: ProblemCode) -> bool {
@@ -237,7 +247,7 @@ async fn placing_twice_with_one_key() {
         let attempt = |key: &str| {
             let (orders, context) = (shop.orders.clone(), call(&customer));
             let (request, key) = (request.clone(), key.to_owned());
-            tokio::spawn(async move { orders.order_place(&context, &request, &key).await })
+            tokio::spawn(async move { orders.orders.order_place(&context, &request, &key).await })
         };
         for _ in 0..ROUNDS {
             let key = key();
@@ -346,8 +356,8 @@ async fn a_webhook_against_the_client() {
                 order_id: Some(order.id.clone()),
             };
             tokio::spawn(async move {
-                orders.event_store(&event, b"{}").await.unwrap();
-                orders.work_once().await.unwrap();
+                orders.saga.event_store(&event, b"{}").await.unwrap();
+                stoa_orders::tasks::work_once(&orders.saga).await.unwrap();
             })
         };
         for _ in 0..ROUNDS {
@@ -384,7 +394,10 @@ async fn a_reservation_that_runs_out_against_its_confirmation() {
         let buyer = person(Role::Customer);
         let both = |shop: &InProcessShop| {
             let (orders, products) = (shop.orders.clone(), shop.products.clone());
-            let work = tokio::spawn(async move { orders.work_once().await.unwrap() });
+            let work =
+                tokio::spawn(
+                    async move { stoa_orders::tasks::work_once(&orders.saga).await.unwrap() },
+                );
             let sweep =
                 tokio::spawn(async move { products.release_expired_reservations().await.unwrap() });
             (work, sweep)
@@ -412,7 +425,9 @@ async fn a_reservation_that_runs_out_against_its_confirmation() {
             let mut held = hold(place_of, order.id.as_str());
             let (orders, products) = (shop.orders.clone(), shop.products.clone());
             if place_of == "commit.set" {
-                let work = tokio::spawn(async move { orders.work_once().await.unwrap() });
+                let work = tokio::spawn(async move {
+                    stoa_orders::tasks::work_once(&orders.saga).await.unwrap()
+                });
                 held.reached().await;
                 let sweep =
                     tokio::spawn(
@@ -428,7 +443,9 @@ async fn a_reservation_that_runs_out_against_its_confirmation() {
                         async move { products.release_expired_reservations().await.unwrap() },
                     );
                 held.reached().await;
-                let work = tokio::spawn(async move { orders.work_once().await.unwrap() });
+                let work = tokio::spawn(async move {
+                    stoa_orders::tasks::work_once(&orders.saga).await.unwrap()
+                });
                 tokio::time::sleep(BLOCKED_WAIT).await;
                 held.release();
                 sweep.await.unwrap();
@@ -442,7 +459,9 @@ async fn a_reservation_that_runs_out_against_its_confirmation() {
 
 /// Asserts that the unit is sold if and only if the order is confirmed.
 async fn agree(shop: &InProcessShop, order: &Order, product: &ProductId) -> Status {
-    shop.orders.work_once().await.unwrap();
+    stoa_orders::tasks::work_once(&shop.orders.saga)
+        .await
+        .unwrap();
     let status = status(shop, order).await;
     let stock = shop.stock(std::slice::from_ref(product)).await[0];
     match status {

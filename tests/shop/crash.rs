@@ -60,11 +60,11 @@ fn every_step(mut shop: Shop) {
     let named: Vec<_> = CRASHES.iter().map(|(point, _, _)| *point).collect();
     assert_eq!(
         named.len(),
-        stoa_orders::saga::FAILPOINTS.len(),
+        stoa_orders::app::saga::FAILPOINTS.len(),
         "each point is tried"
     );
     assert!(
-        stoa_orders::saga::FAILPOINTS
+        stoa_orders::app::saga::FAILPOINTS
             .iter()
             .all(|p| named.contains(p))
     );

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_graphql::{
-    ComplexObject, Context, InputObject, InputType, InputValueError, InputValueResult, OutputType,
-    Scalar, ScalarType, SimpleObject, TypeName, Value,
+    ComplexObject, Context, Enum, InputObject, InputType, InputValueError, InputValueResult,
+    OutputType, Scalar, ScalarType, SimpleObject, TypeName, Value,
 };
 use futures_util::future::BoxFuture;
 use stoa_schema::address::Address;
@@ -203,6 +203,21 @@ impl From<AddressInput> for Address {
             country: address.country,
         }
     }
+}
+
+/// The state of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "stoa_schema::events::OrderStatus")]
+pub enum OrderStatus {
+    /// Placed: the units are reserved and the payment is in progress.
+    Pending,
+    /// Paid.
+    Confirmed,
+    Shipped,
+    Delivered,
+    /// Cancelled before it was shipped, or never paid.
+    Cancelled,
+    Refunded,
 }
 
 /// The position of a page in its list.

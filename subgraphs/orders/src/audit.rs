@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect, Statement,
-};
+use sea_orm::{ConnectionTrait, DbErr, Statement};
 use stoa_schema::events::OrderStatus as Status;
 use stoa_service::audit::{self, Rule, Violation};
 use stoa_service::database::Database;
 
 use crate::domain::next_statuses;
-use crate::store::order;
+use crate::store::order::order_existing;
 
 const RULES: &[Rule] = &[
     Rule {
@@ -219,11 +217,5 @@ pub async fn expected_stock_page(
 /// # Errors
 /// If the database fails.
 pub async fn existing_orders(database: &Database, ids: &[String]) -> Result<Vec<String>, DbErr> {
-    order::Entity::find()
-        .select_only()
-        .column(order::Column::Id)
-        .filter(order::Column::Id.is_in(ids))
-        .into_tuple()
-        .all(database.read())
-        .await
+    order_existing(database.read(), ids).await
 }

@@ -23,7 +23,11 @@ impl PeerHandler for Peer {
             GetOrderOwner::METHOD => {
                 handle_request(message, async |request: GetOrderOwner| {
                     let id = request.order_id;
-                    let found = self.0.order_fetch_many(std::slice::from_ref(&id)).await;
+                    let found = self
+                        .0
+                        .orders
+                        .order_fetch_many(std::slice::from_ref(&id))
+                        .await;
                     match found {
                         Ok(mut orders) => Ok(OrderOwnerResponse {
                             customer_id: orders.remove(&id).map(|order| order.customer_id),

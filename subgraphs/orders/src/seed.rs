@@ -8,11 +8,12 @@ use stoa_runtime::identity::{Caller, Role};
 use stoa_schema::{ProductId, UserId};
 use stoa_service::context::CallContext;
 
-use crate::app::{App, OrderAction};
+use crate::app::App;
+use crate::app::fulfilment::OrderAction;
 use crate::domain::{Address, Request, RequestLine};
 use crate::error::Error;
 use crate::payment::sandbox::{APPROVE, DECLINE};
-use crate::store::{self, OrderFilter};
+use crate::tasks::work_once;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -47,9 +48,9 @@ const PAST_ORDERS: &[PastOrder] = &[
 /// # Errors
 /// If a step fails; orders created before that stay.
 pub async fn seed(app: &App, people: &People, products: &[ProductId]) -> Result<usize, Error> {
-    if store::order_count(app.database.read(), &OrderFilter::default()).await? > 0
+    if !app.orders.is_empty().await?
         // Demo orders need the sandbox: a real provider must not be charged for them.
-        || app.provider.check_method(APPROVE).is_err()
+        || !app.orders.accepts_method(APPROVE)
         || products.is_empty()
         || people.customers.is_empty()
     {
@@ -59,7 +60,7 @@ pub async fn seed(app: &App, people: &People, products: &[ProductId]) -> Result<
         id: people.admin.clone().into(),
         role: Role::Admin,
     };
-    let now = app.clock.now();
+    let now = app.saga.clock().now();
     for (index, (days, customer, method, verbs)) in PAST_ORDERS.iter().enumerate() {
         let clock = Clock::manual(now - micros(DAY * *days));
         let past = app.with_clock(clock.clone());
@@ -86,16 +87,18 @@ pub async fn seed(app: &App, people: &People, products: &[ProductId]) -> Result<
             discount_code: None,
         };
         let order = past
+            .orders
             .order_place(&context, &request, &format!("demo-order-{index}"))
             .await?;
         clock.advance(Duration::from_secs(1));
-        past.work_once().await?;
+        work_once(&past.saga).await?;
         for (step, verb) in verbs.iter().enumerate() {
             clock.advance(DAY);
             let key = format!("demo-order-{index}-{step}");
-            past.order_change(&admin, verb, order.id.as_str(), None, &key)
+            past.orders
+                .order_change(&admin, verb, order.id.as_str(), None, &key)
                 .await?;
-            past.work_once().await?;
+            work_once(&past.saga).await?;
         }
     }
     Ok(PAST_ORDERS.len())

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 
-use crate::app::App;
+use crate::app::saga::Saga;
 use crate::error::Error;
 use stoa_service::error::CommonError;
 
@@ -21,28 +21,28 @@ pub fn path(provider: &str) -> String {
     format!("/webhooks/payments/{provider}")
 }
 
-pub fn routes(app: App) -> Router {
+pub fn routes(saga: Saga) -> Router {
     Router::new()
         .route("/webhooks/payments/{provider}", post(receive))
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(app)
+        .with_state(saga)
 }
 
 async fn receive(
-    State(app): State<App>,
+    State(saga): State<Saga>,
     Path(provider): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    if provider != app.provider.name() {
+    if provider != saga.provider().name() {
         let message = "this payment provider is not in use";
         return (StatusCode::NOT_FOUND, message).into_response();
     }
-    let event = match app.provider.event(&headers, &body) {
+    let event = match saga.provider().event(&headers, &body) {
         Ok(event) => event,
         Err(error) => return (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
     };
-    match app.event_store(&event, &body).await {
+    match saga.event_store(&event, &body).await {
         Ok(()) => StatusCode::OK.into_response(),
         Err(error) => {
             // The provider will retry.

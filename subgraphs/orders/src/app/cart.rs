@@ -5,19 +5,20 @@ use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, SqlErr};
 use sha2::{Digest, Sha256};
-use stoa_runtime::clock::{Micros, micros};
+use stoa_runtime::clock::{Clock, Micros, micros};
 use stoa_runtime::identity::Caller;
 use stoa_schema::ProductId;
 use stoa_schema::peer::{LookUpProducts, ProductOffer};
 use stoa_service::context::CallContext;
 use stoa_service::context::CallerExt;
+use stoa_service::database::Database;
 use stoa_service::error::CommonError;
+use stoa_service::peer::Peers;
 use stoa_service::purge;
 
-use super::App;
 use crate::domain::{
     Cart, CartLine, CartRef, CheckoutRequest, LineQuantity, MAX_LINES, Problem, ProblemCode,
-    check_quantity,
+    cart_changed_problem, check_quantity,
 };
 use crate::error::Error;
 use crate::store::cart::{self as rows, CartOwner};
@@ -42,7 +43,15 @@ pub enum Edit {
     Update,
 }
 
-impl App {
+/// The use cases of carts.
+#[derive(Clone)]
+pub struct Carts {
+    pub(super) database: Database,
+    pub(super) peers: Peers,
+    pub(super) clock: Clock,
+}
+
+impl Carts {
     /// A cart that the caller may see.
     pub async fn cart_fetch(&self, caller: &Caller, at: &CartRef) -> Result<Option<Cart>, Error> {
         // The version is read before the lines: if a change comes in between, the version
@@ -114,7 +123,7 @@ impl App {
         };
         let cart = &mut opened.cart;
         if version.is_some_and(|seen| seen != cart.version) {
-            return Err(rows::cart_changed_problem().into());
+            return Err(cart_changed_problem().into());
         }
         for (index, line) in lines.iter().enumerate() {
             match edit {
@@ -196,7 +205,7 @@ impl App {
         let cart = self.cart_fetch(caller, &checkout.cart).await?;
         let cart = cart.ok_or_else(cart_not_found)?;
         if cart.version != checkout.version {
-            return Err(rows::cart_changed_problem().into());
+            return Err(cart_changed_problem().into());
         }
         if cart.lines.is_empty() {
             return Err(

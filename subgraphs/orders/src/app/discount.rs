@@ -1,18 +1,26 @@
 //! Managing discount codes, for administrators.
 
 use sea_orm::SqlErr;
+use stoa_runtime::clock::Clock;
 use stoa_runtime::identity::Caller;
 use stoa_service::context::CallerExt;
+use stoa_service::database::Database;
 use stoa_service::page::{PageRequest, Slice};
 
-use super::App;
 use crate::domain::{
     Discount, NewDiscount, Problem, ProblemCode, normalize_code, unknown_discount,
 };
 use crate::error::Error;
 use crate::store::discount as rows;
 
-impl App {
+/// The use cases of discount codes.
+#[derive(Clone)]
+pub struct Discounts {
+    pub(super) database: Database,
+    pub(super) clock: Clock,
+}
+
+impl Discounts {
     /// Checks that the caller may manage discount codes.
     pub fn discount_check_admin(&self, caller: &Caller) -> Result<(), Error> {
         Ok(caller.require_admin()?)

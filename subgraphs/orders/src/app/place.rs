@@ -1,5 +1,7 @@
 //! Placing an order: from a request, or from a cart.
 
+use sea_orm::ConnectionTrait;
+use serde::{Deserialize, Serialize};
 use stoa_runtime::clock::Micros;
 use stoa_runtime::telemetry;
 use stoa_schema::events::OrderStatus as Status;
@@ -10,11 +12,20 @@ use stoa_service::context::CallerExt;
 use stoa_service::failpoint;
 use stoa_service::idempotency::{ClaimOutcome, IdempotencyKey};
 
-use super::{App, StoredOutcome};
-use crate::domain::{self, Cart, CheckoutRequest, Discount, Order, Problem, ProblemCode, Request};
+use super::order::{Orders, order_must_exist};
+use crate::domain::{
+    self, Cart, CheckoutRequest, Discount, NewPayment, Order, Problem, ProblemCode, Request,
+};
 use crate::error::Error;
-use crate::store;
-use crate::store::{cart, discount};
+use crate::store::{cart, discount, order as rows};
+
+/// The stored outcome of an idempotency key.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum StoredOutcome {
+    Order(OrderId),
+    Problems(Vec<Problem>),
+}
 
 /// An attempt to place an order, whose idempotency key is claimed.
 struct Attempt<'a> {
@@ -29,7 +40,7 @@ struct Attempt<'a> {
     cart: Option<Cart>,
 }
 
-impl App {
+impl Orders {
     /// Places an order, once for each key. When it returns, stock is reserved; the
     /// payment is not settled yet.
     pub async fn order_place(
@@ -67,7 +78,7 @@ impl App {
             Err(answer) => return self.replay(&answer).await,
             Ok(attempt) => attempt,
         };
-        let found = self.cart_to_order(&context.caller, checkout).await;
+        let found = self.carts.cart_to_order(&context.caller, checkout).await;
         match found {
             Ok(cart) => {
                 let request = checkout.request(&cart);
@@ -124,7 +135,11 @@ impl App {
             Ok(lines) => lines,
             Err(problems) => return self.refuse(idempotency_key, problems).await,
         };
-        let discount = match self.discount_of(request.discount_code.as_deref()).await {
+        let discount = match self
+            .discounts
+            .discount_of(request.discount_code.as_deref())
+            .await
+        {
             Ok(discount) => discount,
             Err(Error::Invalid(problems)) => return self.refuse(idempotency_key, problems).await,
             Err(error) => {
@@ -213,7 +228,7 @@ impl App {
             return self.replay(&answer).await;
         }
         let order = Order {
-            number: store::number_next_in_txn(&txn).await?,
+            number: rows::number_next_in_txn(&txn).await?,
             id: id.clone(),
             customer_id: attempt.customer.clone(),
             status: Status::Pending,
@@ -227,19 +242,24 @@ impl App {
             created_at: now,
             updated_at: now,
         };
-        let payment =
-            store::payment_row(&order, self.provider.name(), &request.payment_method, now);
-        store::order_insert_in_txn(&txn, &order, &priced.lines, payment).await?;
+        let payment = NewPayment {
+            provider: self.provider.name().to_owned(),
+            method: request.payment_method.clone(),
+            due_at: now,
+        };
+        rows::order_insert_in_txn(&txn, &order, &priced.lines, &payment).await?;
         if let Some(discount) = discount {
             let (code, customer) = (&discount.code, attempt.customer);
-            discount::discount_use_in_txn(&txn, code, id, customer, now).await?;
+            discount_use_in_txn(&txn, code, id, customer, now).await?;
         }
         if let Some(cart) = &attempt.cart {
-            cart::cart_ordered_in_txn(&txn, cart, id, now).await?;
+            if !cart::cart_ordered_in_txn(&txn, cart, id, now).await? {
+                return Err(domain::cart_changed_problem().into());
+            }
         }
         txn.commit().await?;
         failpoint::crash_if_chosen("place.stored");
-        self.wake_after_commit();
+        self.wakeup.after_commit();
         Ok(order)
     }
 
@@ -271,4 +291,32 @@ impl App {
         txn.commit().await?;
         Err(Error::Invalid(problems))
     }
+
+    /// The outcome that is stored for a repeated key.
+    pub(super) async fn replay(&self, answer: &str) -> Result<Order, Error> {
+        match serde_json::from_str(answer).map_err(|error| Error::corrupt(error.to_string()))? {
+            StoredOutcome::Order(id) => order_must_exist(&self.database, &id).await,
+            StoredOutcome::Problems(problems) => Err(Error::Invalid(problems)),
+        }
+    }
+}
+
+/// Records that an order uses a code, if it still may. The code stays locked until
+/// the transaction ends.
+///
+/// # Errors
+/// The reason, if it may not.
+async fn discount_use_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    code: &str,
+    order: &OrderId,
+    customer: &UserId,
+    now: Micros,
+) -> Result<(), Error> {
+    let known = discount::discount_lock_in_txn(txn, code).await?;
+    let known = known.ok_or_else(domain::unknown_discount)?;
+    let uses = discount::discount_use_count(txn, code, customer).await?;
+    known.check(uses, now)?;
+    discount::discount_use_insert_in_txn(txn, code, order, customer, now).await?;
+    Ok(())
 }

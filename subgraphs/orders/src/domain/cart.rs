@@ -67,8 +67,7 @@ pub struct Warning {
     pub message: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, async_graphql::Enum)]
-#[graphql(name = "CartWarningCode")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WarningCode {
     /// The price has changed since the product was added.
     PriceChanged,
@@ -218,5 +217,14 @@ fn not_in_cart(index: usize) -> Problem {
         &["lines", &index.to_string(), "productId"],
         ProblemCode::NotFound,
         "is not in the cart",
+    )
+}
+
+/// The problem that the cart has changed since the caller read it.
+pub fn cart_changed_problem() -> Problem {
+    Problem::new(
+        &["version"],
+        ProblemCode::CartChanged,
+        "the cart has been changed meanwhile; reload it",
     )
 }

@@ -7,6 +7,9 @@ use stoa_schema::ProductId;
 
 use super::{Actor, Line, Order, Problem, ProblemCode};
 
+/// The most shipments of an order, and the most refunds.
+const MAX_PER_ORDER: usize = 100;
+
 /// A line, and how many of its units are shipped, refunded and cancelled.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LineState {
@@ -328,6 +331,40 @@ fn too_many_units(field: &[&str], index: usize, left: u32, what: &str) -> Proble
 
 fn invalid_field(field: &[&str], message: &str) -> Problem {
     Problem::new(field, ProblemCode::Invalid, message)
+}
+
+/// Checks that an order with so many shipments and refunds may have another one.
+///
+/// # Errors
+/// If it has reached the limit of either.
+pub fn check_fulfilment_limits(shipments: usize, refunds: usize) -> Result<(), Problem> {
+    if shipments < MAX_PER_ORDER && refunds < MAX_PER_ORDER {
+        return Ok(());
+    }
+    let message = format!("an order has at most {MAX_PER_ORDER} shipments and as many refunds");
+    Err(Problem::new(&["orderId"], ProblemCode::Invalid, message))
+}
+
+/// A refund of all the money that is left of a cancelled order. It has no lines:
+/// the units go back when the whole order is released.
+pub fn refund_rest(
+    order: &Order,
+    captured: i64,
+    before: &[Refund],
+    actor: Actor,
+    now: Micros,
+) -> Refund {
+    let shipping = order.parts.shipping + order.parts.shipping_tax;
+    Refund {
+        id: stoa_schema::ids::new_id(),
+        amount: captured - before.iter().map(|refund| refund.amount).sum::<i64>(),
+        shipping: shipping - before.iter().map(|refund| refund.shipping).sum::<i64>(),
+        done: false,
+        actor,
+        reason: None,
+        at: now,
+        lines: Vec::new(),
+    }
 }
 
 #[cfg(test)]

@@ -1,282 +1,37 @@
-//! Orders, and the transitions between their states.
+//! The rules of ordering: pure decisions about values, without I/O.
 
 mod cart;
 mod discount;
 mod fulfilment;
+mod order;
+mod payment;
 mod price;
+mod problem;
 mod request;
 
-pub use cart::{Cart, CartLine, CartRef, CheckoutRequest, Warning, WarningCode, check_quantity};
+pub use cart::{
+    Cart, CartLine, CartRef, CheckoutRequest, Warning, WarningCode, cart_changed_problem,
+    check_quantity,
+};
 pub use discount::{Discount, NewDiscount, normalize_code, unknown_discount};
 pub use fulfilment::{
     LineQuantity, LineState, Refund, RefundLine, RefundLineRequest, RefundPlan, RefundRequest,
-    Shipment, plan_refund, plan_shipment,
+    Shipment, check_fulfilment_limits, plan_refund, plan_shipment, refund_rest,
+};
+#[cfg(test)]
+pub(crate) use order::tests;
+pub use order::{Actor, Change, Line, Order, OrderFilter, check_move, next_statuses, transition};
+pub use payment::{
+    DuePayment, DueStock, DueWindow, Movement, NewPayment, Payment, PaymentEvent, PaymentState,
+    PaymentTask, STUCK_AFTER, StockTask,
 };
 pub use price::{Code, DiscountKind, Parts, Priced, Rates, ShippingRate, TableRates, price_order};
+pub use problem::{Problem, ProblemCode};
 pub use request::{Request, RequestLine};
 pub use stoa_schema::address::Address;
-
-use serde::{Deserialize, Serialize};
-use stoa_runtime::clock::Micros;
-use stoa_schema::events::OrderStatus as Status;
-use stoa_schema::{Money, OrderId, ProductId, UserId};
-use stoa_service::problem::IdempotencyCodes;
 
 /// The most lines that one order may have.
 pub const MAX_LINES: usize = 50;
 /// The most units of one product in one order.
 pub const MAX_QUANTITY: u32 = 1_000;
 pub const MAX_REASON: usize = 500;
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct Order {
-    pub id: OrderId,
-    pub number: String,
-    pub customer_id: UserId,
-    pub status: Status,
-    /// What the total is made of.
-    pub parts: Parts,
-    pub total: Money,
-    pub discount_code: Option<String>,
-    pub shipping_address: Address,
-    /// The number of state changes so far, including placing.
-    pub version: u64,
-    pub correlation_id: String,
-    /// The trace of the request that placed it.
-    pub traceparent: Option<String>,
-    pub created_at: Micros,
-    pub updated_at: Micros,
-}
-
-/// A product of an order, as it was when the order was placed.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Line {
-    pub product_id: ProductId,
-    pub sku: String,
-    pub name: String,
-    pub unit_price: Money,
-    pub quantity: u32,
-    /// Unit price times quantity.
-    pub subtotal: Money,
-    /// The line's share of the order's discount, in minor units.
-    pub discount: i64,
-    /// Tax on the subtotal less the discount, in minor units.
-    pub tax: i64,
-}
-
-impl Line {
-    /// What the customer pays for it, in minor units.
-    pub fn total(&self) -> i64 {
-        self.subtotal.amount_minor - self.discount + self.tax
-    }
-}
-
-/// Who changed an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, async_graphql::Enum)]
-#[graphql(name = "OrderActor")]
-pub enum Actor {
-    Customer,
-    Admin,
-    /// The shop itself: a payment was confirmed or declined.
-    System,
-}
-
-impl Actor {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Customer => "CUSTOMER",
-            Self::Admin => "ADMIN",
-            Self::System => "SYSTEM",
-        }
-    }
-
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Customer, Self::Admin, Self::System]
-            .into_iter()
-            .find(|actor| actor.as_str() == text)
-    }
-}
-
-/// A state change of an order.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Change {
-    pub version: u64,
-    pub status: Status,
-    pub previous: Option<Status>,
-    pub actor: Actor,
-    pub reason: Option<String>,
-    pub at: Micros,
-}
-
-/// The states that an order can move to from this one.
-pub fn next_statuses(status: Status) -> &'static [Status] {
-    match status {
-        Status::Pending => &[Status::Confirmed, Status::Cancelled],
-        Status::Confirmed => &[Status::Shipped, Status::Cancelled, Status::Refunded],
-        Status::Shipped => &[Status::Delivered, Status::Refunded],
-        Status::Delivered => &[Status::Refunded],
-        Status::Cancelled | Status::Refunded => &[],
-    }
-}
-
-/// Checks that an order may move from its current state to another.
-///
-/// # Errors
-/// A problem that lists the allowed states, if it may not.
-pub fn check_move(order: &Order, to: Status) -> Result<(), Problem> {
-    let allowed = next_statuses(order.status);
-    if allowed.contains(&to) {
-        return Ok(());
-    }
-    let names: Vec<_> = allowed.iter().map(|status| status.as_str()).collect();
-    let possible = if names.is_empty() {
-        "it is in a final state".to_owned()
-    } else {
-        format!("it can become {}", names.join(" or "))
-    };
-    Err(Problem::new(
-        &["orderId"],
-        ProblemCode::IllegalStatus,
-        format!(
-            "an order that is {} cannot become {}; {possible}",
-            order.status.as_str(),
-            to.as_str()
-        ),
-    ))
-}
-
-/// Moves an order to another state; the caller must store the order and the change
-/// together.
-///
-/// # Errors
-/// A problem that lists the allowed states, if this is not one of them.
-pub fn transition(
-    order: &mut Order,
-    to: Status,
-    actor: Actor,
-    reason: Option<String>,
-    now: Micros,
-) -> Result<Change, Problem> {
-    check_move(order, to)?;
-    let change = Change {
-        version: order.version + 1,
-        status: to,
-        previous: Some(order.status),
-        actor,
-        reason,
-        at: now,
-    };
-    order.status = to;
-    order.version = change.version;
-    order.updated_at = now;
-    Ok(change)
-}
-
-/// A problem with a client's input.
-pub type Problem = stoa_service::problem::Problem<ProblemCode>;
-
-/// Why a request was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, async_graphql::Enum, Serialize, Deserialize)]
-#[graphql(name = "OrderErrorCode")]
-pub enum ProblemCode {
-    /// A value is missing, too long, out of range or malformed.
-    Invalid,
-    /// There is no such order.
-    NotFound,
-    /// An order needs at least one line.
-    EmptyOrder,
-    /// There is no such product, or it is not for sale.
-    ProductUnavailable,
-    /// Fewer units are available than were requested.
-    InsufficientStock,
-    /// The products of an order must all have the same currency.
-    MixedCurrencies,
-    /// The shop does not accept this payment method.
-    UnknownPaymentMethod,
-    /// The order's state does not allow the change.
-    IllegalStatus,
-    /// The idempotency key was used for another request.
-    IdempotencyKeyReused,
-    /// A request with this idempotency key is still running.
-    InProgress,
-    /// The first attempt with this idempotency key was abandoned; its reservation is gone.
-    AttemptExpired,
-    /// More units than are left to be shipped or refunded.
-    TooManyUnits,
-    /// There is no such discount code, or it is switched off.
-    DiscountUnknown,
-    /// The discount code does not apply to this order, or not at this time.
-    DiscountNotApplicable,
-    /// The discount code has reached its usage limit.
-    DiscountExhausted,
-    /// Another discount already has this code.
-    DiscountCodeTaken,
-    /// There is no such cart, or it belongs to another user.
-    CartNotFound,
-    /// The cart has been changed since: its version is not the given one.
-    CartChanged,
-    /// The price of a product has changed since it was added to the cart.
-    PriceChanged,
-}
-
-impl IdempotencyCodes for ProblemCode {
-    const INVALID: Self = Self::Invalid;
-    const IN_PROGRESS: Self = Self::InProgress;
-    const REUSED: Self = Self::IdempotencyKeyReused;
-}
-
-#[cfg(test)]
-pub(crate) mod tests {
-    use stoa_schema::money::Currency;
-
-    use super::*;
-
-    pub fn order(status: Status) -> Order {
-        Order {
-            id: OrderId::new(),
-            number: "S-1".into(),
-            customer_id: UserId::new(),
-            status,
-            parts: Parts::default(),
-            total: Money::new(100, Currency::EUR),
-            discount_code: None,
-            shipping_address: address(),
-            version: 3,
-            correlation_id: String::new(),
-            traceparent: None,
-            created_at: 0,
-            updated_at: 0,
-        }
-    }
-
-    pub fn address() -> Address {
-        Address {
-            full_name: None,
-            line1: "1 Stoa".into(),
-            line2: None,
-            city: "Athens".into(),
-            region: None,
-            postal_code: "10551".into(),
-            country: "GR".into(),
-        }
-    }
-
-    #[test]
-    fn every_pair_of_states_is_allowed_or_refused_by_the_table() {
-        for from in Status::ALL {
-            for to in Status::ALL {
-                let mut order = order(from);
-                let moved = transition(&mut order, to, Actor::Admin, None, 5);
-                if next_statuses(from).contains(&to) {
-                    let change = moved.unwrap();
-                    assert_eq!((change.version, change.previous), (4, Some(from)));
-                    assert_eq!((order.status, order.version, order.updated_at), (to, 4, 5));
-                } else {
-                    let problem = moved.unwrap_err();
-                    assert_eq!(problem.code, ProblemCode::IllegalStatus);
-                    assert_eq!((order.status, order.version), (from, 3));
-                }
-            }
-        }
-    }
-}

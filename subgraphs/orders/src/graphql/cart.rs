@@ -1,15 +1,15 @@
 //! Carts and checking out.
 
-use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
+use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 use stoa_schema::Money;
 use stoa_schema::peer::ProductOffer;
-use stoa_service::graphql::{AddressInput, DateTime, MoneyObject, to_graphql_error};
+use stoa_service::graphql::{AddressInput, DateTime, MoneyObject, call_context, to_graphql_error};
 use tokio::sync::OnceCell;
 
-use super::lines::Product;
-use super::mutation::{OrderPayload, payload};
-use super::types::OrderUserError;
-use super::{app, call};
+use super::app;
+use super::fulfilment::Product;
+use super::order_mutation::{OrderPayload, payload};
+use super::problem::OrderUserError;
 use crate::app::cart::{CartWithToken, Edit};
 use crate::domain::{self, CartRef, CheckoutRequest, LineQuantity, WarningCode};
 use crate::error::Error;
@@ -33,8 +33,8 @@ impl Cart {
         let load = async || {
             let lines = self.cart.lines.iter();
             let ids: Vec<_> = lines.map(|line| line.product_id.clone()).collect();
-            let context = call(ctx)?;
-            let offers = app(ctx)?.offers(&context.correlation_id, &ids).await;
+            let context = call_context(ctx)?;
+            let offers = app(ctx)?.carts.offers(&context.correlation_id, &ids).await;
             offers.map_err(to_graphql_error)
         };
         Ok(self.offers.get_or_try_init(load).await?)
@@ -97,7 +97,7 @@ impl Cart {
         let warnings = self.cart.warnings(self.offers(ctx).await?).into_iter();
         Ok(warnings
             .map(|warning| CartWarning {
-                code: warning.code,
+                code: warning.code.into(),
                 product: Some(Product {
                     id: ID(warning.product_id.to_string()),
                 }),
@@ -127,10 +127,21 @@ pub struct CartLine {
     subtotal: MoneyObject,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "WarningCode")]
+pub enum CartWarningCode {
+    /// The price has changed since the product was added.
+    PriceChanged,
+    /// Fewer units are available than the line has.
+    InsufficientStock,
+    /// The product is no longer for sale.
+    Unavailable,
+}
+
 /// Something that a customer should know before they order.
 #[derive(SimpleObject)]
 pub struct CartWarning {
-    code: WarningCode,
+    code: CartWarningCode,
     product: Option<Product>,
     /// For developers, in English.
     message: String,
@@ -173,7 +184,10 @@ async fn cart_payload(
             user_errors: Vec::new(),
         }),
         Err(Error::Invalid(problems)) => {
-            let cart = app(ctx)?.cart_fetch(&call(ctx)?.caller, at).await;
+            let cart = app(ctx)?
+                .carts
+                .cart_fetch(&call_context(ctx)?.caller, at)
+                .await;
             Ok(CartPayload {
                 cart: cart.map_err(to_graphql_error)?.map(Cart::new),
                 token: None,
@@ -212,7 +226,8 @@ impl CartQuery {
         token: Option<String>,
     ) -> Result<Option<Cart>> {
         let found = app(ctx)?
-            .cart_fetch(&call(ctx)?.caller, &at(id, token))
+            .carts
+            .cart_fetch(&call_context(ctx)?.caller, &at(id, token))
             .await;
         Ok(found.map_err(to_graphql_error)?.map(Cart::new))
     }
@@ -237,7 +252,8 @@ impl CartMutation {
         let at = at(cart_id, token);
         let (lines, version) = (line_quantities(lines), version.map(i64::from));
         let done = app(ctx)?
-            .cart_edit(call(ctx)?, &at, Edit::Add, &lines, version)
+            .carts
+            .cart_edit(call_context(ctx)?, &at, Edit::Add, &lines, version)
             .await;
         cart_payload(ctx, &at, done).await
     }
@@ -255,7 +271,8 @@ impl CartMutation {
         let at = at(cart_id, token);
         let (lines, version) = (line_quantities(lines), Some(i64::from(version)));
         let done = app(ctx)?
-            .cart_edit(call(ctx)?, &at, Edit::Update, &lines, version)
+            .carts
+            .cart_edit(call_context(ctx)?, &at, Edit::Update, &lines, version)
             .await;
         cart_payload(ctx, &at, done).await
     }
@@ -273,7 +290,8 @@ impl CartMutation {
         let at = at(cart_id, token);
         let products: Vec<_> = product_ids.into_iter().map(|id| id.0).collect();
         let done = app(ctx)?
-            .cart_remove(call(ctx)?, &at, &products, i64::from(version))
+            .carts
+            .cart_remove(call_context(ctx)?, &at, &products, i64::from(version))
             .await;
         cart_payload(ctx, &at, done).await
     }
@@ -286,7 +304,10 @@ impl CartMutation {
         token: String,
     ) -> Result<CartPayload> {
         let at = at(Some(cart_id), Some(token));
-        let done = app(ctx)?.cart_merge(&call(ctx)?.caller, &at).await;
+        let done = app(ctx)?
+            .carts
+            .cart_merge(&call_context(ctx)?.caller, &at)
+            .await;
         cart_payload(ctx, &CartRef::default(), done).await
     }
 
@@ -309,7 +330,8 @@ impl CartMutation {
             discount_code: input.discount_code,
         };
         let done = app(ctx)?
-            .checkout(call(ctx)?, &checkout, &idempotency_key)
+            .orders
+            .checkout(call_context(ctx)?, &checkout, &idempotency_key)
             .await;
         payload(done)
     }

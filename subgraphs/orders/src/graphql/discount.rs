@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
-use stoa_service::graphql::{Connection, DateTime, MoneyInput, MoneyObject, to_graphql_error};
+use stoa_service::graphql::{
+    Connection, DateTime, MoneyInput, MoneyObject, call_context, to_graphql_error,
+};
 use stoa_service::page::PageRequest;
 
-use super::types::OrderUserError;
-use super::{app, call};
+use super::app;
+use super::problem::OrderUserError;
 use crate::domain::{self, DiscountKind, NewDiscount, Problem, ProblemCode};
 use crate::error::Error;
 
@@ -156,13 +158,19 @@ impl DiscountQuery {
     ) -> Result<Option<Connection<DiscountCode>>> {
         let app = app(ctx)?;
         let slice = app
-            .discount_list(&call(ctx)?.caller, &PageRequest { first, after })
+            .discounts
+            .discount_list(&call_context(ctx)?.caller, &PageRequest { first, after })
             .await
             .map_err(to_graphql_error)?;
         let counter = app.clone();
         let count = move || {
             let app = counter.clone();
-            Box::pin(async move { app.discount_count().await.map_err(to_graphql_error) }) as _
+            Box::pin(async move {
+                app.discounts
+                    .discount_count()
+                    .await
+                    .map_err(to_graphql_error)
+            }) as _
         };
         Ok(Some(Connection::new(
             slice,
@@ -184,11 +192,13 @@ impl DiscountMutation {
         ctx: &Context<'_>,
         input: CreateDiscountCodeInput,
     ) -> Result<DiscountCodePayload> {
-        let (app, caller) = (app(ctx)?, &call(ctx)?.caller);
+        let (app, caller) = (app(ctx)?, &call_context(ctx)?.caller);
         // Authorization comes first: others must not see validation errors.
-        app.discount_check_admin(caller).map_err(to_graphql_error)?;
+        app.discounts
+            .discount_check_admin(caller)
+            .map_err(to_graphql_error)?;
         payload(match input.into_new() {
-            Ok(new) => app.discount_create(caller, new).await,
+            Ok(new) => app.discounts.discount_create(caller, new).await,
             Err(problem) => Err(problem.into()),
         })
     }
@@ -201,9 +211,10 @@ impl DiscountMutation {
         code: ID,
         is_active: bool,
     ) -> Result<DiscountCodePayload> {
-        let caller = &call(ctx)?.caller;
+        let caller = &call_context(ctx)?.caller;
         payload(
             app(ctx)?
+                .discounts
                 .discount_set_active(caller, &code, is_active)
                 .await,
         )

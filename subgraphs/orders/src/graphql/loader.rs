@@ -6,7 +6,8 @@ use std::sync::Arc;
 use async_graphql::dataloader;
 use stoa_schema::OrderId;
 
-use crate::app::{App, Progress};
+use crate::app::App;
+use crate::app::order::Progress;
 use crate::domain::{Change, Line, Order, Refund, Shipment};
 use crate::error::Error;
 
@@ -17,7 +18,7 @@ impl dataloader::Loader<OrderId> for Loader {
     type Error = Arc<Error>;
 
     async fn load(&self, ids: &[OrderId]) -> Result<HashMap<OrderId, Order>, Arc<Error>> {
-        self.0.order_fetch_many(ids).await.map_err(Arc::new)
+        self.0.orders.order_fetch_many(ids).await.map_err(Arc::new)
     }
 }
 
@@ -34,7 +35,7 @@ macro_rules! order_loaders {
 
             async fn load(&self, keys: &[$key]) -> Result<HashMap<$key, $value>, Arc<Error>> {
                 let ids: Vec<_> = keys.iter().map(|key| key.0.clone()).collect();
-                let found = self.0.$fetch(&ids).await.map_err(Arc::new)?;
+                let found = self.0.orders.$fetch(&ids).await.map_err(Arc::new)?;
                 Ok(found.into_iter().map(|(id, value)| ($key(id), value)).collect())
             }
         }

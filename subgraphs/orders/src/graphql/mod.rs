@@ -2,25 +2,25 @@
 
 mod cart;
 mod discount;
-mod lines;
+mod fulfilment;
 mod loader;
-mod mutation;
-mod query;
-mod types;
+mod order;
+mod order_mutation;
+mod problem;
+mod user;
 
 use async_graphql::dataloader::DataLoader;
 use async_graphql::{Context, EmptySubscription, MergedObject, Schema};
-use stoa_service::context::CallContext;
 
 use crate::app::App;
 use loader::Loader;
 
 #[derive(MergedObject, Default)]
-pub struct Query(query::OrderQuery, cart::CartQuery, discount::DiscountQuery);
+pub struct Query(order::OrderQuery, cart::CartQuery, discount::DiscountQuery);
 
 #[derive(MergedObject, Default)]
 pub struct Mutation(
-    mutation::OrderMutation,
+    order_mutation::OrderMutation,
     cart::CartMutation,
     discount::DiscountMutation,
 );
@@ -38,10 +38,6 @@ pub fn schema(app: App) -> OrdersSchema {
 
 fn app<'a>(ctx: &Context<'a>) -> async_graphql::Result<&'a App> {
     ctx.data::<App>()
-}
-
-fn call<'a>(ctx: &Context<'a>) -> async_graphql::Result<&'a CallContext> {
-    ctx.data::<CallContext>()
 }
 
 fn loader<'a>(ctx: &Context<'a>) -> async_graphql::Result<&'a DataLoader<Loader>> {

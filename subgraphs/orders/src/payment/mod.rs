@@ -8,22 +8,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::http::HeaderMap;
-use stoa_runtime::clock::Micros;
-use stoa_schema::{Money, OrderId};
+use stoa_schema::Money;
 
-/// What a provider needs to know about a payment. The order's ID and the operation
-/// together are the idempotency key of a call.
-#[derive(Debug, Clone)]
-pub struct Payment {
-    /// The name of the provider that the payment was started with.
-    pub provider: String,
-    pub order_id: OrderId,
-    pub method: String,
-    pub amount: Money,
-    /// The provider's ID of the payment, once it is known.
-    pub reference: Option<String>,
-    pub started_at: Micros,
-}
+use crate::domain::{Payment, PaymentEvent};
 
 /// The outcome of an authorisation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,17 +46,6 @@ pub enum Voided {
 #[error("the payment provider did not respond: {0}")]
 pub struct NoResponse(pub String);
 
-/// A webhook event from a provider. It only triggers a query: what counts is the
-/// state that the provider then reports, so that a webhook that comes late, twice
-/// or out of order changes nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
-    /// The provider's ID of the event.
-    pub id: String,
-    pub kind: String,
-    pub order_id: Option<OrderId>,
-}
-
 /// Why a webhook is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadEvent {
@@ -84,6 +60,11 @@ pub enum BadEvent {
 #[async_trait]
 pub trait PaymentProvider: Send + Sync {
     fn name(&self) -> &'static str;
+
+    /// Whether it can finish a payment: one that was started with it.
+    fn handles(&self, payment: &Payment) -> bool {
+        payment.provider == self.name()
+    }
 
     /// Checks that the provider accepts a payment method.
     ///
@@ -108,7 +89,7 @@ pub trait PaymentProvider: Send + Sync {
     ///
     /// # Errors
     /// If its signature is missing or wrong, or it cannot be read.
-    fn event(&self, headers: &HeaderMap, body: &[u8]) -> Result<Event, BadEvent>;
+    fn event(&self, headers: &HeaderMap, body: &[u8]) -> Result<PaymentEvent, BadEvent>;
 }
 
 /// Handles orders that cost nothing without calling the provider.
@@ -120,12 +101,16 @@ impl PaymentProvider for FreeOrderProvider {
         self.0.name()
     }
 
+    fn handles(&self, payment: &Payment) -> bool {
+        payment.is_free() || self.0.handles(payment)
+    }
+
     fn check_method(&self, method: &str) -> Result<(), String> {
         self.0.check_method(method)
     }
 
     async fn authorise(&self, payment: &Payment) -> Result<Authorised, NoResponse> {
-        if payment.amount.amount_minor == 0 {
+        if payment.is_free() {
             let reference = format!("free_{}", payment.order_id);
             return Ok(Authorised::Approved { reference });
         }
@@ -133,14 +118,14 @@ impl PaymentProvider for FreeOrderProvider {
     }
 
     async fn capture(&self, payment: &Payment) -> Result<Captured, NoResponse> {
-        if payment.amount.amount_minor == 0 {
+        if payment.is_free() {
             return Ok(Captured::Done);
         }
         self.0.capture(payment).await
     }
 
     async fn void(&self, payment: &Payment) -> Result<Voided, NoResponse> {
-        if payment.amount.amount_minor == 0 {
+        if payment.is_free() {
             return Ok(Voided::Done);
         }
         self.0.void(payment).await
@@ -153,7 +138,7 @@ impl PaymentProvider for FreeOrderProvider {
         self.0.refund(payment, amount, key).await
     }
 
-    fn event(&self, headers: &HeaderMap, body: &[u8]) -> Result<Event, BadEvent> {
+    fn event(&self, headers: &HeaderMap, body: &[u8]) -> Result<PaymentEvent, BadEvent> {
         self.0.event(headers, body)
     }
 }

@@ -17,7 +17,8 @@ use stoa_runtime::clock::Clock;
 use stoa_schema::{Money, OrderId};
 
 use super::{
-    Authorised, BadEvent, Captured, Event, NoResponse, Payment, PaymentProvider, Voided, signature,
+    Authorised, BadEvent, Captured, NoResponse, Payment, PaymentEvent, PaymentProvider, Voided,
+    signature,
 };
 
 /// The public API.
@@ -326,7 +327,7 @@ impl PaymentProvider for Stripe {
         }
     }
 
-    fn event(&self, headers: &HeaderMap, body: &[u8]) -> Result<Event, BadEvent> {
+    fn event(&self, headers: &HeaderMap, body: &[u8]) -> Result<PaymentEvent, BadEvent> {
         let header = headers.get(SIGNATURE);
         let header = header.and_then(|value| value.to_str().ok());
         let header = header.ok_or(signature::BadSignature::Malformed)?;
@@ -338,7 +339,7 @@ impl PaymentProvider for Stripe {
         let plain = |text: &String| !text.is_empty() && !text.chars().any(char::is_control);
         let id = text(&event["id"]).filter(plain);
         let kind = text(&event["type"]).filter(plain).ok_or(BadEvent::Body)?;
-        Ok(Event {
+        Ok(PaymentEvent {
             id: id.filter(|id| id.len() <= 255).ok_or(BadEvent::Body)?,
             kind: kind.chars().take(MAX_KIND).collect(),
             order_id: order.as_str().and_then(OrderId::parse),

@@ -9,7 +9,7 @@ use stoa_runtime::clock::Micros;
 use stoa_schema::{Money, OrderId, ProductId, UserId};
 
 use super::entity::{cart, cart_line};
-use crate::domain::{Cart, CartLine, Problem, ProblemCode};
+use crate::domain::{Cart, CartLine};
 use crate::error::Error;
 
 const OPEN: &str = "OPEN";
@@ -153,16 +153,14 @@ pub async fn cart_store_in_txn<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Closes a cart that became an order.
-///
-/// # Errors
-/// If it has changed since it was read.
+/// Closes a cart that became an order; returns false if it has changed since it
+/// was read.
 pub async fn cart_ordered_in_txn<C: ConnectionTrait>(
     txn: &C,
     cart: &Cart,
     order: &OrderId,
     now: Micros,
-) -> Result<(), Error> {
+) -> Result<bool, DbErr> {
     let closed = cart::Entity::update_many()
         .col_expr(cart::Column::State, Expr::value(ORDERED))
         .col_expr(cart::Column::OrderId, Expr::value(order.as_str()))
@@ -172,10 +170,7 @@ pub async fn cart_ordered_in_txn<C: ConnectionTrait>(
         .filter(cart::Column::Version.eq(cart.version))
         .exec(txn)
         .await?;
-    if closed.rows_affected == 1 {
-        return Ok(());
-    }
-    Err(cart_changed_problem().into())
+    Ok(closed.rows_affected == 1)
 }
 
 /// Closes a guest's cart that was merged into a customer's.
@@ -221,13 +216,4 @@ pub async fn cart_purge_expired_in_txn<C: ConnectionTrait>(
         .exec(txn)
         .await?;
     Ok(deleted.rows_affected)
-}
-
-/// The problem that the cart has changed since the caller read it.
-pub fn cart_changed_problem() -> Problem {
-    Problem::new(
-        &["version"],
-        ProblemCode::CartChanged,
-        "the cart has been changed meanwhile; reload it",
-    )
 }

@@ -89,28 +89,38 @@ pub async fn discount_count<C: ConnectionTrait>(db: &C) -> Result<u64, DbErr> {
     discount::Entity::find().count(db).await
 }
 
-/// Records that an order uses a code, if it still may. The code is locked:
-/// concurrent uses wait for this transaction.
-///
-/// # Errors
-/// The reason, if it may not.
-pub async fn discount_use_in_txn<C: ConnectionTrait>(
+/// Reads a code and, on PostgreSQL, locks it: concurrent uses wait for this
+/// transaction.
+pub async fn discount_lock_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    code: &str,
+) -> Result<Option<Discount>, Error> {
+    let locked = discount::Entity::find_by_id(code).lock_exclusive();
+    locked.one(txn).await?.map(to_discount).transpose()
+}
+
+/// How often a customer has used a code.
+pub async fn discount_use_count<C: ConnectionTrait>(
+    db: &C,
+    code: &str,
+    customer: &UserId,
+) -> Result<i64, DbErr> {
+    let uses = discount_use::Entity::find()
+        .filter(discount_use::Column::Code.eq(code))
+        .filter(discount_use::Column::CustomerId.eq(customer.as_str()))
+        .count(db)
+        .await?;
+    Ok(i64::try_from(uses).unwrap_or(i64::MAX))
+}
+
+/// Records that an order uses a code.
+pub async fn discount_use_insert_in_txn<C: ConnectionTrait>(
     txn: &C,
     code: &str,
     order: &OrderId,
     customer: &UserId,
     now: Micros,
-) -> Result<(), Error> {
-    let locked = discount::Entity::find_by_id(code).lock_exclusive();
-    let row = locked.one(txn).await?;
-    let known = row.ok_or_else(crate::domain::unknown_discount)?;
-    let known = to_discount(known)?;
-    let by_customer = discount_use::Entity::find()
-        .filter(discount_use::Column::Code.eq(code))
-        .filter(discount_use::Column::CustomerId.eq(customer.as_str()))
-        .count(txn)
-        .await?;
-    known.check(i64::try_from(by_customer).unwrap_or(i64::MAX), now)?;
+) -> Result<(), DbErr> {
     discount_use::Entity::insert(discount_use::ActiveModel {
         order_id: Set(order.to_string()),
         code: Set(code.to_owned()),
@@ -119,8 +129,7 @@ pub async fn discount_use_in_txn<C: ConnectionTrait>(
     })
     .exec_without_returning(txn)
     .await?;
-    count_in_txn(txn, code, 1).await?;
-    Ok(())
+    count_in_txn(txn, code, 1).await
 }
 
 /// Removes a cancelled order's use of its code.

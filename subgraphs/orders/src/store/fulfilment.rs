@@ -5,17 +5,16 @@ use std::collections::HashMap;
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder};
-use stoa_runtime::clock::Micros;
 use stoa_schema::peer::{ReturnLine, ReturnStock};
 use stoa_schema::{OrderId, ProductId};
 
 use super::entity::{refund, refund_line, shipment, shipment_line};
-use super::task::{self, StockTask};
-use crate::domain::{Actor, LineState, Order, Problem, ProblemCode, Refund, RefundLine, Shipment};
+use super::order::line_fetch_many;
+use super::payment::stock_task_insert_in_txn;
+use super::{to_actor, to_units};
+use crate::domain::{LineState, Refund, RefundLine, Shipment, StockTask};
 use crate::error::Error;
 
-/// The most shipments of an order, and the most refunds.
-const MAX_PER_ORDER: usize = 100;
 const PENDING: &str = "PENDING";
 const DONE: &str = "DONE";
 
@@ -24,7 +23,7 @@ pub async fn line_states<C: ConnectionTrait>(
     db: &C,
     order: &OrderId,
 ) -> Result<Vec<LineState>, Error> {
-    let lines = super::line_fetch_many(db, std::slice::from_ref(order)).await?;
+    let lines = line_fetch_many(db, std::slice::from_ref(order)).await?;
     let mut states: Vec<_> = lines.into_values().flatten().map(LineState::new).collect();
     for shipment in shipment_list(db, order).await? {
         for (product, units) in &shipment.lines {
@@ -46,23 +45,6 @@ pub async fn line_states<C: ConnectionTrait>(
         }
     }
     Ok(states)
-}
-
-/// Checks that an order may have another shipment or refund.
-///
-/// # Errors
-/// If it has reached the limit of either.
-pub async fn check_limits_in_txn<C: ConnectionTrait>(
-    txn: &C,
-    order: &OrderId,
-) -> Result<(), Error> {
-    let shipments = shipment_list(txn, order).await?.len();
-    let refunds = refund_list(txn, order).await?.len();
-    if shipments < MAX_PER_ORDER && refunds < MAX_PER_ORDER {
-        return Ok(());
-    }
-    let message = format!("an order has at most {MAX_PER_ORDER} shipments and as many refunds");
-    Err(Problem::new(&["orderId"], ProblemCode::Invalid, message).into())
 }
 
 pub async fn shipment_insert_in_txn<C: ConnectionTrait>(
@@ -92,7 +74,8 @@ pub async fn shipment_insert_in_txn<C: ConnectionTrait>(
     Ok(())
 }
 
-async fn shipment_list<C: ConnectionTrait>(
+/// The shipments of an order, oldest first.
+pub async fn shipment_list<C: ConnectionTrait>(
     db: &C,
     order: &OrderId,
 ) -> Result<Vec<Shipment>, Error> {
@@ -120,7 +103,7 @@ pub async fn shipment_fetch_many<C: ConnectionTrait>(
             .all(db)
             .await?;
         for row in found {
-            let units = (ProductId::trusted(row.product_id), units(row.quantity));
+            let units = (ProductId::trusted(row.product_id), to_units(row.quantity));
             lines.entry(row.shipment_id).or_default().push(units);
         }
     }
@@ -177,33 +160,8 @@ pub async fn refund_insert_in_txn<C: ConnectionTrait>(
         .await?;
     if refund.lines.iter().any(returns_units) {
         let (id, at) = (&refund.id, refund.at);
-        task::stock_task_insert_in_txn(txn, id, order, StockTask::Return, at).await?;
+        stock_task_insert_in_txn(txn, id, order, StockTask::Return, at).await?;
     }
-    Ok(())
-}
-
-/// Stores a refund of all the money that is left of a cancelled order. It has no
-/// lines: the units go back when the whole order is released.
-pub async fn refund_rest_in_txn<C: ConnectionTrait>(
-    txn: &C,
-    order: &Order,
-    captured: i64,
-    actor: Actor,
-    now: Micros,
-) -> Result<(), Error> {
-    let before = refund_list(txn, &order.id).await?;
-    let shipping = order.parts.shipping + order.parts.shipping_tax;
-    let refund = Refund {
-        id: stoa_schema::ids::new_id(),
-        amount: captured - before.iter().map(|refund| refund.amount).sum::<i64>(),
-        shipping: shipping - before.iter().map(|refund| refund.shipping).sum::<i64>(),
-        done: false,
-        actor,
-        reason: None,
-        at: now,
-        lines: Vec::new(),
-    };
-    refund_insert_in_txn(txn, &order.id, &refund).await?;
     Ok(())
 }
 
@@ -263,9 +221,9 @@ async fn refund_lines<C: ConnectionTrait>(
     for row in rows {
         let line = RefundLine {
             product_id: ProductId::trusted(row.product_id),
-            quantity: units(row.quantity),
-            called_off: units(row.called_off),
-            restocked: units(row.restocked),
+            quantity: to_units(row.quantity),
+            called_off: to_units(row.called_off),
+            restocked: to_units(row.restocked),
             amount: row.amount_minor,
         };
         lines.entry(row.refund_id).or_default().push(line);
@@ -303,12 +261,4 @@ pub async fn return_fetch<C: ConnectionTrait>(
             })
             .collect(),
     })
-}
-
-fn units(quantity: i64) -> u32 {
-    u32::try_from(quantity).unwrap_or(u32::MAX)
-}
-
-fn to_actor(text: &str) -> Result<Actor, Error> {
-    Actor::parse(text).ok_or_else(|| Error::corrupt(format!("actor {text}")))
 }

@@ -21,13 +21,14 @@ use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use stoa_migrations::OrdersMigrator;
 use stoa_orders::App;
-use stoa_orders::app::{OrderAction, Progress, Step};
+use stoa_orders::app::fulfilment::OrderAction;
+use stoa_orders::app::order::{Progress, Step};
+use stoa_orders::domain::OrderFilter;
+use stoa_orders::domain::StockTask;
 use stoa_orders::domain::{Address, Order, Request, RequestLine, TableRates};
 use stoa_orders::payment::{
     Authorised, BadEvent, Captured, Event, NoResponse, Payment, PaymentProvider, Voided,
 };
-use stoa_orders::store::OrderFilter;
-use stoa_orders::store::task::StockTask;
 use stoa_runtime::clock::{Clock, micros};
 use stoa_runtime::identity::{Caller, Role};
 use stoa_schema::events::OrderStatus;
@@ -47,7 +48,10 @@ async fn two_workers_confirm_once_and_refund_nothing() {
         let shop = Fixture::new(Outcome::Authorised).await;
         let order = shop.place().await;
         shop.clock.advance(Duration::from_secs(1));
-        let (one, two) = tokio::join!(shop.app.work_once(), shop.app.work_once());
+        let (one, two) = tokio::join!(
+            stoa_orders::tasks::work_once(&shop.app.saga),
+            stoa_orders::tasks::work_once(&shop.app.saga)
+        );
         one.unwrap();
         two.unwrap();
         shop.work().await;
@@ -55,6 +59,7 @@ async fn two_workers_confirm_once_and_refund_nothing() {
         assert_eq!((shop.voids(), shop.refunds(), shop.releases()), (0, 0, 0));
         let history = shop
             .app
+            .orders
             .history_fetch_many(std::slice::from_ref(&order.id))
             .await
             .unwrap();
@@ -94,7 +99,8 @@ async fn a_cancellation_while_the_stock_is_committed_wins() {
             tokio::time::sleep(Duration::from_millis(5)).await;
             shop.change(&order, OrderAction::Cancel).await
         };
-        let (worked, cancelled) = tokio::join!(shop.app.work_once(), cancel);
+        let (worked, cancelled) =
+            tokio::join!(stoa_orders::tasks::work_once(&shop.app.saga), cancel);
         worked.unwrap();
         assert_eq!(cancelled.status, OrderStatus::Cancelled);
         shop.work().await;
@@ -116,7 +122,8 @@ async fn a_cancellation_while_the_money_is_taken_returns_it() {
             }
             shop.change(&order, OrderAction::Cancel).await
         };
-        let (worked, cancelled) = tokio::join!(shop.app.work_once(), cancel);
+        let (worked, cancelled) =
+            tokio::join!(stoa_orders::tasks::work_once(&shop.app.saga), cancel);
         worked.unwrap();
         assert_eq!(cancelled.status, OrderStatus::Cancelled);
         shop.work().await;
@@ -262,7 +269,7 @@ async fn units_that_cannot_go_back_are_seen_with_the_reason() {
     shop.change(&refunded, OrderAction::REFUND).await;
     for _ in 0..20 {
         shop.clock.advance(Duration::from_secs(60));
-        shop.app.work_once().await.unwrap();
+        stoa_orders::tasks::work_once(&shop.app.saga).await.unwrap();
     }
     for (order, step) in [
         (&cancelled, StockTask::Release),
@@ -280,7 +287,7 @@ async fn units_that_cannot_go_back_are_seen_with_the_reason() {
     assert_eq!(shop.stuck().await.len(), 2);
     shop.products.down.store(false, Ordering::SeqCst);
     shop.clock.advance(Duration::from_secs(60));
-    shop.app.work_once().await.unwrap();
+    stoa_orders::tasks::work_once(&shop.app.saga).await.unwrap();
     assert!(shop.progress(&cancelled).await.is_empty());
     assert!(shop.progress(&refunded).await.is_empty());
     assert!(shop.stuck().await.is_empty());
@@ -302,9 +309,9 @@ async fn news_while_the_provider_is_asked_is_not_slept_over() {
         tokio::time::sleep(Duration::from_millis(30)).await;
         shop.clock.advance(Duration::from_millis(30));
         shop.decide(Outcome::Authorised);
-        shop.app.event_store(&event, b"{}").await.unwrap();
+        shop.app.saga.event_store(&event, b"{}").await.unwrap();
     };
-    let (worked, ()) = tokio::join!(shop.app.work_once(), news);
+    let (worked, ()) = tokio::join!(stoa_orders::tasks::work_once(&shop.app.saga), news);
     worked.unwrap();
     assert_eq!(shop.status(&order).await, OrderStatus::Confirmed);
 }
@@ -313,18 +320,18 @@ async fn news_while_the_provider_is_asked_is_not_slept_over() {
 async fn a_job_that_breaks_off_is_put_off_and_keeps_no_other() {
     let shop = Fixture::new(Outcome::Panics).await;
     let broken = shop.place().await;
-    shop.app.work_once().await.unwrap();
+    stoa_orders::tasks::work_once(&shop.app.saga).await.unwrap();
     let progress = shop.progress(&broken).await;
     assert_eq!(progress[0].attempts, 1);
     let reason = progress[0].last_error.as_deref();
     assert_eq!(reason, Some("the worker broke off: see its log"));
     shop.decide(Outcome::Authorised);
     let fine = shop.place().await;
-    shop.app.work_once().await.unwrap();
+    stoa_orders::tasks::work_once(&shop.app.saga).await.unwrap();
     assert_eq!(shop.status(&broken).await, OrderStatus::Pending);
     assert_eq!(shop.status(&fine).await, OrderStatus::Confirmed);
     shop.clock.advance(Duration::from_secs(61));
-    shop.app.work_once().await.unwrap();
+    stoa_orders::tasks::work_once(&shop.app.saga).await.unwrap();
     assert_eq!(shop.status(&broken).await, OrderStatus::Confirmed);
 }
 
@@ -335,7 +342,7 @@ async fn a_provider_that_hangs_keeps_no_units() {
     for _ in 0..20 {
         shop.place().await;
     }
-    let worker = tokio::spawn(stoa_orders::worker::run(shop.app.clone()));
+    let worker = tokio::spawn(stoa_orders::tasks::run_worker(shop.app.clone()));
     let cancelled = shop.place().await;
     shop.change(&cancelled, OrderAction::Cancel).await;
     let released = async {
@@ -353,9 +360,9 @@ async fn a_provider_that_hangs_keeps_no_units() {
 async fn a_webhook_makes_the_step_due_once() {
     let shop = Fixture::new(Outcome::Pending).await;
     let order = shop.place().await;
-    shop.app.work_once().await.unwrap();
+    stoa_orders::tasks::work_once(&shop.app.saga).await.unwrap();
     shop.decide(Outcome::Authorised);
-    shop.app.work_once().await.unwrap();
+    stoa_orders::tasks::work_once(&shop.app.saga).await.unwrap();
     assert_eq!(
         shop.status(&order).await,
         OrderStatus::Pending,
@@ -367,8 +374,8 @@ async fn a_webhook_makes_the_step_due_once() {
         order_id: Some(order.id.clone()),
     };
     for _ in 0..3 {
-        shop.app.event_store(&event, b"{}").await.unwrap();
-        shop.app.work_once().await.unwrap();
+        shop.app.saga.event_store(&event, b"{}").await.unwrap();
+        stoa_orders::tasks::work_once(&shop.app.saga).await.unwrap();
     }
     assert_eq!(shop.status(&order).await, OrderStatus::Confirmed);
     assert_eq!(shop.provider.captures.load(Ordering::SeqCst), 1);
@@ -379,14 +386,14 @@ async fn a_webhook_makes_the_step_due_once() {
             order_id,
             ..event.clone()
         };
-        shop.app.event_store(&event, b"{}").await.unwrap();
+        shop.app.saga.event_store(&event, b"{}").await.unwrap();
     }
     assert_eq!(
-        shop.app.events_purge_expired().await.unwrap(),
+        shop.app.saga.events_purge_expired().await.unwrap(),
         0,
         "still repeated"
     );
     shop.clock.advance(Duration::from_secs(91 * 24 * 60 * 60));
-    assert_eq!(shop.app.events_purge_expired().await.unwrap(), 3);
-    assert_eq!(shop.app.events_purge_expired().await.unwrap(), 0);
+    assert_eq!(shop.app.saga.events_purge_expired().await.unwrap(), 3);
+    assert_eq!(shop.app.saga.events_purge_expired().await.unwrap(), 0);
 }

@@ -251,6 +251,7 @@ impl Fixture {
         };
         let key = stoa_schema::ids::new_id();
         self.app
+            .orders
             .order_place(&context, &request, &key)
             .await
             .unwrap()
@@ -259,6 +260,7 @@ impl Fixture {
     pub async fn change(&self, order: &Order, verb: OrderAction) -> Order {
         let key = stoa_schema::ids::new_id();
         self.app
+            .orders
             .order_change(&admin(), &verb, order.id.as_str(), None, &key)
             .await
             .unwrap()
@@ -268,13 +270,13 @@ impl Fixture {
     pub async fn work(&self) {
         for _ in 0..5 {
             self.clock.advance(Duration::from_secs(1));
-            self.app.work_once().await.unwrap();
+            stoa_orders::tasks::work_once(&self.app.saga).await.unwrap();
         }
     }
 
     pub async fn status(&self, order: &Order) -> OrderStatus {
         let ids = std::slice::from_ref(&order.id);
-        self.app.order_fetch_many(ids).await.unwrap()[&order.id].status
+        self.app.orders.order_fetch_many(ids).await.unwrap()[&order.id].status
     }
 
     pub fn voids(&self) -> usize {
@@ -295,18 +297,23 @@ impl Fixture {
 
     pub async fn progress(&self, order: &Order) -> Vec<Progress> {
         let ids = std::slice::from_ref(&order.id);
-        let mut found = self.app.progress_fetch_many(ids).await.unwrap();
+        let mut found = self.app.orders.progress_fetch_many(ids).await.unwrap();
         found.remove(&order.id).unwrap_or_default()
     }
 
     /// The orders that administrators get when they list stuck orders.
     pub async fn stuck(&self) -> Vec<OrderId> {
         let filter = OrderFilter {
-            stuck_since: Some(self.app.stuck_since()),
+            stuck_since: Some(self.app.orders.stuck_since()),
             ..OrderFilter::default()
         };
         let page = PageRequest::default();
-        let found = self.app.order_list(&admin(), &filter, &page).await.unwrap();
+        let found = self
+            .app
+            .orders
+            .order_list(&admin(), &filter, &page)
+            .await
+            .unwrap();
         found.rows.into_iter().map(|order| order.id).collect()
     }
 

@@ -18,7 +18,8 @@ use stoa_service::fault_injection;
 use tokio::sync::Notify;
 
 use super::{
-    Authorised, BadEvent, Captured, Event, NoResponse, Payment, PaymentProvider, Voided, signature,
+    Authorised, BadEvent, Captured, NoResponse, Payment, PaymentEvent, PaymentProvider, Voided,
+    signature,
 };
 use webhook::{CAPTURED, Callback, DECIDED};
 
@@ -328,7 +329,7 @@ impl PaymentProvider for Sandbox {
         with_injected_faults(self.try_refund(payment, amount, key)).await
     }
 
-    fn event(&self, headers: &HeaderMap, body: &[u8]) -> Result<Event, BadEvent> {
+    fn event(&self, headers: &HeaderMap, body: &[u8]) -> Result<PaymentEvent, BadEvent> {
         let secret = self.callback.as_ref().map(|callback| &callback.secret);
         let header = headers.get(webhook::SIGNATURE);
         let header = header.and_then(|value| value.to_str().ok());

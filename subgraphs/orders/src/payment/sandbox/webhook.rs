@@ -12,7 +12,7 @@ use stoa_runtime::clock::{Micros, micros};
 use stoa_schema::OrderId;
 
 use super::{Payment, Sandbox, WEBHOOK_THRICE, reference};
-use crate::payment::{Event, signature};
+use crate::payment::{PaymentEvent, signature};
 
 /// The header that holds the signature.
 pub const SIGNATURE: &str = "stoa-signature";
@@ -64,9 +64,9 @@ struct Body {
 }
 
 /// Reads a webhook's body.
-pub(super) fn parse_body(body: &[u8]) -> Option<Event> {
+pub(super) fn parse_body(body: &[u8]) -> Option<PaymentEvent> {
     let body: Body = serde_json::from_slice(body).ok()?;
-    Some(Event {
+    Some(PaymentEvent {
         order_id: body
             .reference
             .strip_prefix("sandbox_")

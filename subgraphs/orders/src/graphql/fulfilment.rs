@@ -7,7 +7,8 @@ use stoa_service::graphql::{DateTime, MoneyObject, to_graphql_error};
 
 use super::loader;
 use super::loader::{RefundsKey, ShipmentsKey};
-use crate::domain::{self, Actor};
+use super::order::OrderActor;
+use crate::domain;
 
 /// One product of an order. Name, SKU and price are those at the time of the order.
 pub struct OrderLine {
@@ -135,7 +136,7 @@ pub struct Refund {
     shipping: MoneyObject,
     /// Whether the payment provider has returned it.
     done: bool,
-    actor: Actor,
+    actor: OrderActor,
     reason: Option<String>,
     /// The refunded lines; empty for a cancelled order.
     lines: Vec<RefundLine>,
@@ -160,7 +161,7 @@ impl Refund {
             amount: money(refund.amount),
             shipping: money(refund.shipping),
             done: refund.done,
-            actor: refund.actor,
+            actor: refund.actor.into(),
             reason: refund.reason,
             lines: lines
                 .map(|line| RefundLine {

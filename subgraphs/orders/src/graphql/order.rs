@@ -1,62 +1,25 @@
-//! The GraphQL types of orders.
+//! Orders and reading them.
 
 use std::sync::Arc;
 
-use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
-use stoa_schema::events::OrderStatus as Status;
-use stoa_schema::{Money, UserId};
+use async_graphql::{
+    Context, Enum, ErrorExtensions, ID, InputObject, Object, Result, SimpleObject,
+};
+use stoa_runtime::identity::Caller;
+use stoa_schema::{Money, OrderId, UserId};
 use stoa_service::context::CallerExt;
-use stoa_service::graphql::{AddressObject, Connection, DateTime, MoneyObject, to_graphql_error};
+use stoa_service::error::{BAD_USER_INPUT, CommonError};
+use stoa_service::graphql::{
+    AddressObject, Connection, DateTime, MoneyObject, OrderStatus, call_context, to_graphql_error,
+};
 use stoa_service::page::PageRequest;
 
-use super::cart::Cart;
-use super::lines::{OrderLine, Refund, Shipment};
+use super::fulfilment::{OrderLine, Refund, Shipment};
 use super::loader::{HistoryKey, LinesKey, ProgressKey, RefundsKey, ShipmentsKey};
-use super::{app, call, loader};
-use crate::app::Step;
-use crate::domain::{self, Actor, CartRef, ProblemCode};
-use crate::store::OrderFilter;
-use crate::store::task::{PaymentTask, StockTask};
-
-/// The state of an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
-pub enum OrderStatus {
-    /// Placed: the units are reserved and the payment is in progress.
-    Pending,
-    /// Paid.
-    Confirmed,
-    Shipped,
-    Delivered,
-    /// Cancelled before it was shipped, or never paid.
-    Cancelled,
-    Refunded,
-}
-
-impl From<Status> for OrderStatus {
-    fn from(status: Status) -> Self {
-        match status {
-            Status::Pending => Self::Pending,
-            Status::Confirmed => Self::Confirmed,
-            Status::Shipped => Self::Shipped,
-            Status::Delivered => Self::Delivered,
-            Status::Cancelled => Self::Cancelled,
-            Status::Refunded => Self::Refunded,
-        }
-    }
-}
-
-impl From<OrderStatus> for Status {
-    fn from(status: OrderStatus) -> Self {
-        match status {
-            OrderStatus::Pending => Self::Pending,
-            OrderStatus::Confirmed => Self::Confirmed,
-            OrderStatus::Shipped => Self::Shipped,
-            OrderStatus::Delivered => Self::Delivered,
-            OrderStatus::Cancelled => Self::Cancelled,
-            OrderStatus::Refunded => Self::Refunded,
-        }
-    }
-}
+use super::user::User;
+use super::{app, loader};
+use crate::app::order::Step;
+use crate::domain::{self, Actor, OrderFilter, PaymentTask, StockTask};
 
 /// A customer's order.
 pub struct Order(pub domain::Order);
@@ -166,7 +129,7 @@ impl Order {
                 kind: OrderChange::Status,
                 status: change.status.into(),
                 previous_status: change.previous.map(Into::into),
-                actor: change.actor,
+                actor: change.actor.into(),
                 reason: change.reason,
                 occurred_at: DateTime(change.at),
             })
@@ -187,7 +150,7 @@ impl Order {
                 kind,
                 status,
                 previous_status: Some(status),
-                actor,
+                actor: actor.into(),
                 reason,
                 occurred_at: DateTime(at),
             };
@@ -199,7 +162,7 @@ impl Order {
     /// The steps still to be done for the order. For administrators; null for
     /// everyone else.
     async fn progress(&self, ctx: &Context<'_>) -> Result<Option<Vec<OrderProgress>>> {
-        if !call(ctx)?.caller.is_admin() {
+        if !call_context(ctx)?.caller.is_admin() {
             return Ok(None);
         }
         let key = ProgressKey(self.0.id.clone());
@@ -244,6 +207,16 @@ impl Order {
     }
 }
 
+/// Who changed an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "Actor")]
+pub enum OrderActor {
+    Customer,
+    Admin,
+    /// The shop itself: a payment was confirmed or declined.
+    System,
+}
+
 /// What an entry of an order's history records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 pub enum OrderChange {
@@ -260,7 +233,7 @@ pub struct OrderHistoryEntry {
     status: OrderStatus,
     /// Null for the first entry.
     previous_status: Option<OrderStatus>,
-    actor: Actor,
+    actor: OrderActor,
     reason: Option<String>,
     occurred_at: DateTime,
 }
@@ -314,44 +287,6 @@ impl OrderStep {
     }
 }
 
-/// A user, with their cart and their orders.
-pub struct User(pub UserId);
-
-#[Object]
-impl User {
-    async fn id(&self) -> ID {
-        ID(self.0.to_string())
-    }
-
-    /// The user's open cart; null for anyone but the user.
-    async fn cart(&self, ctx: &Context<'_>) -> Result<Option<Cart>> {
-        let caller = &call(ctx)?.caller;
-        if !caller.is_user(&self.0) {
-            return Ok(None);
-        }
-        let found = app(ctx)?.cart_fetch(caller, &CartRef::default()).await;
-        Ok(found.map_err(to_graphql_error)?.map(Cart::new))
-    }
-
-    /// The user's orders, newest first. For the user and administrators.
-    async fn orders(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "At most 100; 20 if not given.")] first: Option<i32>,
-        #[graphql(desc = "Returns the items after this cursor.")] after: Option<String>,
-        status: Option<OrderStatus>,
-    ) -> Result<Option<Connection<Order>>> {
-        let filter = OrderFilter {
-            customer: Some(self.0.clone()),
-            status: status.map(Into::into),
-            ..OrderFilter::default()
-        };
-        list(ctx, filter, PageRequest { first, after })
-            .await
-            .map(Some)
-    }
-}
-
 /// A page of orders.
 pub async fn list(
     ctx: &Context<'_>,
@@ -360,13 +295,19 @@ pub async fn list(
 ) -> Result<Connection<Order>> {
     let app = app(ctx)?;
     let slice = app
-        .order_list(&call(ctx)?.caller, &filter, &page)
+        .orders
+        .order_list(&call_context(ctx)?.caller, &filter, &page)
         .await
         .map_err(to_graphql_error)?;
     let counter = app.clone();
     let count = move || {
         let (app, filter) = (counter.clone(), filter.clone());
-        Box::pin(async move { app.order_count(&filter).await.map_err(to_graphql_error) }) as _
+        Box::pin(async move {
+            app.orders
+                .order_count(&filter)
+                .await
+                .map_err(to_graphql_error)
+        }) as _
     };
     Ok(Connection::new(
         slice,
@@ -376,22 +317,106 @@ pub async fn list(
     ))
 }
 
-/// Why a request was refused.
-#[derive(Debug, Clone, SimpleObject)]
-pub struct OrderUserError {
-    /// The path of the argument that is wrong.
-    pub field: Option<Vec<String>>,
-    pub code: ProblemCode,
-    /// For developers, in English.
-    pub message: String,
+/// The longest search text.
+const MAX_SEARCH: usize = 100;
+
+/// Filters orders; an order must match all the given conditions.
+#[derive(Debug, Default, InputObject)]
+pub struct OrderFilterInput {
+    pub customer_id: Option<ID>,
+    /// The beginning of an order number, a complete tracking number or SKU, or a
+    /// part of a product name; not case-sensitive.
+    pub search: Option<String>,
+    /// Placed at this time or later.
+    pub placed_from: Option<DateTime>,
+    /// Placed before this time.
+    pub placed_before: Option<DateTime>,
 }
 
-impl From<domain::Problem> for OrderUserError {
-    fn from(problem: domain::Problem) -> Self {
-        Self {
-            field: Some(problem.field),
-            code: problem.code,
-            message: problem.message,
+#[derive(Default)]
+pub struct OrderQuery;
+
+#[Object]
+impl OrderQuery {
+    /// An order of the caller; administrators can see any order.
+    async fn order(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Order>> {
+        let caller = &call_context(ctx)?.caller;
+        if *caller == Caller::Anonymous {
+            return Err(to_graphql_error(CommonError::Unauthenticated));
         }
+        let Some(order) = fetch(ctx, &id).await? else {
+            return Ok(None);
+        };
+        if !caller.may_see(&order.0.customer_id) {
+            return Err(to_graphql_error(CommonError::NotOwner));
+        }
+        Ok(Some(order))
     }
+
+    /// All orders, newest first. For administrators.
+    async fn orders(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "At most 100; 20 if not given.")] first: Option<i32>,
+        #[graphql(desc = "Returns the items after this cursor.")] after: Option<String>,
+        status: Option<OrderStatus>,
+        #[graphql(desc = "If true, only orders with a step that has taken over ten minutes.")]
+        stuck: Option<bool>,
+        filter: Option<OrderFilterInput>,
+    ) -> Result<Option<Connection<Order>>> {
+        let since = app(ctx)?.orders.stuck_since();
+        let wanted = filter.unwrap_or_default();
+        let filter = OrderFilter {
+            customer: wanted.customer_id.map(|id| customer(&id)).transpose()?,
+            status: status.map(Into::into),
+            placed_from: wanted.placed_from.map(|at| at.0),
+            placed_before: wanted.placed_before.map(|at| at.0),
+            search: search_text(wanted.search.as_deref())?,
+            stuck_since: stuck.unwrap_or(false).then_some(since),
+        };
+        list(ctx, filter, PageRequest { first, after })
+            .await
+            .map(Some)
+    }
+
+    /// Orders that the caller may not see are treated as missing.
+    #[graphql(entity)]
+    async fn find_order_by_id(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Order>> {
+        let order = fetch(ctx, &id).await?;
+        let caller = &call_context(ctx)?.caller;
+        Ok(order.filter(|order| caller.may_see(&order.0.customer_id)))
+    }
+
+    #[graphql(entity)]
+    async fn find_user_by_id(&self, id: ID) -> Option<User> {
+        UserId::parse(&id).map(User)
+    }
+}
+
+async fn fetch(ctx: &Context<'_>, id: &ID) -> Result<Option<Order>> {
+    let Some(id) = OrderId::parse(id) else {
+        return Ok(None);
+    };
+    let found = loader(ctx)?.load_one(id).await.map_err(to_graphql_error)?;
+    Ok(found.map(Order))
+}
+
+fn customer(id: &str) -> Result<UserId> {
+    let bad = || invalid("customerId", "is not a valid ID");
+    UserId::parse(id).ok_or_else(bad)
+}
+
+/// The search text; `None` if it is blank.
+fn search_text(text: Option<&str>) -> Result<Option<String>> {
+    let text = text.unwrap_or_default().trim();
+    if text.chars().count() > MAX_SEARCH || text.chars().any(char::is_control) {
+        let message = format!("must have at most {MAX_SEARCH} characters");
+        return Err(invalid("search", &message));
+    }
+    Ok((!text.is_empty()).then(|| text.to_owned()))
+}
+
+fn invalid(field: &str, message: &str) -> async_graphql::Error {
+    let error = async_graphql::Error::new(format!("{field} {message}"));
+    error.extend_with(|_, extensions| extensions.set("code", BAD_USER_INPUT))
 }

@@ -11,16 +11,15 @@ use stoa_service::context::CallerExt;
 use stoa_service::failpoint;
 use stoa_service::idempotency::{ClaimOutcome, IdempotencyKey};
 
-use super::{App, StoredOutcome, order_not_found};
+use super::order::Orders;
+use super::place::StoredOutcome;
 use crate::domain::{
-    self, Actor, LineQuantity, MAX_REASON, Order, Problem, ProblemCode, Refund, RefundRequest,
-    Shipment,
+    self, Actor, LineQuantity, MAX_REASON, Order, PaymentState, PaymentTask, Problem, ProblemCode,
+    Refund, RefundRequest, Shipment, StockTask,
 };
 use crate::error::Error;
-use crate::store;
 use crate::store::discount::discount_release_in_txn;
-use crate::store::fulfilment as rows;
-use crate::store::task::{self, PaymentState, PaymentTask, StockTask};
+use crate::store::{fulfilment as rows, order as orders, payment};
 
 /// The longest name of a carrier, and the longest tracking number.
 pub const MAX_TRACKING: usize = 100;
@@ -82,7 +81,7 @@ struct ChangeContext {
     now: Micros,
 }
 
-impl App {
+impl Orders {
     /// Changes an order, once for each key. Customers may cancel their own
     /// orders; the rest is for administrators.
     pub async fn order_change(
@@ -128,7 +127,7 @@ impl App {
         }
         // Locked, so that it cannot change between the check and the change. An error from
         // here on rolls back the claim, too: the key can be used again.
-        let mut order = store::order_lock_in_txn(&txn, &id)
+        let mut order = orders::order_lock_in_txn(&txn, &id)
             .await?
             .ok_or_else(order_not_found)?;
         caller.require_access_to(&order.customer_id)?;
@@ -158,7 +157,7 @@ impl App {
             .finish_in_txn(&txn, &StoredOutcome::Order(id))
             .await?;
         txn.commit().await?;
-        self.wake_after_commit();
+        self.wakeup.after_commit();
         Ok(order)
     }
 
@@ -170,7 +169,7 @@ impl App {
         by: ChangeContext,
     ) -> Result<(), Error> {
         let change = domain::transition(order, to, by.actor, by.reason, by.now)?;
-        store::order_move_in_txn(txn, order, &change).await
+        orders::order_move_in_txn(txn, order, &change).await
     }
 
     /// Cancels an order of which nothing is shipped: its units go back to stock,
@@ -192,18 +191,18 @@ impl App {
         }
         let (actor, now) = (by.actor, by.now);
         self.move_in_txn(txn, order, Status::Cancelled, by).await?;
-        let payment = task::payment_fetch(txn, &order.id).await?;
-        let todo = match payment.state {
+        let due = payment::payment_fetch(txn, &order.id).await?;
+        let todo = match due.state {
             PaymentState::Pending | PaymentState::Authorised => PaymentTask::Void,
             PaymentState::Captured => {
-                rows::refund_rest_in_txn(txn, order, payment.captured, actor, now).await?;
+                refund_rest_in_txn(txn, order, due.captured, actor, now).await?;
                 PaymentTask::Refund
             }
             _ => PaymentTask::None,
         };
-        task::payment_set_in_txn(txn, &order.id, payment.state, todo, now).await?;
+        payment::payment_set_in_txn(txn, &order.id, due.state, todo, now).await?;
         let id = &order.id;
-        task::stock_task_insert_in_txn(txn, id.as_str(), id, StockTask::Release, now).await?;
+        payment::stock_task_insert_in_txn(txn, id.as_str(), id, StockTask::Release, now).await?;
         discount_release_in_txn(txn, order).await?;
         Ok(())
     }
@@ -218,7 +217,7 @@ impl App {
     ) -> Result<(), Error> {
         let states = rows::line_states(txn, &order.id).await?;
         let lines = domain::plan_shipment(&states, shipment.lines.as_deref())?;
-        rows::check_limits_in_txn(txn, &order.id).await?;
+        check_limits_in_txn(txn, &order.id).await?;
         let left: u32 = states.iter().map(domain::LineState::left_to_ship).sum();
         let sent: u32 = lines.iter().map(|(_, units)| units).sum();
         let shipment = Shipment {
@@ -235,7 +234,7 @@ impl App {
             return self.move_in_txn(txn, order, Status::Shipped, by).await;
         }
         order.updated_at = by.now;
-        Ok(store::order_touch_in_txn(txn, order).await?)
+        Ok(orders::order_touch_in_txn(txn, order).await?)
     }
 
     /// Stores a refund, which the saga pays out; once the refunds add up to the
@@ -249,7 +248,7 @@ impl App {
     ) -> Result<(), Error> {
         let mut states = rows::line_states(txn, &order.id).await?;
         let before = rows::refund_list(txn, &order.id).await?;
-        rows::check_limits_in_txn(txn, &order.id).await?;
+        check_limits_in_txn(txn, &order.id).await?;
         let plan = domain::plan_refund(order, &states, &before, request)?;
         let refund = Refund {
             id: stoa_schema::ids::new_id(),
@@ -263,15 +262,15 @@ impl App {
         };
         rows::refund_insert_in_txn(txn, &order.id, &refund).await?;
         if !refund.done {
-            let payment = task::payment_fetch(txn, &order.id).await?;
-            match payment.task {
+            let due = payment::payment_fetch(txn, &order.id).await?;
+            match due.task {
                 // Keeps the age and the last error of an earlier refund that still waits.
                 PaymentTask::Refund => {
-                    task::payment_due_now_in_txn(txn, &order.id, by.now).await?;
+                    payment::payment_due_now_in_txn(txn, &order.id, by.now).await?;
                 }
                 _ => {
-                    let (state, todo) = (payment.state, PaymentTask::Refund);
-                    task::payment_set_in_txn(txn, &order.id, state, todo, by.now).await?;
+                    let (state, todo) = (due.state, PaymentTask::Refund);
+                    payment::payment_set_in_txn(txn, &order.id, state, todo, by.now).await?;
                 }
             }
         }
@@ -294,7 +293,7 @@ impl App {
             return self.move_in_txn(txn, order, Status::Shipped, by).await;
         }
         order.updated_at = by.now;
-        Ok(store::order_touch_in_txn(txn, order).await?)
+        Ok(orders::order_touch_in_txn(txn, order).await?)
     }
 }
 
@@ -309,4 +308,31 @@ fn check_text(field: &str, text: Option<&String>, max: usize) -> Result<(), Prob
             format!("must have at most {max} characters, none of them control characters"),
         )),
     }
+}
+
+/// Stores the refund of all the money that is left of a cancelled order.
+pub(super) async fn refund_rest_in_txn<C: ConnectionTrait>(
+    txn: &C,
+    order: &Order,
+    captured: i64,
+    actor: Actor,
+    now: Micros,
+) -> Result<(), Error> {
+    let before = rows::refund_list(txn, &order.id).await?;
+    let refund = domain::refund_rest(order, captured, &before, actor, now);
+    Ok(rows::refund_insert_in_txn(txn, &order.id, &refund).await?)
+}
+
+async fn check_limits_in_txn<C: ConnectionTrait>(txn: &C, order: &OrderId) -> Result<(), Error> {
+    let shipments = rows::shipment_list(txn, order).await?.len();
+    let refunds = rows::refund_list(txn, order).await?.len();
+    Ok(domain::check_fulfilment_limits(shipments, refunds)?)
+}
+
+fn order_not_found() -> Problem {
+    Problem::new(
+        &["orderId"],
+        ProblemCode::NotFound,
+        "there is no such order",
+    )
 }

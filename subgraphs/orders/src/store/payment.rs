@@ -8,116 +8,15 @@ use sea_orm::{
     Statement, TryInsertResult,
 };
 use stoa_runtime::clock::Micros;
-use stoa_schema::money::Currency;
 use stoa_schema::{Money, OrderId};
 
 use super::entity::{payment, payment_event, payment_movement, stock_task};
+use super::to_currency;
+use crate::domain::{
+    DuePayment, DueStock, DueWindow, Movement, Payment, PaymentEvent, PaymentState, PaymentTask,
+    StockTask,
+};
 use crate::error::Error;
-use crate::payment::{Event, Payment};
-
-macro_rules! stored_enum {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident => $text:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum $name { $($variant),+ }
-
-        impl $name {
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
-            }
-
-            pub fn parse(text: &str) -> Result<Self, Error> {
-                match text {
-                    $($text => Ok(Self::$variant),)+
-                    other => Err(Error::corrupt(format!("{} {other}", stringify!($name)))),
-                }
-            }
-        }
-    };
-}
-
-stored_enum! {
-    /// What the products service still has to do for an order.
-    StockTask { Release => "RELEASE", Return => "RETURN" }
-}
-
-stored_enum! {
-    /// The next step of an order's saga, or `None`.
-    PaymentTask {
-        None => "NONE",
-        Authorise => "AUTHORISE",
-        Commit => "COMMIT",
-        Capture => "CAPTURE",
-        Void => "VOID",
-        Refund => "REFUND",
-    }
-}
-
-stored_enum! {
-    /// The state of a payment.
-    PaymentState {
-        Pending => "PENDING",
-        Authorised => "AUTHORISED",
-        Captured => "CAPTURED",
-        Declined => "DECLINED",
-        Voided => "VOIDED",
-        Refunded => "REFUNDED",
-    }
-}
-
-/// A payment, and its saga's next step.
-#[derive(Debug, Clone)]
-pub struct DuePayment {
-    pub payment: Payment,
-    pub task: PaymentTask,
-    pub state: PaymentState,
-    /// Failed attempts of this step.
-    pub attempts: i64,
-    pub captured: i64,
-    pub last_error: Option<String>,
-    /// When this step began.
-    pub since: Micros,
-    pub due_at: Option<Micros>,
-}
-
-/// A stock task: units that the products service has to take back.
-#[derive(Debug, Clone)]
-pub struct DueStock {
-    /// The ID of the order, or of the refund whose units go back.
-    pub id: String,
-    pub order_id: OrderId,
-    pub task: StockTask,
-    /// Failed attempts so far.
-    pub attempts: i64,
-    pub last_error: Option<String>,
-    pub since: Micros,
-    pub due_at: Micros,
-}
-
-/// Decides whether a step is due: if its time has come, or lies beyond the horizon.
-/// No step is postponed that far, so such a time was written with a clock ahead.
-#[derive(Debug, Clone, Copy)]
-pub struct DueWindow {
-    pub now: Micros,
-    pub horizon: Micros,
-}
-
-stored_enum! {
-    /// A movement of money: captured or refunded.
-    Movement { Capture => "CAPTURE", Refund => "REFUND" }
-}
-
-impl DueWindow {
-    pub fn contains(self, due_at: Micros) -> bool {
-        due_at <= self.now || due_at > self.horizon
-    }
-}
-
-impl DuePayment {
-    pub fn is_due(&self, when: DueWindow) -> bool {
-        self.task != PaymentTask::None && self.due_at.is_some_and(|at| when.contains(at))
-    }
-}
 
 /// The orders whose payment has a step that is due.
 pub async fn payment_due<C: ConnectionTrait>(
@@ -193,11 +92,12 @@ pub async fn payment_fetch_many<C: ConnectionTrait>(
 }
 
 fn to_due(row: payment::Model) -> Result<DuePayment, Error> {
-    let currency = Currency::parse(&row.currency)
-        .ok_or_else(|| Error::corrupt(format!("currency {}", row.currency)))?;
+    let currency = to_currency(&row.currency)?;
     Ok(DuePayment {
-        task: PaymentTask::parse(&row.task)?,
-        state: PaymentState::parse(&row.state)?,
+        task: PaymentTask::parse(&row.task)
+            .ok_or_else(|| Error::corrupt(format!("payment task {}", row.task)))?,
+        state: PaymentState::parse(&row.state)
+            .ok_or_else(|| Error::corrupt(format!("payment state {}", row.state)))?,
         attempts: row.attempts,
         captured: row.captured_minor,
         last_error: row.last_error,
@@ -311,7 +211,7 @@ pub async fn payment_postpone_in_txn<C: ConnectionTrait>(
 pub async fn event_insert_in_txn<C: ConnectionTrait>(
     txn: &C,
     provider: &str,
-    event: &Event,
+    event: &PaymentEvent,
     body: &[u8],
     now: Micros,
 ) -> Result<bool, DbErr> {
@@ -442,7 +342,8 @@ pub async fn stock_task_fetch_many<C: ConnectionTrait>(
 
 fn to_due_stock(row: stock_task::Model) -> Result<DueStock, Error> {
     Ok(DueStock {
-        task: StockTask::parse(&row.task)?,
+        task: StockTask::parse(&row.task)
+            .ok_or_else(|| Error::corrupt(format!("stock task {}", row.task)))?,
         id: row.id,
         order_id: OrderId::trusted(row.order_id),
         attempts: row.attempts,

@@ -13,26 +13,33 @@
 //! stored only if it is still the current step: a cancellation or another worker
 //! may have been faster.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::ConnectionTrait;
 use stoa_runtime::backoff::backoff_delay;
-use stoa_runtime::clock::micros;
-use stoa_schema::Money;
+use stoa_runtime::clock::{Clock, Micros, micros};
+use stoa_runtime::telemetry;
 use stoa_schema::events::OrderStatus as Status;
-use stoa_schema::peer::CommitStock;
-use stoa_service::failpoint;
+use stoa_schema::peer::{CommitStock, ReleaseStock};
+use stoa_schema::{Money, OrderId};
+use stoa_service::database::Database;
+use stoa_service::error::CommonError;
+use stoa_service::peer::Peers;
+use stoa_service::{failpoint, purge};
+use tracing::{Instrument, Span};
 
-use crate::app::App;
-use crate::domain::{self, Actor, MAX_REASON, Order};
-use crate::error::Error;
-use crate::payment::{Authorised, Captured, NoResponse, Voided};
-use crate::store;
-use crate::store::discount::discount_release_in_txn;
-use crate::store::fulfilment;
-use crate::store::task::{
-    self, DuePayment, DueWindow, Movement, PaymentState, PaymentTask, StockTask,
+use super::fulfilment::refund_rest_in_txn;
+use super::order::order_must_exist;
+use super::wakeup::Wakeup;
+use crate::domain::{
+    self, Actor, DuePayment, DueStock, DueWindow, MAX_REASON, Movement, Order, PaymentEvent,
+    PaymentState, PaymentTask, StockTask,
 };
+use crate::error::Error;
+use crate::payment::{Authorised, Captured, NoResponse, PaymentProvider, Voided};
+use crate::store::discount::discount_release_in_txn;
+use crate::store::{fulfilment, order as orders, payment};
 
 /// The first retry delay after a failed step.
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -48,9 +55,6 @@ const MAX_POLL_INTERVAL: Duration = Duration::from_secs(5);
 const AUTHORISE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// How long a commit or a capture may take before the order is cancelled.
 const CAPTURE_TIMEOUT: Duration = Duration::from_secs(60 * 60);
-/// A step that takes longer than this is stuck and needs attention.
-pub const STUCK_AFTER: Duration = Duration::from_secs(10 * 60);
-
 /// The failpoints for crash tests: around each external call, and after each commit.
 pub const FAILPOINTS: &[&str] = &[
     "place.claimed",
@@ -74,9 +78,48 @@ pub const FAILPOINTS: &[&str] = &[
     "return.stored",
 ];
 
-impl App {
+/// How many steps of one saga may run in one job.
+const MAX_STEPS_PER_JOB: usize = 6;
+/// How long a provider's webhook events are kept.
+const EVENT_RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
+/// The steps of sagas, and the return of units to stock; what is due is stored.
+#[derive(Clone)]
+pub struct Saga {
+    pub(super) database: Database,
+    pub(super) peers: Peers,
+    pub(super) provider: Arc<dyn PaymentProvider>,
+    pub(super) clock: Clock,
+    pub(super) wakeup: Wakeup,
+}
+
+/// A unit of background work; the same one must not run twice at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Job {
+    /// The due steps of an order's saga.
+    Saga(OrderId),
+    /// A stock task, by its ID.
+    Stock(String),
+}
+
+impl Saga {
+    /// The clock that decides what is due.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The payment provider, which verifies webhooks.
+    pub fn provider(&self) -> &dyn PaymentProvider {
+        &*self.provider
+    }
+
+    /// Waits until something may have become due.
+    pub async fn woken(&self) {
+        self.wakeup.worker_woken().await;
+    }
+
     /// Selects the steps that are due now.
-    pub(crate) fn due_now(&self) -> DueWindow {
+    fn due_now(&self) -> DueWindow {
         let now = self.clock.now();
         DueWindow {
             now,
@@ -84,11 +127,172 @@ impl App {
         }
     }
 
+    /// The orders whose saga has a step that is due.
+    pub async fn sagas_due(&self, limit: u64) -> Result<Vec<Job>, Error> {
+        let due = payment::payment_due(self.database.read(), self.due_now(), limit).await?;
+        Ok(due.into_iter().map(Job::Saga).collect())
+    }
+
+    /// The stock tasks that are due.
+    pub async fn stock_due(&self, limit: u64) -> Result<Vec<Job>, Error> {
+        let due = payment::stock_due(self.database.read(), self.due_now(), limit).await?;
+        Ok(due.into_iter().map(Job::Stock).collect())
+    }
+
+    /// When the next job becomes due that was not due at a time, if there is one.
+    pub async fn next_due(&self, now: Micros) -> Result<Option<Micros>, Error> {
+        Ok(payment::next_due(self.database.read(), now).await?)
+    }
+
+    /// Runs a job. A step whose call to another service or the provider fails is
+    /// postponed.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn run(&self, job: &Job) -> Result<(), Error> {
+        match job {
+            Job::Saga(order) => self.saga_run(order).await,
+            Job::Stock(id) => self.stock_run(id).await,
+        }
+    }
+
+    /// Postpones a job that panicked: it must not stay first in the queue.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn postpone(&self, job: &Job, reason: &str) -> Result<(), Error> {
+        match job {
+            Job::Saga(order) => self.saga_postpone(order, reason).await,
+            Job::Stock(id) => self.stock_postpone(id, i64::MAX, reason).await,
+        }
+    }
+
+    /// Stores an event from the payment provider once, and makes the payment's
+    /// step due; the step then asks the provider for the current state.
+    ///
+    /// # Errors
+    /// If it could not be stored; the provider will then retry.
+    pub async fn event_store(&self, event: &PaymentEvent, body: &[u8]) -> Result<(), Error> {
+        let now = self.clock.now();
+        let txn = self.database.begin().await?;
+        let provider = self.provider.name();
+        if payment::event_insert_in_txn(&txn, provider, event, body, now).await?
+            && let Some(order) = &event.order_id
+        {
+            payment::payment_due_now_in_txn(&txn, order, now).await?;
+        }
+        txn.commit().await?;
+        failpoint::crash_if_chosen("webhook.stored");
+        self.wakeup.wake_worker();
+        Ok(())
+    }
+
+    /// Deletes a batch of events so old that no provider repeats them any more;
+    /// returns how many.
+    pub async fn events_purge_expired(&self) -> Result<u64, Error> {
+        let before = self.clock.now() - micros(EVENT_RETENTION);
+        let txn = self.database.begin().await?;
+        let deleted = payment::event_purge_expired_in_txn(&txn, before, purge::BATCH).await?;
+        txn.commit().await?;
+        Ok(deleted)
+    }
+
+    /// Runs the steps of an order's saga until none is due.
+    async fn saga_run(&self, id: &OrderId) -> Result<(), Error> {
+        match self.saga_steps(id).await {
+            Err(Error::Common(CommonError::Corrupt(reason))) => {
+                tracing::error!(reason, order_id = %id, "an order's payment cannot be read");
+                self.saga_postpone(id, "the payment cannot be read").await
+            }
+            done => done,
+        }
+    }
+
+    /// Postpones an order's step that failed without being postponed itself: it
+    /// must not stay first in the queue.
+    async fn saga_postpone(&self, id: &OrderId, reason: &str) -> Result<(), Error> {
+        let at = self.clock.now() + micros(retry_delay(i64::MAX));
+        let txn = self.database.begin().await?;
+        payment::payment_postpone_any_in_txn(&txn, id, at, reason).await?;
+        Ok(txn.commit().await?)
+    }
+
+    /// The same for the return of units.
+    async fn stock_postpone(&self, id: &str, attempts: i64, reason: &str) -> Result<(), Error> {
+        let at = self.clock.now() + micros(retry_delay(attempts));
+        let txn = self.database.begin().await?;
+        payment::stock_task_postpone_in_txn(&txn, id, at, reason).await?;
+        Ok(txn.commit().await?)
+    }
+
+    async fn saga_steps(&self, id: &OrderId) -> Result<(), Error> {
+        let order = order_must_exist(&self.database, id).await?;
+        for _ in 0..MAX_STEPS_PER_JOB {
+            let due = payment::payment_fetch(self.database.read(), id).await?;
+            if !due.is_due(self.due_now()) {
+                break;
+            }
+            let step = self.saga_step(&due, &order);
+            step.instrument(span(due.task.as_str(), &order)).await?;
+        }
+        Ok(())
+    }
+
+    /// Has the products service take units back; postpones that if it fails.
+    async fn stock_run(&self, id: &str) -> Result<(), Error> {
+        let due = match payment::stock_task_fetch(self.database.read(), id).await {
+            Ok(Some(due)) if self.due_now().contains(due.due_at) => due,
+            Ok(_) => return Ok(()),
+            Err(error) => {
+                tracing::error!(%error, id, "a stock task cannot be read");
+                return self
+                    .stock_postpone(id, i64::MAX, &failure_reason(&error))
+                    .await;
+            }
+        };
+        let Err(error) = self.stock_notify(&due).await else {
+            return Ok(());
+        };
+        tracing::warn!(%error, order_id = %due.order_id, "returning units failed; will retry");
+        self.stock_postpone(id, due.attempts, &failure_reason(&error))
+            .await
+    }
+
+    async fn stock_notify(&self, due: &DueStock) -> Result<(), Error> {
+        let order = order_must_exist(&self.database, &due.order_id).await?;
+        let tell = async {
+            let correlation = &order.correlation_id;
+            match due.task {
+                StockTask::Release => {
+                    let order_id = due.order_id.clone();
+                    let release = ReleaseStock { order_id };
+                    let released = self.peers.call(correlation, &release).await;
+                    failpoint::crash_if_chosen("release.asked");
+                    released?;
+                }
+                StockTask::Return => {
+                    let db = self.database.read();
+                    let units = fulfilment::return_fetch(db, &due.id, &due.order_id).await?;
+                    let returned = self.peers.call(correlation, &units).await;
+                    failpoint::crash_if_chosen("return.asked");
+                    returned?;
+                }
+            }
+            let txn = self.database.begin().await?;
+            payment::stock_task_done_in_txn(&txn, &due.id).await?;
+            txn.commit().await?;
+            match due.task {
+                StockTask::Release => failpoint::crash_if_chosen("release.stored"),
+                StockTask::Return => failpoint::crash_if_chosen("return.stored"),
+            }
+            Ok(())
+        };
+        tell.instrument(span(due.task.as_str(), &order)).await
+    }
+
     /// Runs the current step of a payment; if it fails, postpones it.
-    pub(crate) async fn saga_step(&self, due: &DuePayment, order: &Order) -> Result<(), Error> {
-        // An order that costs nothing needs no provider at all.
-        let ours =
-            due.payment.amount.amount_minor == 0 || due.payment.provider == self.provider.name();
+    async fn saga_step(&self, due: &DuePayment, order: &Order) -> Result<(), Error> {
+        let ours = self.provider.handles(&due.payment);
         let done = match due.task {
             PaymentTask::None => Ok(()),
             PaymentTask::Commit => self.commit(due, order).await,
@@ -108,7 +312,8 @@ impl App {
                 tracing::warn!(%error, order_id = %order.id, step = due.task.as_str(), "step failed; will retry");
                 let at = self.clock.now() + micros(retry_delay(due.attempts));
                 let txn = self.database.begin().await?;
-                task::payment_postpone_in_txn(&txn, due, at, true, &failure_reason(&error)).await?;
+                payment::payment_postpone_in_txn(&txn, due, at, true, &failure_reason(&error))
+                    .await?;
                 txn.commit().await?;
                 Ok(())
             }
@@ -137,8 +342,8 @@ impl App {
                 }
                 let now = self.clock.now();
                 let (state, todo) = (PaymentState::Authorised, PaymentTask::Commit);
-                task::payment_set_in_txn(&txn, id, state, todo, now).await?;
-                task::payment_set_reference_in_txn(&txn, id, &reference).await?;
+                payment::payment_set_in_txn(&txn, id, state, todo, now).await?;
+                payment::payment_set_reference_in_txn(&txn, id, &reference).await?;
                 txn.commit().await?;
                 failpoint::crash_if_chosen("authorise.stored");
                 Ok(())
@@ -151,9 +356,9 @@ impl App {
                 let at = now + micros(retry_delay);
                 let txn = self.database.begin().await?;
                 if due.payment.reference.as_ref() != Some(&reference) {
-                    task::payment_set_reference_in_txn(&txn, id, &reference).await?;
+                    payment::payment_set_reference_in_txn(&txn, id, &reference).await?;
                 }
-                task::payment_postpone_in_txn(&txn, due, at, false, UNDECIDED).await?;
+                payment::payment_postpone_in_txn(&txn, due, at, false, UNDECIDED).await?;
                 txn.commit().await?;
                 Ok(())
             }
@@ -211,12 +416,12 @@ impl App {
         };
         let now = self.clock.now();
         let change = domain::transition(&mut order, Status::Confirmed, Actor::System, None, now)?;
-        store::order_move_in_txn(&txn, &order, &change).await?;
+        orders::order_move_in_txn(&txn, &order, &change).await?;
         self.book_capture_in_txn(&txn, due, PaymentTask::None)
             .await?;
         txn.commit().await?;
         failpoint::crash_if_chosen("capture.stored");
-        self.wake_after_commit();
+        self.wakeup.after_commit();
         Ok(())
     }
 
@@ -235,7 +440,7 @@ impl App {
                         .await?;
                     let (captured, now) = (due.payment.amount.amount_minor, self.clock.now());
                     let actor = Actor::System;
-                    fulfilment::refund_rest_in_txn(&txn, &order, captured, actor, now).await?;
+                    refund_rest_in_txn(&txn, &order, captured, actor, now).await?;
                     txn.commit().await?;
                 }
             }
@@ -265,7 +470,7 @@ impl App {
             let now = self.clock.now();
             if let Some(refund) = next {
                 let (kind, amount) = (Movement::Refund, refund.amount);
-                task::movement_insert_in_txn(&txn, id, kind, &refund.id, amount, now).await?;
+                payment::movement_insert_in_txn(&txn, id, kind, &refund.id, amount, now).await?;
                 fulfilment::refund_done_in_txn(&txn, &refund.id).await?;
             }
             // More refunds may have been requested meanwhile.
@@ -282,7 +487,7 @@ impl App {
                 true => PaymentState::Refunded,
                 false => PaymentState::Captured,
             };
-            task::payment_set_in_txn(&txn, id, state, todo, now).await?;
+            payment::payment_set_in_txn(&txn, id, state, todo, now).await?;
             txn.commit().await?;
         }
         failpoint::crash_if_chosen("refund.stored");
@@ -300,8 +505,8 @@ impl App {
         let now = self.clock.now();
         let amount = due.payment.amount.amount_minor;
         let key = format!("{id}:capture");
-        task::movement_insert_in_txn(txn, id, Movement::Capture, &key, amount, now).await?;
-        task::payment_set_in_txn(txn, id, PaymentState::Captured, todo, now).await?;
+        payment::movement_insert_in_txn(txn, id, Movement::Capture, &key, amount, now).await?;
+        payment::payment_set_in_txn(txn, id, PaymentState::Captured, todo, now).await?;
         Ok(())
     }
 
@@ -313,8 +518,8 @@ impl App {
         due: &DuePayment,
     ) -> Result<Option<Order>, Error> {
         let id = &due.payment.order_id;
-        let order = store::order_lock_in_txn(txn, id).await?;
-        let now = task::payment_fetch(txn, id).await?;
+        let order = orders::order_lock_in_txn(txn, id).await?;
+        let now = payment::payment_fetch(txn, id).await?;
         Ok(order.filter(|_| now.task == due.task && now.state == due.state))
     }
 
@@ -334,13 +539,13 @@ impl App {
         };
         let reason = Some(clean_text(reason));
         let change = domain::transition(&mut order, Status::Cancelled, Actor::System, reason, now)?;
-        store::order_move_in_txn(&txn, &order, &change).await?;
-        task::stock_task_insert_in_txn(&txn, id.as_str(), id, StockTask::Release, now).await?;
+        orders::order_move_in_txn(&txn, &order, &change).await?;
+        payment::stock_task_insert_in_txn(&txn, id.as_str(), id, StockTask::Release, now).await?;
         discount_release_in_txn(&txn, &order).await?;
-        task::payment_set_in_txn(&txn, id, state, todo, now).await?;
+        payment::payment_set_in_txn(&txn, id, state, todo, now).await?;
         txn.commit().await?;
         failpoint::crash_if_chosen("fail.stored");
-        self.wake_after_commit();
+        self.wakeup.after_commit();
         Ok(())
     }
 
@@ -358,7 +563,7 @@ impl App {
             .is_some()
         {
             let id = &due.payment.order_id;
-            task::payment_set_in_txn(&txn, id, state, todo, self.clock.now()).await?;
+            payment::payment_set_in_txn(&txn, id, state, todo, self.clock.now()).await?;
             txn.commit().await?;
         }
         Ok(())
@@ -370,12 +575,12 @@ impl App {
 }
 
 /// The retry delay of a step after this many failed attempts.
-pub(crate) fn retry_delay(attempts: i64) -> Duration {
+fn retry_delay(attempts: i64) -> Duration {
     backoff_delay(attempts, MIN_RETRY_DELAY, MAX_RETRY_DELAY)
 }
 
 /// Why a step failed, for administrators.
-pub(crate) fn failure_reason(error: &Error) -> String {
+fn failure_reason(error: &Error) -> String {
     match error {
         Error::Payment(cause) => clean_text(&cause.to_string()),
         Error::PeerUnavailable(cause) => clean_text(&cause.to_string()),
@@ -387,4 +592,16 @@ pub(crate) fn failure_reason(error: &Error) -> String {
 fn clean_text(text: &str) -> String {
     let kept = text.chars().filter(|c| !c.is_control());
     kept.take(MAX_REASON).collect()
+}
+
+/// The span of a step, in the trace of the request that placed the order.
+fn span(step: &'static str, order: &Order) -> Span {
+    let span = tracing::info_span!(
+        "order_work",
+        step,
+        correlation_id = order.correlation_id,
+        order_id = %order.id
+    );
+    telemetry::continue_from_traceparent(&span, order.traceparent.as_deref());
+    span
 }

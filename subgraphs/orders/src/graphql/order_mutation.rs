@@ -1,11 +1,12 @@
 //! Placing and changing orders.
 
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
-use stoa_service::graphql::{AddressInput, to_graphql_error};
+use stoa_service::graphql::{AddressInput, call_context, to_graphql_error};
 
-use super::types::{Order, OrderUserError};
-use super::{app, call};
-use crate::app::{OrderAction, ShipmentRequest};
+use super::app;
+use super::order::Order;
+use super::problem::OrderUserError;
+use crate::app::fulfilment::{OrderAction, ShipmentRequest};
 use crate::domain::{self, LineQuantity, RefundLineRequest, RefundRequest, Request, RequestLine};
 use crate::error::Error;
 
@@ -100,7 +101,8 @@ async fn change(
     reason: Option<String>,
 ) -> Result<OrderPayload> {
     let done = app(ctx)?
-        .order_change(&call(ctx)?.caller, &verb, order_id, reason, key)
+        .orders
+        .order_change(&call_context(ctx)?.caller, &verb, order_id, reason, key)
         .await;
     payload(done)
 }
@@ -130,7 +132,8 @@ impl OrderMutation {
             discount_code: input.discount_code,
         };
         let done = app(ctx)?
-            .order_place(call(ctx)?, &request, &idempotency_key)
+            .orders
+            .order_place(call_context(ctx)?, &request, &idempotency_key)
             .await;
         payload(done)
     }
