@@ -12,7 +12,7 @@ use stoa_orders::app::fulfilment::{OrderAction, ShipmentRequest};
 use stoa_orders::domain::PaymentEvent;
 use stoa_orders::domain::{LineQuantity, ProblemCode, RefundLineRequest, RefundRequest, Request};
 use stoa_orders::payment::sandbox;
-use stoa_products::app::Adjustment;
+use stoa_products::domain::Adjustment;
 use stoa_runtime::identity::{Caller, Role};
 use stoa_schema::events::OrderStatus as Status;
 use stoa_schema::{OrderId, ProductId};

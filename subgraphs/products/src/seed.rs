@@ -6,9 +6,8 @@ use stoa_schema::money::Currency;
 use stoa_schema::{CategoryId, Money};
 
 use crate::app::App;
-use crate::domain::NewProduct;
+use crate::domain::{NewProduct, ProductFilter};
 use crate::error::Error;
-use crate::store;
 
 /// A category of demo products: SKU prefix, name, lowest price in cents, the
 /// products' names, and the start of their descriptions.
@@ -70,8 +69,7 @@ const TREE: &[(&str, &[Shelf])] = &[
 /// If the database fails. Products created before that stay, and the next start
 /// does not add the rest: a catalogue with products is left alone.
 pub async fn seed(app: &App) -> Result<usize, Error> {
-    let filter = store::ProductFilter::default();
-    if store::product_count(app.database.read(), &filter).await? > 0 {
+    if app.product_count(&ProductFilter::default()).await? > 0 {
         return Ok(0);
     }
     let caller = Caller::Service {

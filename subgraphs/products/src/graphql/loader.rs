@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use stoa_schema::{CategoryId, ProductId};
 
-use crate::app::{App, Freshness};
+use crate::app::App;
+use crate::app::product::Freshness;
 use crate::domain::{Category, Product};
 use crate::error::Error;
 

@@ -1,18 +1,28 @@
 //! The GraphQL schema. Resolvers call [`App`] and nothing below it.
 
+mod category;
 mod loader;
-mod mutation;
-mod query;
-mod types;
+mod problem;
+mod product;
+mod stock;
 
 use async_graphql::dataloader::DataLoader;
-use async_graphql::{Context, EmptySubscription, Schema};
-use stoa_service::context::CallContext;
+use async_graphql::{Context, EmptySubscription, MergedObject, Schema};
 
 use crate::app::App;
 use loader::Loader;
 
-pub type ProductsSchema = Schema<query::Query, mutation::Mutation, EmptySubscription>;
+#[derive(MergedObject, Default)]
+pub struct Query(product::ProductQuery, category::CategoryQuery);
+
+#[derive(MergedObject, Default)]
+pub struct Mutation(
+    product::ProductMutation,
+    stock::StockMutation,
+    category::CategoryMutation,
+);
+
+pub type ProductsSchema = Schema<Query, Mutation, EmptySubscription>;
 
 /// State that every resolver can use.
 struct AppState {
@@ -22,7 +32,7 @@ struct AppState {
 
 pub fn schema(app: App, image_base: String) -> ProductsSchema {
     let loader = DataLoader::new(Loader(app.clone()), tokio::spawn);
-    Schema::build(query::Query, mutation::Mutation, EmptySubscription)
+    Schema::build(Query::default(), Mutation::default(), EmptySubscription)
         .enable_federation()
         .data(AppState { app, image_base })
         .data(loader)
@@ -31,10 +41,6 @@ pub fn schema(app: App, image_base: String) -> ProductsSchema {
 
 fn app<'a>(ctx: &Context<'a>) -> async_graphql::Result<&'a App> {
     Ok(&ctx.data::<AppState>()?.app)
-}
-
-fn call<'a>(ctx: &Context<'a>) -> async_graphql::Result<&'a CallContext> {
-    ctx.data::<CallContext>()
 }
 
 fn loader<'a>(ctx: &Context<'a>) -> async_graphql::Result<&'a DataLoader<Loader>> {

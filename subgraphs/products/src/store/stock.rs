@@ -7,43 +7,12 @@ use sea_orm::{
     QuerySelect,
 };
 use stoa_runtime::clock::Micros;
-use stoa_schema::peer::{ProductSnapshot, ReturnLine, ReturnStock, StockLine};
+use stoa_schema::peer::{ReturnLine, ReturnStock, StockLine};
 use stoa_schema::{OrderId, ProductId};
 
 use super::entity::{product, reservation, reservation_line, stock_adjustment, stock_return};
+use crate::domain::{Reservation, ReservationState};
 use crate::error::Error;
-
-/// The state of a reservation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReservationState {
-    Reserved,
-    Committed,
-    Released,
-}
-
-impl ReservationState {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Reserved => "RESERVED",
-            Self::Committed => "COMMITTED",
-            Self::Released => "RELEASED",
-        }
-    }
-
-    fn parse(text: &str) -> Result<Self, Error> {
-        [Self::Reserved, Self::Committed, Self::Released]
-            .into_iter()
-            .find(|state| state.as_str() == text)
-            .ok_or_else(|| Error::corrupt(format!("reservation state {text}")))
-    }
-}
-
-#[derive(Debug, Clone)]
-pub struct Reservation {
-    pub state: ReservationState,
-    pub products: Vec<ProductSnapshot>,
-    pub expires_at: Micros,
-}
 
 /// Takes units if there are enough; false if not. One statement, so that the
 /// check and the change are atomic.
@@ -119,7 +88,8 @@ pub async fn reservation_fetch_in_txn<C: ConnectionTrait>(
         return Ok(None);
     };
     Ok(Some(Reservation {
-        state: ReservationState::parse(&row.state)?,
+        state: ReservationState::parse(&row.state)
+            .ok_or_else(|| Error::corrupt(format!("reservation state {}", row.state)))?,
         products: serde_json::from_str(&row.snapshot)
             .map_err(|error| Error::corrupt(error.to_string()))?,
         expires_at: row.expires_at,

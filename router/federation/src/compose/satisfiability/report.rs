@@ -62,13 +62,13 @@ impl Search<'_> {
         }
         if field == "__typename" {
             reasons.push(format!(
-                "no subgraph that can be entered by a key knows which type of \"{ty}\" it is"
+                "no subgraph that can be entered by a key tells which type of \"{ty}\" it is"
             ));
         }
         self.found.push(CompositionError::new(
             "SATISFIABILITY_ERROR",
             format!(
-                "the query {query} cannot be executed: \"{ty}.{field}\" cannot be resolved from {}; {}",
+                "the query {query} cannot be answered: \"{ty}.{field}\" cannot be resolved from {}; {}",
                 if at.is_empty() {
                     "any root".to_owned()
                 } else {

@@ -1,18 +1,15 @@
-//! Products and categories, and the rules for them.
+//! Products, the rules for them, and how a list of them is filtered and sorted.
 
 use stoa_runtime::clock::Micros;
 use stoa_schema::{CategoryId, Money, ProductId};
-use stoa_service::problem::IdempotencyCodes;
+
+use super::stock::MAX_STOCK;
+use super::{Problem, ProblemCode, text_problem};
 
 pub const MAX_NAME: usize = 200;
-pub const MAX_CATEGORY_NAME: usize = 100;
 pub const MAX_DESCRIPTION: usize = 5_000;
 pub const MAX_SKU: usize = 64;
-pub const MAX_STOCK: i64 = 1_000_000_000;
 pub const MAX_PRICE_MINOR: i64 = 1_000_000_000_000;
-pub const MAX_REASON: usize = 500;
-/// How deep the category tree may grow.
-pub const MAX_DEPTH: usize = 6;
 const MAX_SEARCH_WORDS: usize = 10;
 
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -30,46 +27,6 @@ pub struct Product {
     pub is_active: bool,
     pub created_at: Micros,
     pub updated_at: Micros,
-}
-
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Category {
-    pub id: CategoryId,
-    pub name: String,
-    pub parent_id: Option<CategoryId>,
-}
-
-/// What is wrong with a client's input.
-pub type Problem = stoa_service::problem::Problem<ProblemCode>;
-
-/// Why the catalogue refuses a change.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, async_graphql::Enum, serde::Serialize, serde::Deserialize,
-)]
-#[graphql(name = "CatalogueErrorCode")]
-pub enum ProblemCode {
-    /// A value is missing, too long, out of range or malformed.
-    Invalid,
-    /// There is no such product or category.
-    NotFound,
-    /// Another product has this SKU.
-    SkuTaken,
-    /// There are fewer units in stock than are to be removed.
-    InsufficientStock,
-    /// The category still contains products or categories.
-    CategoryInUse,
-    /// A category cannot be below itself, nor more than six levels deep.
-    CategoryCycle,
-    /// The idempotency key was used for another request.
-    IdempotencyKeyReused,
-    /// A request with this idempotency key is still running.
-    InProgress,
-}
-
-impl IdempotencyCodes for ProblemCode {
-    const INVALID: Self = Self::Invalid;
-    const IN_PROGRESS: Self = Self::InProgress;
-    const REUSED: Self = Self::IdempotencyKeyReused;
 }
 
 /// The data of a product to be created.
@@ -135,18 +92,6 @@ impl ProductChange {
     }
 }
 
-pub fn text_problem(field: &str, text: &str, min: usize, max: usize) -> Option<Problem> {
-    let length = text.trim().chars().count();
-    if (min..=max).contains(&length) && !text.chars().any(|c| c.is_control() && c != '\n') {
-        return None;
-    }
-    Some(Problem::new(
-        &["input", field],
-        ProblemCode::Invalid,
-        format!("must have between {min} and {max} characters, none of them control characters"),
-    ))
-}
-
 fn sku_problem(sku: &str) -> Option<Problem> {
     let fits = (1..=MAX_SKU).contains(&sku.len())
         && sku
@@ -193,36 +138,77 @@ pub fn search_words(text: &str) -> Result<Vec<String>, usize> {
     Ok(words)
 }
 
-/// A category and all its descendants.
-pub fn descendants(all: &[Category], root: &CategoryId) -> Vec<CategoryId> {
-    let mut found = vec![root.clone()];
-    let mut next = 0;
-    while let Some(parent) = found.get(next).cloned() {
-        for category in all {
-            if category.parent_id.as_ref() == Some(&parent) && !found.contains(&category.id) {
-                found.push(category.id.clone());
-            }
-        }
-        next += 1;
-    }
-    found
+/// Which products a list contains.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub struct ProductFilter {
+    pub words: Vec<String>,
+    /// Any of these.
+    pub categories: Option<Vec<CategoryId>>,
+    pub price_min: Option<i64>,
+    pub price_max: Option<i64>,
+    pub in_stock: Option<bool>,
+    pub is_active: Option<bool>,
 }
 
-/// The depth of `id` in the tree; 1 at the top.
-pub fn depth(all: &[Category], id: &CategoryId) -> usize {
-    let mut depth = 0;
-    let mut at = Some(id.clone());
-    while let Some(current) = at {
-        depth += 1;
-        if depth > all.len() {
-            break;
+/// How products are sorted; ties are broken by id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub enum ProductSort {
+    #[default]
+    Newest,
+    NameAsc,
+    NameDesc,
+    PriceAsc,
+    PriceDesc,
+}
+
+/// A product's sort key, as cursors contain it.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct ProductKey {
+    /// The sort that the cursor belongs to: it is not valid for any other.
+    sort: u8,
+    pub text: Option<String>,
+    pub number: Option<i64>,
+    pub id: String,
+}
+
+impl ProductSort {
+    fn sort_tag(self) -> u8 {
+        match self {
+            Self::Newest => 0,
+            Self::NameAsc => 1,
+            Self::NameDesc => 2,
+            Self::PriceAsc => 3,
+            Self::PriceDesc => 4,
         }
-        at = all
-            .iter()
-            .find(|category| category.id == current)
-            .and_then(|category| category.parent_id.clone());
     }
-    depth
+
+    pub fn is_ascending(self) -> bool {
+        matches!(self, Self::NameAsc | Self::PriceAsc)
+    }
+
+    pub fn key(self, product: &Product) -> ProductKey {
+        let (text, number) = match self {
+            Self::Newest => (None, None),
+            Self::NameAsc | Self::NameDesc => (Some(product.name.clone()), None),
+            Self::PriceAsc | Self::PriceDesc => (None, Some(product.price.amount_minor)),
+        };
+        ProductKey {
+            sort: self.sort_tag(),
+            text,
+            number,
+            id: product.id.to_string(),
+        }
+    }
+
+    /// Whether a cursor was made by this sort.
+    pub fn accepts_cursor(self, key: &ProductKey) -> bool {
+        let (text, number) = match self {
+            Self::Newest => (false, false),
+            Self::NameAsc | Self::NameDesc => (true, false),
+            Self::PriceAsc | Self::PriceDesc => (false, true),
+        };
+        key.sort == self.sort_tag() && key.text.is_some() == text && key.number.is_some() == number
+    }
 }
 
 #[cfg(test)]
@@ -237,21 +223,5 @@ mod tests {
         );
         assert_eq!(search_words("***").unwrap(), Vec::<String>::new());
         assert_eq!(search_words(&"a ".repeat(11)), Err(10));
-    }
-
-    #[test]
-    fn the_tree_knows_its_depth() {
-        let category = |id: &str, parent: Option<&str>| Category {
-            id: CategoryId::trusted(id),
-            name: id.to_owned(),
-            parent_id: parent.map(CategoryId::trusted),
-        };
-        let all = [
-            category("a", None),
-            category("b", Some("a")),
-            category("c", Some("b")),
-        ];
-        assert_eq!(depth(&all, &CategoryId::trusted("c")), 3);
-        assert_eq!(descendants(&all, &CategoryId::trusted("a")).len(), 3);
     }
 }

@@ -1,30 +1,94 @@
-//! Stock for orders: reserve, commit and release, each idempotent by order, and
-//! return, idempotent by its own id. Products are locked sorted by id.
-
-use std::time::Duration;
+//! Stock: adjusting it by hand, and for orders reserve, commit and release, each
+//! idempotent by order, and return, idempotent by its own ID. Products are locked
+//! sorted by ID.
 
 use sea_orm::SqlErr;
 use stoa_runtime::clock::{Micros, micros};
+use stoa_runtime::identity::Caller;
 use stoa_schema::peer::{
-    Committed, ProductOffer, ProductSnapshot, ReserveOutcome, ReserveStock, ReturnStock, StockLine,
-    StockProblem, StockProblemReason,
+    Committed, ProductOffer, ReserveOutcome, ReserveStock, ReturnStock, StockProblem,
+    StockProblemReason,
 };
 use stoa_schema::{OrderId, ProductId};
 use stoa_service::error::CommonError;
 use stoa_service::failpoint;
+use stoa_service::idempotency::{ClaimOutcome, IdempotencyKey};
 
-use crate::app::{App, Freshness};
-use crate::domain::Product;
+use super::product::{Freshness, product_not_found};
+use super::{App, require_admin};
+use crate::domain::{
+    Adjustment, Problem, ProblemCode, Product, RESERVATION_TTL, Reservation, ReservationState,
+    merge_by_product, product_snapshot,
+};
 use crate::error::Error;
-use crate::store;
-use crate::store::stock::{self, Reservation, ReservationState};
+use crate::store::product::product_fetch_many;
+use crate::store::stock;
 
-/// How long units stay reserved for an unpaid order.
-pub const RESERVATION_TTL: Duration = Duration::from_secs(15 * 60);
-const EXPIRY_INTERVAL: Duration = Duration::from_secs(5);
 const EXPIRY_BATCH: u64 = 100;
 
 impl App {
+    /// Adds or removes units, once per idempotency key, and records the reason.
+    pub async fn stock_adjust(
+        &self,
+        caller: &Caller,
+        adjustment: Adjustment,
+        key: &str,
+    ) -> Result<Product, Error> {
+        let actor = require_admin(caller)?;
+        let problems = adjustment.problems();
+        if !problems.is_empty() {
+            return Err(Error::Invalid(problems));
+        }
+        let idempotency_key = IdempotencyKey::new(actor, key, "adjustStock", &adjustment)
+            .ok_or_else(Problem::invalid_key)?;
+        let id = ProductId::parse(&adjustment.product_id)
+            .ok_or_else(|| product_not_found("productId"))?;
+        let now = self.clock.now();
+        let txn = self.database.begin().await?;
+        // The key is claimed in the transaction of the change: both are stored, or neither.
+        match idempotency_key.claim_in_txn(&txn, id.as_str(), now).await? {
+            ClaimOutcome::Acquired { .. } => {
+                let delta = adjustment.delta;
+                if delta > 0 {
+                    stock::stock_add_in_txn(&txn, &id, delta, now).await?;
+                } else if !stock::stock_take_in_txn(&txn, &id, -delta, now).await? {
+                    // Nothing was taken: there is no such product, or too few units.
+                    let known = product_fetch_many(&txn, std::slice::from_ref(&id)).await?;
+                    return Err(match known.get(&id) {
+                        None => product_not_found("productId").into(),
+                        Some(product) => Problem::new(
+                            &["input", "delta"],
+                            ProblemCode::InsufficientStock,
+                            format!("there are only {} units", product.stock.unwrap_or_default()),
+                        )
+                        .into(),
+                    });
+                }
+                stock::adjustment_insert_in_txn(
+                    &txn,
+                    &id,
+                    delta,
+                    adjustment.reason.trim(),
+                    actor,
+                    now,
+                )
+                .await?;
+                idempotency_key.finish_in_txn(&txn, &"done").await?;
+            }
+            // A repeat changes nothing and returns the product as it is now.
+            ClaimOutcome::Done { .. } => {}
+            conflict @ (ClaimOutcome::InProgress | ClaimOutcome::Reused) => {
+                return Err(Problem::key_conflict(&conflict).into());
+            }
+        }
+        let product = product_fetch_many(&txn, std::slice::from_ref(&id))
+            .await?
+            .remove(&id)
+            .ok_or_else(|| product_not_found("productId"))?;
+        txn.commit().await?;
+        Ok(product)
+    }
+
     /// The current prices and available units of products; only those for sale.
     pub async fn product_offers(&self, ids: &[ProductId]) -> Result<Vec<ProductOffer>, Error> {
         let found = self.product_fetch_many(ids, Freshness::Fresh).await?;
@@ -69,7 +133,7 @@ impl App {
             return Ok(known.into_response());
         }
         let ids: Vec<_> = lines.iter().map(|line| line.product_id.clone()).collect();
-        let products = store::product_fetch_many(&txn, &ids).await?;
+        let products = product_fetch_many(&txn, &ids).await?;
         let mut problems = Vec::new();
         let mut snapshots = Vec::new();
         // Every line is checked, so that all problems are reported at once.
@@ -244,56 +308,8 @@ impl App {
     }
 }
 
-impl Reservation {
-    /// The response to its order's request, the same on every repeat.
-    fn into_response(self) -> ReserveOutcome {
-        match self.state {
-            ReservationState::Released => ReserveOutcome::Released,
-            ReservationState::Reserved | ReservationState::Committed => ReserveOutcome::Ok {
-                products: self.products,
-            },
-        }
-    }
-}
-
-/// Releases expired reservations until the process ends.
-pub async fn run_reservation_expiry(app: App) {
-    loop {
-        tokio::time::sleep(EXPIRY_INTERVAL).await;
-        if let Err(error) = app.release_expired_reservations().await {
-            tracing::warn!(%error, "cannot release expired reservations");
-        }
-    }
-}
-
 /// Whether a concurrent request inserted the same row first.
 fn lost_insert_race(error: &Error) -> bool {
     matches!(error, Error::Common(CommonError::Database(cause))
         if matches!(cause.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))))
-}
-
-/// The product data that an order keeps.
-fn product_snapshot(product: &Product) -> ProductSnapshot {
-    ProductSnapshot {
-        product_id: product.id.clone(),
-        sku: product.sku.clone(),
-        name: product.name.clone(),
-        price: product.price,
-    }
-}
-
-/// Merges the lines into one per product, sorted by product.
-fn merge_by_product(lines: &[StockLine]) -> Vec<StockLine> {
-    let mut summed: Vec<StockLine> = Vec::new();
-    let mut sorted = lines.to_vec();
-    sorted.sort_by(|a, b| a.product_id.cmp(&b.product_id));
-    for line in sorted {
-        match summed.last_mut() {
-            Some(last) if last.product_id == line.product_id => {
-                last.quantity = last.quantity.saturating_add(line.quantity);
-            }
-            _ => summed.push(line),
-        }
-    }
-    summed
 }
