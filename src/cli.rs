@@ -367,7 +367,7 @@ async fn users(command: UsersCommand) -> Result<(), Error> {
         .map_err(|error| failed(&error))?;
     let settings = Settings::from_env(data_dir())?;
     let (service, app) = services::users(&settings, &StartupListener::default()).await?;
-    let registration = stoa_users::app::Registration {
+    let registration = stoa_users::domain::Registration {
         email,
         password: password.trim_end_matches(['\r', '\n']).to_owned(),
         first_name,

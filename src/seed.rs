@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use stoa_products::app::{Freshness, ProductList};
+use stoa_products::app::product::{Freshness, ProductList};
 use stoa_runtime::identity::Caller;
 use stoa_service::error::CodedError;
 use stoa_service::page::PageRequest;

@@ -263,7 +263,7 @@ impl World {
                 if let Some(order) = nth(&self.placed, *order) {
                     // Every second event repeats the id before it: duplicates are ignored.
                     self.events += 1;
-                    let event = Event {
+                    let event = PaymentEvent {
                         id: format!("{}", self.events / 2),
                         kind: "test".to_owned(),
                         order_id: Some(self.placed[order].id.clone()),
@@ -302,7 +302,7 @@ impl World {
         let enough = self.enough(&attempt.request).await;
         let context = call(&self.customers[attempt.customer]);
         let answer = tokio::select! {
-            answer = self.shop.orders.order_place(&context, &attempt.request, &attempt.key) => answer,
+            answer = self.shop.orders.orders.order_place(&context, &attempt.request, &attempt.key) => answer,
             () = self.shop.faults.crash.notified() => return Ok(()),
         };
         let answer = match answer {
@@ -488,7 +488,13 @@ impl World {
     /// it from PENDING.
     async fn check_statuses(&mut self, worked: bool) -> CheckResult {
         let ids: Vec<_> = self.placed.iter().map(|order| order.id.clone()).collect();
-        let found = self.shop.orders.order_fetch_many(&ids).await.unwrap();
+        let found = self
+            .shop
+            .orders
+            .orders
+            .order_fetch_many(&ids)
+            .await
+            .unwrap();
         for order in &mut self.placed {
             let is = found[&order.id].status;
             if is != order.status {

@@ -134,7 +134,7 @@ fn reserve(
 async fn place(shop: &InProcessShop, customer: &Caller, product: &ProductId, units: u32) -> Order {
     let request = request(&[(product, units)], APPROVE);
     let (context, key) = (call(customer), key());
-    let placed = shop.orders.order_place(&context, &request, &key);
+    let placed = shop.orders.orders.order_place(&context, &request, &key);
     placed.await.unwrap()
 }
 
@@ -151,7 +151,7 @@ async fn bought(shop: &InProcessShop, customer: &Caller, product: &ProductId, un
 
 async fn status(shop: &InProcessShop, order: &Order) -> Status {
     let ids = std::slice::from_ref(&order.id);
-    shop.orders.order_fetch_many(ids).await.unwrap()[&order.id].status
+    shop.orders.orders.order_fetch_many(ids).await.unwrap()[&order.id].status
 }
 
 fn change(
@@ -350,7 +350,7 @@ async fn a_webhook_against_the_client() {
         let (buyer, product) = (person(Role::Customer), shop.product(1_000).await);
         let news = |order: &Order, id: usize| {
             let (orders, id) = (shop.orders.clone(), format!("{}-{id}", order.id));
-            let event = Event {
+            let event = PaymentEvent {
                 id,
                 kind: "payment.decided".to_owned(),
                 order_id: Some(order.id.clone()),

@@ -7,10 +7,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use axum::http::HeaderMap;
 use serde_json::Value;
+use stoa_orders::domain::{Payment, PaymentEvent};
 use stoa_orders::payment::sandbox::Sandbox;
-use stoa_orders::payment::{
-    Authorised, BadEvent, Captured, Event, NoResponse, Payment, PaymentProvider, Voided,
-};
+use stoa_orders::payment::{Authorised, BadEvent, Captured, NoResponse, PaymentProvider, Voided};
 use stoa_schema::Money;
 use stoa_service::context::CallContext;
 use stoa_service::peer::{PeerError, PeerHandler};
@@ -154,7 +153,7 @@ impl PaymentProvider for FaultyProvider {
         self.faults.call(work, unavailable()).await
     }
 
-    fn event(&self, headers: &HeaderMap, body: &[u8]) -> Result<Event, BadEvent> {
+    fn event(&self, headers: &HeaderMap, body: &[u8]) -> Result<PaymentEvent, BadEvent> {
         self.inner.event(headers, body)
     }
 }

@@ -9,7 +9,7 @@ use stoa_orders::App as Orders;
 use stoa_orders::domain::{Address, Request, RequestLine, TableRates};
 use stoa_orders::payment::sandbox::Sandbox;
 use stoa_products::App as Products;
-use stoa_products::app::Freshness;
+use stoa_products::app::product::Freshness;
 use stoa_products::domain::NewProduct;
 use stoa_products::peer::Peer;
 use stoa_runtime::clock::{Clock, Micros};

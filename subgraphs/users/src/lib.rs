@@ -2,23 +2,27 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | `address` | address books |
-//! | [`domain`] | accounts and the rules for user input; no I/O |
-//! | [`password`] | password hashing, on blocking threads, a few at a time |
-//! | [`token`] | access tokens (EdDSA), refresh tokens, and the public keys |
-//! | [`app`] | the operations; the only place where a transaction begins |
+//! | [`config`] | what the service needs from outside |
+//! | [`domain`] | the rules: accounts, sessions, addresses; no I/O |
+//! | [`app`] | the use cases; transactions begin here |
 //! | [`store`] | rows and queries |
 //! | [`graphql`] | the schema |
+//! | [`tasks`] | what runs in the background |
+//! | [`password`] | hashing, off the async threads and bounded |
+//! | [`token`] | access tokens (EdDSA), refresh tokens, and the public keys |
 //! | [`seed`] | the demo accounts |
+//!
+//! No other service calls this one: it has no peer methods.
 
-mod address;
 pub mod app;
+pub mod config;
 pub mod domain;
 pub mod error;
 pub mod graphql;
 pub mod password;
 pub mod seed;
 pub mod store;
+pub mod tasks;
 pub mod token;
 
 use std::sync::Arc;
@@ -26,23 +30,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::routing::get;
 use stoa_migrations::UsersMigrator;
-use stoa_runtime::clock::Clock;
-use stoa_service::database::Database;
 use stoa_service::peer::NoPeerMethods;
 use stoa_service::service::{Routes, Service};
 
 pub use app::App;
+pub use config::Config;
 pub use error::Error;
-use token::SigningKey;
-
-/// The dependencies and settings of the service.
-pub struct Config {
-    pub database: Database,
-    pub clock: Clock,
-    pub key: SigningKey,
-    /// Whether cookies are sent over TLS only.
-    pub secure_cookies: bool,
-}
 
 /// Builds the service on a database, which it migrates first.
 ///
@@ -67,7 +60,7 @@ pub async fn build(config: Config) -> Result<(Service, App), Error> {
         checks: vec![Service::database_check(&config.database)],
         database: config.database,
         routes,
-        tasks: vec![Box::pin(app::run_token_purge(app.clone()))],
+        tasks: tasks::background(&app),
     };
     Ok((service, app))
 }

@@ -3,7 +3,8 @@
 use stoa_runtime::identity::Role;
 use stoa_schema::UserId;
 
-use crate::app::{App, Registration};
+use crate::app::App;
+use crate::domain::Registration;
 use crate::error::Error;
 
 pub const PASSWORD: &str = "stoa-demo-password";

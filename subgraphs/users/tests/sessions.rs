@@ -9,7 +9,7 @@ use stoa_migrations::UsersMigrator;
 use stoa_runtime::clock::Clock;
 use stoa_service::database::{Database, PoolOptions};
 use stoa_service::error::CodedError;
-use stoa_users::app::{REFRESH_TTL, Registration};
+use stoa_users::domain::{REFRESH_TTL, Registration};
 use stoa_users::token::{SigningKey, generate_signing_key};
 use stoa_users::{App, Error};
 

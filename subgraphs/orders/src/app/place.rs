@@ -252,10 +252,10 @@ impl Orders {
             let (code, customer) = (&discount.code, attempt.customer);
             discount_use_in_txn(&txn, code, id, customer, now).await?;
         }
-        if let Some(cart) = &attempt.cart {
-            if !cart::cart_ordered_in_txn(&txn, cart, id, now).await? {
-                return Err(domain::cart_changed_problem().into());
-            }
+        if let Some(cart) = &attempt.cart
+            && !cart::cart_ordered_in_txn(&txn, cart, id, now).await?
+        {
+            return Err(domain::cart_changed_problem().into());
         }
         txn.commit().await?;
         failpoint::crash_if_chosen("place.stored");

@@ -370,10 +370,11 @@ pub fn refund_rest(
 #[cfg(test)]
 mod tests {
     use stoa_schema::Money;
+    use stoa_schema::events::OrderStatus as Status;
     use stoa_schema::money::Currency;
 
+    use super::super::Parts;
     use super::super::tests::order;
-    use super::super::{Parts, Status};
     use super::*;
 
     fn line(quantity: u32, total: i64) -> LineState {

@@ -25,10 +25,10 @@ use stoa_orders::app::fulfilment::OrderAction;
 use stoa_orders::app::order::{Progress, Step};
 use stoa_orders::domain::OrderFilter;
 use stoa_orders::domain::StockTask;
-use stoa_orders::domain::{Address, Order, Request, RequestLine, TableRates};
-use stoa_orders::payment::{
-    Authorised, BadEvent, Captured, Event, NoResponse, Payment, PaymentProvider, Voided,
+use stoa_orders::domain::{
+    Address, Order, Payment, PaymentEvent, Request, RequestLine, TableRates,
 };
+use stoa_orders::payment::{Authorised, BadEvent, Captured, NoResponse, PaymentProvider, Voided};
 use stoa_runtime::clock::{Clock, micros};
 use stoa_runtime::identity::{Caller, Role};
 use stoa_schema::events::OrderStatus;
@@ -214,7 +214,8 @@ async fn a_clock_that_was_ahead_does_not_freeze_what_is_due() {
     let shop = Fixture::new(Outcome::Unavailable).await;
     let order = shop.place().await;
     let ahead = Clock::manual(shop.clock.now() + micros(Duration::from_secs(600)));
-    shop.app.with_clock(ahead).work_once().await.unwrap();
+    let app = shop.app.with_clock(ahead);
+    stoa_orders::tasks::work_once(&app.saga).await.unwrap();
     shop.decide(Outcome::Authorised);
     shop.work().await;
     assert_eq!(shop.status(&order).await, OrderStatus::Confirmed);
@@ -300,7 +301,7 @@ async fn units_that_cannot_go_back_are_seen_with_the_reason() {
 async fn news_while_the_provider_is_asked_is_not_slept_over() {
     let shop = Fixture::new(Outcome::PendingLater).await;
     let order = shop.place().await;
-    let event = Event {
+    let event = PaymentEvent {
         id: "one".to_owned(),
         kind: "payment.decided".to_owned(),
         order_id: Some(order.id.clone()),
@@ -342,7 +343,7 @@ async fn a_provider_that_hangs_keeps_no_units() {
     for _ in 0..20 {
         shop.place().await;
     }
-    let worker = tokio::spawn(stoa_orders::tasks::run_worker(shop.app.clone()));
+    let worker = tokio::spawn(stoa_orders::tasks::run_worker(shop.app.saga.clone()));
     let cancelled = shop.place().await;
     shop.change(&cancelled, OrderAction::Cancel).await;
     let released = async {
@@ -368,7 +369,7 @@ async fn a_webhook_makes_the_step_due_once() {
         OrderStatus::Pending,
         "it would ask again in a second"
     );
-    let event = Event {
+    let event = PaymentEvent {
         id: "one".to_owned(),
         kind: "payment.decided".to_owned(),
         order_id: Some(order.id.clone()),
@@ -381,7 +382,7 @@ async fn a_webhook_makes_the_step_due_once() {
     assert_eq!(shop.provider.captures.load(Ordering::SeqCst), 1);
     // Events of an unknown order, or of none, are only stored.
     for (id, order_id) in [("two", Some(OrderId::new())), ("three", None)] {
-        let event = Event {
+        let event = PaymentEvent {
             id: id.to_owned(),
             order_id,
             ..event.clone()

@@ -97,7 +97,7 @@ impl PaymentProvider for Provider {
         Ok(Voided::Done)
     }
 
-    fn event(&self, _headers: &HeaderMap, _body: &[u8]) -> Result<Event, BadEvent> {
+    fn event(&self, _headers: &HeaderMap, _body: &[u8]) -> Result<PaymentEvent, BadEvent> {
         Err(BadEvent::Body)
     }
 

@@ -8,7 +8,8 @@ use stoa_schema::UserId;
 use stoa_schema::address::Address;
 use stoa_service::context::CallerExt;
 
-use crate::app::{App, lock_active_account};
+use super::App;
+use super::account::lock_active_account;
 use crate::domain::{MAX_ADDRESSES, Problem, ProblemCode, SavedAddress};
 use crate::error::Error;
 use crate::store::address as rows;

@@ -1,9 +1,10 @@
-//! Accounts, and the rules for user input.
+//! Accounts, and the rules for what a person may enter.
 
 use stoa_runtime::clock::Micros;
 use stoa_runtime::identity::Role;
 use stoa_schema::UserId;
-use stoa_schema::address::Address;
+
+use super::{Problem, ProblemCode};
 
 pub const MAX_NAME: usize = 100;
 const MAX_EMAIL: usize = 254;
@@ -25,37 +26,13 @@ pub struct Account {
     pub updated_at: Micros,
 }
 
-/// What is wrong with a client's input.
-pub type Problem = stoa_service::problem::Problem<ProblemCode>;
-
-/// Why a registration, a sign-in or a change to an account was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, async_graphql::Enum)]
-#[graphql(name = "AccountErrorCode")]
-pub enum ProblemCode {
-    /// A value is missing, too long or malformed.
-    Invalid,
-    /// Another account has this e-mail address.
-    EmailTaken,
-    /// The password is too short, too long or too easy to guess.
-    WeakPassword,
-    /// No active account has this e-mail address and password.
-    InvalidCredentials,
-    /// The token is unknown, expired or was used before.
-    InvalidRefreshToken,
-    /// The caller has no such address.
-    NotFound,
-}
-
-/// The most addresses that one account can have.
-pub const MAX_ADDRESSES: usize = 20;
-
-/// An address in a user's address book.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SavedAddress {
-    pub id: String,
-    pub address: Address,
-    /// Whether it is the default address; at most one is.
-    pub is_default: bool,
+/// The data of a new account.
+#[derive(Debug, Clone)]
+pub struct Registration {
+    pub email: String,
+    pub password: String,
+    pub first_name: String,
+    pub last_name: String,
 }
 
 /// An e-mail address as it is stored and compared.
