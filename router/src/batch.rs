@@ -16,15 +16,9 @@ use stoa_runtime::telemetry::{CORRELATION_HEADER, continue_trace, correlation_id
 use tracing::Instrument;
 
 use crate::AppState;
-use crate::http::{Admitted, Media, Refusal, admit, log, refused as refuse, request_from_json};
-
-pub(crate) fn batching_disabled() -> Refusal {
-    Refusal::new(
-        StatusCode::BAD_REQUEST,
-        "BATCHING_DISABLED",
-        "lists of requests are not accepted; send one at a time",
-    )
-}
+use crate::request::{
+    Admitted, Media, Refusal, admit, log_operation, refusal_response, request_from_json,
+};
 
 /// Executes a list of requests. Queries run concurrently; if any request is a
 /// mutation, all run in order.
@@ -42,7 +36,7 @@ pub(crate) async fn respond(
     };
     if requests.is_empty() || requests.len() > limit {
         let message = format!("a list holds from 1 to {limit} requests");
-        return refuse(
+        return refusal_response(
             Refusal::new(StatusCode::BAD_REQUEST, "BATCH_TOO_LARGE", message),
             media,
         );
@@ -126,7 +120,7 @@ async fn answer(state: &AppState, admitted: &Result<Admitted, Refusal>) -> Respo
     }
     let started = Instant::now();
     let answer = state.pipeline.execute(prepared, request, client).await;
-    log(prepared, &answer, started);
+    log_operation(prepared, &answer, started);
     answer
 }
 

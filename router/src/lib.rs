@@ -30,6 +30,7 @@ pub mod limits;
 pub mod pipeline;
 pub mod playground;
 pub mod rate_limit;
+mod request;
 pub mod sse;
 pub mod ws;
 

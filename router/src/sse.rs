@@ -17,7 +17,7 @@ use stoa_engine::{GraphQLError, Response};
 use stoa_federation::apollo_compiler;
 
 use crate::AppState;
-use crate::http::{Admitted, log};
+use crate::request::{Admitted, log_operation};
 
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
@@ -48,7 +48,7 @@ pub(crate) async fn respond(state: Arc<AppState>, admitted: Admitted) -> HttpRes
     }
     let started = Instant::now();
     let answer = state.pipeline.execute(&prepared, &request, &client).await;
-    log(&prepared, &answer, started);
+    log_operation(&prepared, &answer, started);
     let mut passed = HeaderMap::new();
     for (subgraph, from) in &answer.headers {
         state.config.headers.to_client(subgraph, from, &mut passed);
@@ -59,7 +59,7 @@ pub(crate) async fn respond(state: Arc<AppState>, admitted: Admitted) -> HttpRes
 }
 
 /// A rejected request's errors, as a stream.
-pub(crate) fn refused(errors: Vec<GraphQLError>) -> HttpResponse {
+pub(crate) fn error_stream(errors: Vec<GraphQLError>) -> HttpResponse {
     let answer = Response {
         errors,
         ..Response::default()

@@ -27,8 +27,8 @@ use tracing::Instrument;
 
 use crate::AppState;
 use crate::auth::Principal;
-use crate::http::{Refusal, log, prepare, request_from_json};
 use crate::pipeline::{Client, GraphqlRequest, Prepared};
+use crate::request::{Refusal, log_operation, prepare, request_from_json};
 
 const PROTOCOL: &str = "graphql-transport-ws";
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -319,7 +319,7 @@ impl Connection {
             if prepared.kind() != OperationType::Subscription {
                 let started = Instant::now();
                 let answer = state.pipeline.execute(&prepared, &request, &client).await;
-                log(&prepared, &answer, started);
+                log_operation(&prepared, &answer, started);
                 // Without data it is a request error, which the protocol sends as `error`.
                 if answer.data.is_none() {
                     let _ = outbox.send(error_message(&id, &answer.errors)).await;

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::process::{ProcessSpec, find};
-use crate::servers::PASSWORD;
+
+pub(crate) const PASSWORD: &str = "secret";
 
 fn spec(folder: &Path, name: &str, program: &str, arguments: Vec<String>) -> ProcessSpec {
     ProcessSpec {

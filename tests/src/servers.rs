@@ -6,10 +6,9 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::native::{Tls, nats, postgres, redis};
+use crate::native::{PASSWORD, Tls, nats, postgres, redis};
 use crate::process::{Process, ProcessSpec, find, free_port, tail, wait_until};
 
-pub(crate) const PASSWORD: &str = "secret";
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const PROGRAMS: [&str; 5] = ["postgres", "initdb", "psql", "redis-server", "nats-server"];
 const ALL: [&str; 3] = ["postgres", "redis", "nats"];

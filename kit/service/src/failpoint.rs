@@ -31,7 +31,7 @@ mod crash_points {
             && place == name
             && left.fetch_sub(1, Ordering::SeqCst) == 1
         {
-            eprintln!("STOA_FAULT: aborting the process at {name}");
+            eprintln!("STOA_FAULT: the process ends at {name}");
             std::process::abort();
         }
     }

@@ -4,40 +4,22 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use ::http::HeaderMap;
 use futures_util::stream::{BoxStream, FuturesUnordered, StreamExt};
-use serde_json::{Map, Value};
-use stoa_federation::Supergraph;
 use stoa_federation::operation::Denied;
 use stoa_federation::plan::{FetchKind, QueryPlan};
 
+use crate::batch::Batch;
 use crate::complete::complete;
+use crate::execution::{Execution, log_failure};
 use crate::paths;
-use crate::representation::{self, Batch};
+use crate::representation;
 use crate::request::{self, BatchPart, OperationTexts};
 use crate::response::{GraphQLError, PathSegment, Response};
 use crate::settle::{ExecutionState, Pending, SentRequest};
-use crate::transport::{Transport, TransportError};
 use crate::tree::{Node, ObjectId, Tree};
 
 /// The most errors in one response.
 const MAX_ERRORS: usize = 1_000;
-
-/// Everything that running one plan needs.
-#[derive(Clone)]
-pub struct Execution {
-    pub graph: Arc<Supergraph>,
-    pub plan: Arc<QueryPlan>,
-    pub transport: Arc<dyn Transport>,
-    /// The operation's variables, coerced.
-    pub variables: Arc<Map<String, Value>>,
-    /// The values of `__schema` and `__type`, by response key.
-    pub introspection: Arc<Map<String, Value>>,
-    /// Makes the headers for each subgraph, by its index in the graph: once for an
-    /// operation, and again for each event of a subscription, as they may hold
-    /// short-lived values.
-    pub headers: Arc<dyn Fn() -> Arc<[HeaderMap]> + Send + Sync>,
-}
 
 /// Executes a query or mutation.
 pub async fn execute(execution: &Execution) -> Response {
@@ -217,17 +199,4 @@ fn unauthorized(denied: &Denied) -> GraphQLError {
     .at(path
         .map(|key| PathSegment::Key(key.as_str().into()))
         .collect())
-}
-
-pub(crate) fn log_failure(error: &TransportError) {
-    let cause = match error {
-        TransportError::Unreachable { cause, .. } | TransportError::Invalid { cause, .. } => cause,
-        _ => "",
-    };
-    tracing::warn!(
-        subgraph = %error.subgraph(),
-        code = error.code(),
-        cause,
-        "subgraph request failed"
-    );
 }

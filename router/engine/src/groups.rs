@@ -5,22 +5,13 @@ use std::collections::HashMap;
 
 use stoa_federation::plan::{ContextValue, Contexts, Required};
 
-use crate::representation::{Batch, has_type, write_list};
+use crate::batch::{Batch, Group, has_type, write_list};
 use crate::tree::{Node, ObjectId, Tree};
 
 /// The most groups that contexts may make of a fetch's objects.
 const MAX_GROUPS: usize = 10_000;
 /// The most bytes that contexts may add to one fetch's requests.
 const MAX_VALUE_BYTES: usize = 64 * 1024 * 1024;
-
-/// Representations with equal context values.
-#[derive(Debug)]
-pub struct Group {
-    /// For each context of the fetch, in order: an index into the batch's values.
-    pub values: Vec<u32>,
-    /// The index of its first representation.
-    pub first: u32,
-}
 
 /// The groups of a batch while it is collected.
 #[derive(Default)]

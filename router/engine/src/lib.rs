@@ -5,6 +5,8 @@
 //! | [`transport`] | the trait through which subgraphs are reached, and its errors |
 //! | [`http`] | that trait over HTTP: JSON for responses, server-sent events for subscriptions |
 //! | [`execute`] | runs a plan: each fetch as soon as those it depends on are done |
+//! | [`execution`] | what running one plan needs |
+//! | [`batch`] | the objects that a fetch is for |
 //! | [`json`] | reads responses into the data, checking and decoding nothing twice |
 //! | [`tree`] | the data: spans of what was received, merged into one tree |
 //! | [`request`] | builds the requests of a fetch, in parts of bounded size |
@@ -15,8 +17,10 @@
 //! | [`complete`] | turns the data into the client's response: order, coercion, null propagation |
 //! | [`response`] | the response and its errors |
 
+pub mod batch;
 pub mod complete;
 pub mod execute;
+pub mod execution;
 mod groups;
 pub mod http;
 pub mod json;
@@ -28,7 +32,8 @@ mod settle;
 pub mod transport;
 pub mod tree;
 
-pub use execute::{Execution, execute, subscribe};
+pub use execute::{execute, subscribe};
+pub use execution::Execution;
 pub use http::{HttpLimits, HttpTransport};
 pub use response::{GraphQLError, PathSegment, Response};
 pub use transport::{SubgraphRequest, SubgraphResponse, Transport, TransportError};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use ::http::HeaderMap;
 use stoa_federation::plan::{Contexts, Fetch, FetchKind, REPRESENTATIONS};
 
-use crate::execute::Execution;
-use crate::representation::Batch;
+use crate::batch::Batch;
+use crate::execution::Execution;
 use crate::transport::SubgraphRequest;
 
 /// The most representations in one request.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use ::http::HeaderMap;
 use stoa_federation::plan::{Contexts, Fetch, FetchKind, PathStep, QueryPlan, SlotTable};
 
-use crate::execute::{Execution, log_failure};
+use crate::batch::Batch;
+use crate::execution::{Execution, log_failure};
 use crate::json::{self, ParsedResponse};
-use crate::representation::Batch;
 use crate::request::{self, BatchPart};
 use crate::response::{GraphQLError, PathSegment};
 use crate::transport::{SubgraphResponse, TransportError};

@@ -17,6 +17,7 @@
 
 pub mod access;
 pub mod compose;
+pub mod decisions;
 pub mod error;
 pub mod field_set;
 pub mod one_of;

@@ -4,21 +4,18 @@
 //! A plan is made for an operation *and* the values of the variables that its
 //! conditions read, so the code after this step needs no conditions.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use apollo_compiler::ast::{Argument, DirectiveList, Value};
 use apollo_compiler::executable::{self, Operation, Selection, SelectionSet};
 use apollo_compiler::{ExecutableDocument, Name, Node};
 
 use crate::access::DemandId;
-use crate::plan::{Decisions, PlanError};
+use crate::decisions::{Decisions, PlanError};
 use crate::supergraph::Supergraph;
 
 /// The prefix of the slots and variables that planning adds.
 pub const RESERVED: &str = "_stoa_";
-
-/// The values of the boolean variables that conditions read.
-pub type Conditions = BTreeMap<Name, bool>;
 
 /// The share that an override label of the form `percent(N)` gives: from 0 to
 /// 100, with up to eight decimals.

@@ -17,7 +17,8 @@ use stoa_service::service::Task;
 use tokio::task::{Id, JoinSet};
 
 use crate::app::App;
-use crate::app::saga::{Job, Saga};
+use crate::app::job::Job;
+use crate::app::saga::Saga;
 use crate::error::Error;
 
 /// How many jobs of a kind run at once.

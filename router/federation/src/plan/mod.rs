@@ -18,39 +18,23 @@ mod selection;
 pub mod shape;
 mod slots;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use apollo_compiler::executable::{Operation, OperationType};
 use apollo_compiler::validation::Valid;
 use apollo_compiler::{ExecutableDocument, Name};
 
-use crate::access::DemandId;
-use crate::operation::{self, Conditions, Denied};
-use crate::supergraph::{Labels, SubgraphId, Supergraph};
+use crate::decisions::BUDGET;
+pub use crate::decisions::{Decisions, PlanError};
+use crate::operation::{self, Denied};
+use crate::supergraph::{SubgraphId, Supergraph};
 pub use contexts::{ContextSource, ContextValue, Contexts};
 pub use shape::{FieldShape, FieldSource, Leaf, ObjectShape, ValueShape};
 use slots::Slots;
 pub use slots::{Slot, SlotTable};
 
-/// The most selections, fetch nodes and shape nodes of one plan.
-pub const BUDGET: usize = 50_000;
-
 /// The variable that holds an entity fetch's representations.
 pub const REPRESENTATIONS: &str = "_stoa_representations";
-
-/// Why an operation has no plan.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum PlanError {
-    #[error("the operation is too large: its fragments expand to more than {BUDGET} selections")]
-    TooLarge,
-    #[error("the variable \"${0}\" is reserved: no variable begins with _stoa_")]
-    ReservedName(Name),
-    #[error("the @requires of \"{ty}.{field}\" needs the field itself")]
-    RequiresCycle { ty: Name, field: Name },
-    #[error("no subgraph can resolve \"{ty}.{field}\" from {from}")]
-    Unresolvable { ty: Name, field: Name, from: String },
-}
 
 /// A plan for one operation under one set of condition values.
 #[derive(Debug)]
@@ -146,17 +130,6 @@ pub struct Required {
     /// Only for objects of these types.
     pub only: Option<Vec<Name>>,
     pub nested: Vec<Required>,
-}
-
-/// What a plan depends on besides the operation.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Decisions {
-    /// The values of the variables that `@skip` and `@include` read.
-    pub conditions: Conditions,
-    /// The override labels that are on.
-    pub labels: Labels,
-    /// The access demands that the client does not meet.
-    pub denied: BTreeSet<DemandId>,
 }
 
 /// Plans one operation of a valid document.

@@ -5,7 +5,10 @@
 //! | [`order`] | reading orders |
 //! | [`place`] | placing an order, from a request or from a cart |
 //! | [`fulfilment`] | cancelling, shipping, delivering and refunding an order |
+//! | [`job`] | the jobs of the background worker |
 //! | [`saga`] | the steps from a placed order to a confirmed one, or back |
+//! | [`payment`] | events from the payment provider |
+//! | [`stock`] | units that go back to stock |
 //! | [`cart`] | carts of customers and guests |
 //! | [`discount`] | discount codes |
 //! | [`wakeup`] | what is woken after a commit |
@@ -13,9 +16,12 @@
 pub mod cart;
 pub mod discount;
 pub mod fulfilment;
+pub mod job;
 pub mod order;
+pub mod payment;
 pub mod place;
 pub mod saga;
+pub mod stock;
 pub mod wakeup;
 
 use std::sync::Arc;

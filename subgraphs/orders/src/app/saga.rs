@@ -18,23 +18,21 @@ use std::time::Duration;
 
 use sea_orm::ConnectionTrait;
 use stoa_runtime::backoff::backoff_delay;
-use stoa_runtime::clock::{Clock, Micros, micros};
+use stoa_runtime::clock::{Clock, micros};
 use stoa_runtime::telemetry;
+use stoa_schema::Money;
 use stoa_schema::events::OrderStatus as Status;
-use stoa_schema::peer::{CommitStock, ReleaseStock};
-use stoa_schema::{Money, OrderId};
+use stoa_schema::peer::CommitStock;
 use stoa_service::database::Database;
-use stoa_service::error::CommonError;
+use stoa_service::failpoint;
 use stoa_service::peer::Peers;
-use stoa_service::{failpoint, purge};
-use tracing::{Instrument, Span};
+use tracing::Span;
 
 use super::fulfilment::refund_rest_in_txn;
-use super::order::order_must_exist;
 use super::wakeup::Wakeup;
 use crate::domain::{
-    self, Actor, DuePayment, DueStock, DueWindow, MAX_REASON, Movement, Order, PaymentEvent,
-    PaymentState, PaymentTask, StockTask,
+    self, Actor, DuePayment, DueWindow, MAX_REASON, Movement, Order, PaymentState, PaymentTask,
+    StockTask,
 };
 use crate::error::Error;
 use crate::payment::{Authorised, Captured, NoResponse, PaymentProvider, Voided};
@@ -78,11 +76,6 @@ pub const FAILPOINTS: &[&str] = &[
     "return.stored",
 ];
 
-/// How many steps of one saga may run in one job.
-const MAX_STEPS_PER_JOB: usize = 6;
-/// How long a provider's webhook events are kept.
-const EVENT_RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
-
 /// The steps of sagas, and the return of units to stock; what is due is stored.
 #[derive(Clone)]
 pub struct Saga {
@@ -91,15 +84,6 @@ pub struct Saga {
     pub(super) provider: Arc<dyn PaymentProvider>,
     pub(super) clock: Clock,
     pub(super) wakeup: Wakeup,
-}
-
-/// A unit of background work; the same one must not run twice at once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Job {
-    /// The due steps of an order's saga.
-    Saga(OrderId),
-    /// A stock task, by its ID.
-    Stock(String),
 }
 
 impl Saga {
@@ -119,7 +103,7 @@ impl Saga {
     }
 
     /// Selects the steps that are due now.
-    fn due_now(&self) -> DueWindow {
+    pub(super) fn due_now(&self) -> DueWindow {
         let now = self.clock.now();
         DueWindow {
             now,
@@ -127,171 +111,8 @@ impl Saga {
         }
     }
 
-    /// The orders whose saga has a step that is due.
-    pub async fn sagas_due(&self, limit: u64) -> Result<Vec<Job>, Error> {
-        let due = payment::payment_due(self.database.read(), self.due_now(), limit).await?;
-        Ok(due.into_iter().map(Job::Saga).collect())
-    }
-
-    /// The stock tasks that are due.
-    pub async fn stock_due(&self, limit: u64) -> Result<Vec<Job>, Error> {
-        let due = payment::stock_due(self.database.read(), self.due_now(), limit).await?;
-        Ok(due.into_iter().map(Job::Stock).collect())
-    }
-
-    /// When the next job becomes due that was not due at a time, if there is one.
-    pub async fn next_due(&self, now: Micros) -> Result<Option<Micros>, Error> {
-        Ok(payment::next_due(self.database.read(), now).await?)
-    }
-
-    /// Runs a job. A step whose call to another service or the provider fails is
-    /// postponed.
-    ///
-    /// # Errors
-    /// If the database fails.
-    pub async fn run(&self, job: &Job) -> Result<(), Error> {
-        match job {
-            Job::Saga(order) => self.saga_run(order).await,
-            Job::Stock(id) => self.stock_run(id).await,
-        }
-    }
-
-    /// Postpones a job that panicked: it must not stay first in the queue.
-    ///
-    /// # Errors
-    /// If the database fails.
-    pub async fn postpone(&self, job: &Job, reason: &str) -> Result<(), Error> {
-        match job {
-            Job::Saga(order) => self.saga_postpone(order, reason).await,
-            Job::Stock(id) => self.stock_postpone(id, i64::MAX, reason).await,
-        }
-    }
-
-    /// Stores an event from the payment provider once, and makes the payment's
-    /// step due; the step then asks the provider for the current state.
-    ///
-    /// # Errors
-    /// If it could not be stored; the provider will then retry.
-    pub async fn event_store(&self, event: &PaymentEvent, body: &[u8]) -> Result<(), Error> {
-        let now = self.clock.now();
-        let txn = self.database.begin().await?;
-        let provider = self.provider.name();
-        if payment::event_insert_in_txn(&txn, provider, event, body, now).await?
-            && let Some(order) = &event.order_id
-        {
-            payment::payment_due_now_in_txn(&txn, order, now).await?;
-        }
-        txn.commit().await?;
-        failpoint::crash_if_chosen("webhook.stored");
-        self.wakeup.wake_worker();
-        Ok(())
-    }
-
-    /// Deletes a batch of events so old that no provider repeats them any more;
-    /// returns how many.
-    pub async fn events_purge_expired(&self) -> Result<u64, Error> {
-        let before = self.clock.now() - micros(EVENT_RETENTION);
-        let txn = self.database.begin().await?;
-        let deleted = payment::event_purge_expired_in_txn(&txn, before, purge::BATCH).await?;
-        txn.commit().await?;
-        Ok(deleted)
-    }
-
-    /// Runs the steps of an order's saga until none is due.
-    async fn saga_run(&self, id: &OrderId) -> Result<(), Error> {
-        match self.saga_steps(id).await {
-            Err(Error::Common(CommonError::Corrupt(reason))) => {
-                tracing::error!(reason, order_id = %id, "an order's payment cannot be read");
-                self.saga_postpone(id, "the payment cannot be read").await
-            }
-            done => done,
-        }
-    }
-
-    /// Postpones an order's step that failed without being postponed itself: it
-    /// must not stay first in the queue.
-    async fn saga_postpone(&self, id: &OrderId, reason: &str) -> Result<(), Error> {
-        let at = self.clock.now() + micros(retry_delay(i64::MAX));
-        let txn = self.database.begin().await?;
-        payment::payment_postpone_any_in_txn(&txn, id, at, reason).await?;
-        Ok(txn.commit().await?)
-    }
-
-    /// The same for the return of units.
-    async fn stock_postpone(&self, id: &str, attempts: i64, reason: &str) -> Result<(), Error> {
-        let at = self.clock.now() + micros(retry_delay(attempts));
-        let txn = self.database.begin().await?;
-        payment::stock_task_postpone_in_txn(&txn, id, at, reason).await?;
-        Ok(txn.commit().await?)
-    }
-
-    async fn saga_steps(&self, id: &OrderId) -> Result<(), Error> {
-        let order = order_must_exist(&self.database, id).await?;
-        for _ in 0..MAX_STEPS_PER_JOB {
-            let due = payment::payment_fetch(self.database.read(), id).await?;
-            if !due.is_due(self.due_now()) {
-                break;
-            }
-            let step = self.saga_step(&due, &order);
-            step.instrument(span(due.task.as_str(), &order)).await?;
-        }
-        Ok(())
-    }
-
-    /// Has the products service take units back; postpones that if it fails.
-    async fn stock_run(&self, id: &str) -> Result<(), Error> {
-        let due = match payment::stock_task_fetch(self.database.read(), id).await {
-            Ok(Some(due)) if self.due_now().contains(due.due_at) => due,
-            Ok(_) => return Ok(()),
-            Err(error) => {
-                tracing::error!(%error, id, "a stock task cannot be read");
-                return self
-                    .stock_postpone(id, i64::MAX, &failure_reason(&error))
-                    .await;
-            }
-        };
-        let Err(error) = self.stock_notify(&due).await else {
-            return Ok(());
-        };
-        tracing::warn!(%error, order_id = %due.order_id, "returning units failed; will retry");
-        self.stock_postpone(id, due.attempts, &failure_reason(&error))
-            .await
-    }
-
-    async fn stock_notify(&self, due: &DueStock) -> Result<(), Error> {
-        let order = order_must_exist(&self.database, &due.order_id).await?;
-        let tell = async {
-            let correlation = &order.correlation_id;
-            match due.task {
-                StockTask::Release => {
-                    let order_id = due.order_id.clone();
-                    let release = ReleaseStock { order_id };
-                    let released = self.peers.call(correlation, &release).await;
-                    failpoint::crash_if_chosen("release.asked");
-                    released?;
-                }
-                StockTask::Return => {
-                    let db = self.database.read();
-                    let units = fulfilment::return_fetch(db, &due.id, &due.order_id).await?;
-                    let returned = self.peers.call(correlation, &units).await;
-                    failpoint::crash_if_chosen("return.asked");
-                    returned?;
-                }
-            }
-            let txn = self.database.begin().await?;
-            payment::stock_task_done_in_txn(&txn, &due.id).await?;
-            txn.commit().await?;
-            match due.task {
-                StockTask::Release => failpoint::crash_if_chosen("release.stored"),
-                StockTask::Return => failpoint::crash_if_chosen("return.stored"),
-            }
-            Ok(())
-        };
-        tell.instrument(span(due.task.as_str(), &order)).await
-    }
-
     /// Runs the current step of a payment; if it fails, postpones it.
-    async fn saga_step(&self, due: &DuePayment, order: &Order) -> Result<(), Error> {
+    pub(super) async fn saga_step(&self, due: &DuePayment, order: &Order) -> Result<(), Error> {
         let ours = self.provider.handles(&due.payment);
         let done = match due.task {
             PaymentTask::None => Ok(()),
@@ -575,12 +396,12 @@ impl Saga {
 }
 
 /// The retry delay of a step after this many failed attempts.
-fn retry_delay(attempts: i64) -> Duration {
+pub(super) fn retry_delay(attempts: i64) -> Duration {
     backoff_delay(attempts, MIN_RETRY_DELAY, MAX_RETRY_DELAY)
 }
 
 /// Why a step failed, for administrators.
-fn failure_reason(error: &Error) -> String {
+pub(super) fn failure_reason(error: &Error) -> String {
     match error {
         Error::Payment(cause) => clean_text(&cause.to_string()),
         Error::PeerUnavailable(cause) => clean_text(&cause.to_string()),
@@ -595,7 +416,7 @@ fn clean_text(text: &str) -> String {
 }
 
 /// The span of a step, in the trace of the request that placed the order.
-fn span(step: &'static str, order: &Order) -> Span {
+pub(super) fn order_work_span(step: &'static str, order: &Order) -> Span {
     let span = tracing::info_span!(
         "order_work",
         step,

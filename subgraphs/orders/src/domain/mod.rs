@@ -20,12 +20,14 @@ pub use fulfilment::{
 };
 #[cfg(test)]
 pub(crate) use order::tests;
-pub use order::{Actor, Change, Line, Order, OrderFilter, check_move, next_statuses, transition};
+pub use order::{
+    Actor, Change, Line, Order, OrderFilter, Parts, check_move, next_statuses, transition,
+};
 pub use payment::{
     DuePayment, DueStock, DueWindow, Movement, NewPayment, Payment, PaymentEvent, PaymentState,
     PaymentTask, STUCK_AFTER, StockTask,
 };
-pub use price::{Code, DiscountKind, Parts, Priced, Rates, ShippingRate, TableRates, price_order};
+pub use price::{Code, DiscountKind, Priced, Rates, ShippingRate, TableRates, price_order};
 pub use problem::{Problem, ProblemCode};
 pub use request::{Request, RequestLine};
 pub use stoa_schema::address::Address;

@@ -4,7 +4,7 @@ use stoa_runtime::clock::Micros;
 use stoa_schema::events::OrderStatus as Status;
 use stoa_schema::{Money, OrderId, ProductId, UserId};
 
-use super::{Address, Parts, Problem, ProblemCode};
+use super::{Address, Problem, ProblemCode};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Order {
@@ -24,6 +24,18 @@ pub struct Order {
     pub traceparent: Option<String>,
     pub created_at: Micros,
     pub updated_at: Micros,
+}
+
+/// The components of a total, in minor units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Parts {
+    pub subtotal: i64,
+    pub discount: i64,
+    pub shipping: i64,
+    /// Tax on the lines and on the shipping.
+    pub tax: i64,
+    /// Tax on the shipping alone.
+    pub shipping_tax: i64,
 }
 
 /// A product of an order, as it was when the order was placed.

@@ -14,19 +14,7 @@ use stoa_schema::Money;
 use stoa_schema::money::Currency;
 use stoa_schema::peer::{ProductSnapshot, StockLine};
 
-use super::{Line, Problem, ProblemCode};
-
-/// The components of a total, in minor units.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Parts {
-    pub subtotal: i64,
-    pub discount: i64,
-    pub shipping: i64,
-    /// Tax on the lines and on the shipping.
-    pub tax: i64,
-    /// Tax on the shipping alone.
-    pub shipping_tax: i64,
-}
+use super::{Line, Parts, Problem, ProblemCode};
 
 /// An order's priced lines, and its total.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,14 +1,23 @@
 //! An order line by line: what was bought, shipped and refunded.
 
-use async_graphql::{Context, ID, Object, Result, SimpleObject};
+use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
 use stoa_schema::money::Currency;
 use stoa_schema::{Money, OrderId};
 use stoa_service::graphql::{DateTime, MoneyObject, to_graphql_error};
 
 use super::loader;
 use super::loader::{RefundsKey, ShipmentsKey};
-use super::order::OrderActor;
-use crate::domain;
+use crate::domain::{self, Actor};
+
+/// Who changed an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "Actor")]
+pub enum OrderActor {
+    Customer,
+    Admin,
+    /// The shop itself: a payment was confirmed or declined.
+    System,
+}
 
 /// One product of an order. Name, SKU and price are those at the time of the order.
 pub struct OrderLine {

@@ -1,13 +1,14 @@
 //! The schema. Resolvers call [`App`] and nothing below it.
 
 mod cart;
+mod cart_mutation;
 mod discount;
 mod fulfilment;
 mod loader;
 mod order;
 mod order_mutation;
+mod order_query;
 mod problem;
-mod user;
 
 use async_graphql::dataloader::DataLoader;
 use async_graphql::{Context, EmptySubscription, MergedObject, Schema};
@@ -16,12 +17,16 @@ use crate::app::App;
 use loader::Loader;
 
 #[derive(MergedObject, Default)]
-pub struct Query(order::OrderQuery, cart::CartQuery, discount::DiscountQuery);
+pub struct Query(
+    order_query::OrderQuery,
+    cart::CartQuery,
+    discount::DiscountQuery,
+);
 
 #[derive(MergedObject, Default)]
 pub struct Mutation(
     order_mutation::OrderMutation,
-    cart::CartMutation,
+    cart_mutation::CartMutation,
     discount::DiscountMutation,
 );
 

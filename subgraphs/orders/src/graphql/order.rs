@@ -2,24 +2,20 @@
 
 use std::sync::Arc;
 
-use async_graphql::{
-    Context, Enum, ErrorExtensions, ID, InputObject, Object, Result, SimpleObject,
-};
-use stoa_runtime::identity::Caller;
-use stoa_schema::{Money, OrderId, UserId};
+use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
+use stoa_schema::{Money, UserId};
 use stoa_service::context::CallerExt;
-use stoa_service::error::{BAD_USER_INPUT, CommonError};
 use stoa_service::graphql::{
     AddressObject, Connection, DateTime, MoneyObject, OrderStatus, call_context, to_graphql_error,
 };
 use stoa_service::page::PageRequest;
 
-use super::fulfilment::{OrderLine, Refund, Shipment};
+use super::cart::Cart;
+use super::fulfilment::{OrderActor, OrderLine, Refund, Shipment};
 use super::loader::{HistoryKey, LinesKey, ProgressKey, RefundsKey, ShipmentsKey};
-use super::user::User;
 use super::{app, loader};
 use crate::app::order::Step;
-use crate::domain::{self, Actor, OrderFilter, PaymentTask, StockTask};
+use crate::domain::{self, CartRef, OrderFilter, PaymentTask, StockTask};
 
 /// A customer's order.
 pub struct Order(pub domain::Order);
@@ -207,16 +203,6 @@ impl Order {
     }
 }
 
-/// Who changed an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
-#[graphql(remote = "Actor")]
-pub enum OrderActor {
-    Customer,
-    Admin,
-    /// The shop itself: a payment was confirmed or declined.
-    System,
-}
-
 /// What an entry of an order's history records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 pub enum OrderChange {
@@ -317,106 +303,43 @@ pub async fn list(
     ))
 }
 
-/// The longest search text.
-const MAX_SEARCH: usize = 100;
-
-/// Filters orders; an order must match all the given conditions.
-#[derive(Debug, Default, InputObject)]
-pub struct OrderFilterInput {
-    pub customer_id: Option<ID>,
-    /// The beginning of an order number, a complete tracking number or SKU, or a
-    /// part of a product name; not case-sensitive.
-    pub search: Option<String>,
-    /// Placed at this time or later.
-    pub placed_from: Option<DateTime>,
-    /// Placed before this time.
-    pub placed_before: Option<DateTime>,
-}
-
-#[derive(Default)]
-pub struct OrderQuery;
+/// A user, with their cart and their orders.
+pub struct User(pub UserId);
 
 #[Object]
-impl OrderQuery {
-    /// An order of the caller; administrators can see any order.
-    async fn order(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Order>> {
-        let caller = &call_context(ctx)?.caller;
-        if *caller == Caller::Anonymous {
-            return Err(to_graphql_error(CommonError::Unauthenticated));
-        }
-        let Some(order) = fetch(ctx, &id).await? else {
-            return Ok(None);
-        };
-        if !caller.may_see(&order.0.customer_id) {
-            return Err(to_graphql_error(CommonError::NotOwner));
-        }
-        Ok(Some(order))
+impl User {
+    async fn id(&self) -> ID {
+        ID(self.0.to_string())
     }
 
-    /// All orders, newest first. For administrators.
+    /// The user's open cart; null for anyone but the user.
+    async fn cart(&self, ctx: &Context<'_>) -> Result<Option<Cart>> {
+        let caller = &call_context(ctx)?.caller;
+        if !caller.is_user(&self.0) {
+            return Ok(None);
+        }
+        let found = app(ctx)?
+            .carts
+            .cart_fetch(caller, &CartRef::default())
+            .await;
+        Ok(found.map_err(to_graphql_error)?.map(Cart::new))
+    }
+
+    /// The user's orders, newest first. For the user and administrators.
     async fn orders(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "At most 100; 20 if not given.")] first: Option<i32>,
         #[graphql(desc = "Returns the items after this cursor.")] after: Option<String>,
         status: Option<OrderStatus>,
-        #[graphql(desc = "If true, only orders with a step that has taken over ten minutes.")]
-        stuck: Option<bool>,
-        filter: Option<OrderFilterInput>,
     ) -> Result<Option<Connection<Order>>> {
-        let since = app(ctx)?.orders.stuck_since();
-        let wanted = filter.unwrap_or_default();
         let filter = OrderFilter {
-            customer: wanted.customer_id.map(|id| customer(&id)).transpose()?,
+            customer: Some(self.0.clone()),
             status: status.map(Into::into),
-            placed_from: wanted.placed_from.map(|at| at.0),
-            placed_before: wanted.placed_before.map(|at| at.0),
-            search: search_text(wanted.search.as_deref())?,
-            stuck_since: stuck.unwrap_or(false).then_some(since),
+            ..OrderFilter::default()
         };
         list(ctx, filter, PageRequest { first, after })
             .await
             .map(Some)
     }
-
-    /// Orders that the caller may not see are treated as missing.
-    #[graphql(entity)]
-    async fn find_order_by_id(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Order>> {
-        let order = fetch(ctx, &id).await?;
-        let caller = &call_context(ctx)?.caller;
-        Ok(order.filter(|order| caller.may_see(&order.0.customer_id)))
-    }
-
-    #[graphql(entity)]
-    async fn find_user_by_id(&self, id: ID) -> Option<User> {
-        UserId::parse(&id).map(User)
-    }
-}
-
-async fn fetch(ctx: &Context<'_>, id: &ID) -> Result<Option<Order>> {
-    let Some(id) = OrderId::parse(id) else {
-        return Ok(None);
-    };
-    let found = loader(ctx)?.load_one(id).await.map_err(to_graphql_error)?;
-    Ok(found.map(Order))
-}
-
-fn customer(id: &str) -> Result<UserId> {
-    let bad = || invalid("customerId", "is not a valid ID");
-    UserId::parse(id).ok_or_else(bad)
-}
-
-/// The search text; `None` if it is blank.
-fn search_text(text: Option<&str>) -> Result<Option<String>> {
-    let text = text.unwrap_or_default().trim();
-    if text.chars().count() > MAX_SEARCH || text.chars().any(char::is_control) {
-        let message = format!("must have at most {MAX_SEARCH} characters");
-        return Err(invalid("search", &message));
-    }
-    Ok((!text.is_empty()).then(|| text.to_owned()))
-}
-
-fn invalid(field: &str, message: &str) -> async_graphql::Error {
-    let error = async_graphql::Error::new(format!("{field} {message}"));
-    error.extend_with(|_, extensions| extensions.set("code", BAD_USER_INPUT))
 }

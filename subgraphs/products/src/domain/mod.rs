@@ -8,11 +8,9 @@ mod stock;
 pub use category::{Category, check_category, descendants};
 pub use product::{
     MAX_SKU, NewProduct, Product, ProductChange, ProductFilter, ProductKey, ProductSort,
-    search_words,
+    product_snapshot, search_words,
 };
-pub use stock::{
-    Adjustment, RESERVATION_TTL, Reservation, ReservationState, merge_by_product, product_snapshot,
-};
+pub use stock::{Adjustment, RESERVATION_TTL, Reservation, ReservationState, merge_by_product};
 
 use stoa_service::problem::IdempotencyCodes;
 

@@ -1,14 +1,15 @@
 //! Products, the rules for them, and how a list of them is filtered and sorted.
 
 use stoa_runtime::clock::Micros;
+use stoa_schema::peer::ProductSnapshot;
 use stoa_schema::{CategoryId, Money, ProductId};
 
-use super::stock::MAX_STOCK;
 use super::{Problem, ProblemCode, text_problem};
 
 pub const MAX_NAME: usize = 200;
 pub const MAX_DESCRIPTION: usize = 5_000;
 pub const MAX_SKU: usize = 64;
+pub const MAX_STOCK: i64 = 1_000_000_000;
 pub const MAX_PRICE_MINOR: i64 = 1_000_000_000_000;
 const MAX_SEARCH_WORDS: usize = 10;
 
@@ -136,6 +137,16 @@ pub fn search_words(text: &str) -> Result<Vec<String>, usize> {
         return Err(MAX_SEARCH_WORDS);
     }
     Ok(words)
+}
+
+/// The product data that an order keeps.
+pub fn product_snapshot(product: &Product) -> ProductSnapshot {
+    ProductSnapshot {
+        product_id: product.id.clone(),
+        sku: product.sku.clone(),
+        name: product.name.clone(),
+        price: product.price,
+    }
 }
 
 /// Which products a list contains.

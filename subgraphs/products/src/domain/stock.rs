@@ -6,10 +6,9 @@ use serde::Serialize;
 use stoa_runtime::clock::Micros;
 use stoa_schema::peer::{ProductSnapshot, ReserveOutcome, StockLine};
 
-use super::product::Product;
+use super::product::MAX_STOCK;
 use super::{Problem, ProblemCode, text_problem};
 
-pub const MAX_STOCK: i64 = 1_000_000_000;
 const MAX_REASON: usize = 500;
 /// How long units stay reserved for an unpaid order.
 pub const RESERVATION_TTL: Duration = Duration::from_secs(15 * 60);
@@ -78,16 +77,6 @@ impl Reservation {
                 products: self.products,
             },
         }
-    }
-}
-
-/// The product data that an order keeps.
-pub fn product_snapshot(product: &Product) -> ProductSnapshot {
-    ProductSnapshot {
-        product_id: product.id.clone(),
-        sku: product.sku.clone(),
-        name: product.name.clone(),
-        price: product.price,
     }
 }
 

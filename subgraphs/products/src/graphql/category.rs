@@ -2,68 +2,13 @@
 
 use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject};
 use stoa_schema::CategoryId;
-use stoa_service::graphql::{Connection, call_context, to_graphql_error};
-use stoa_service::page::PageRequest;
+use stoa_service::graphql::{call_context, to_graphql_error};
 
 use super::problem::CatalogueUserError;
-use super::product::{Product, ProductSort, product_connection};
+use super::product::{Category, category_id, maybe_category};
 use super::{app, loader};
-use crate::app::product::ProductList;
-use crate::domain::{self, ProductFilter};
+use crate::domain::{self};
 use crate::error::Error;
-
-/// A category of the catalogue. Categories form a tree.
-pub struct Category(pub domain::Category);
-
-#[Object]
-impl Category {
-    async fn id(&self) -> ID {
-        ID(self.0.id.to_string())
-    }
-
-    async fn name(&self) -> &str {
-        &self.0.name
-    }
-
-    async fn parent(&self, ctx: &Context<'_>) -> Result<Option<Category>> {
-        let Some(id) = &self.0.parent_id else {
-            return Ok(None);
-        };
-        let found = loader(ctx)?
-            .load_one(id.clone())
-            .await
-            .map_err(to_graphql_error)?;
-        Ok(found.map(Category))
-    }
-
-    /// The direct subcategories, sorted by name.
-    async fn children(&self, ctx: &Context<'_>) -> Result<Vec<Category>> {
-        let all = app(ctx)?.category_list().await.map_err(to_graphql_error)?;
-        Ok(all
-            .into_iter()
-            .filter(|category| category.parent_id.as_ref() == Some(&self.0.id))
-            .map(Category)
-            .collect())
-    }
-
-    /// The products of this category and of all its descendants.
-    async fn products(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "At most 100; 20 if not given.")] first: Option<i32>,
-        #[graphql(desc = "Returns the items after this cursor.")] after: Option<String>,
-        sort: Option<ProductSort>,
-    ) -> Result<Connection<Product>> {
-        let list = ProductList {
-            query: None,
-            filter: ProductFilter::default(),
-            category: Some(self.0.id.clone()),
-            sort: sort.map(Into::into).unwrap_or_default(),
-            page: PageRequest { first, after },
-        };
-        product_connection(ctx, list).await
-    }
-}
 
 #[derive(Default)]
 pub struct CategoryQuery;
@@ -131,19 +76,6 @@ fn category_payload(done: Result<domain::Category, Error>) -> Result<CategoryPay
             user_errors: problems.into_iter().map(Into::into).collect(),
         }),
         Err(error) => Err(to_graphql_error(error)),
-    }
-}
-
-/// An invalid id becomes one that matches no category.
-pub(super) fn category_id(id: ID) -> CategoryId {
-    CategoryId::parse(&id).unwrap_or_else(|| CategoryId::trusted(id.0))
-}
-
-pub(super) fn maybe_category(id: MaybeUndefined<ID>) -> Option<Option<CategoryId>> {
-    match id {
-        MaybeUndefined::Undefined => None,
-        MaybeUndefined::Null => Some(None),
-        MaybeUndefined::Value(id) => Some(Some(category_id(id))),
     }
 }
 

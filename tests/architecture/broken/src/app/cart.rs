@@ -1,0 +1,3 @@
+pub fn place() {
+    tracing::info!(order = super::order::number());
+}

@@ -1,0 +1,3 @@
+pub mod entity;
+pub mod order;
+pub mod parcel;
