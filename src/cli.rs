@@ -13,7 +13,7 @@ use stoa_runtime::telemetry::Telemetry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::services::ServiceName;
+use crate::service_name::ServiceName;
 use crate::settings::Settings;
 use crate::{Error, doctor, events, roles, schema, services, up};
 

@@ -10,7 +10,8 @@ use stoa_service::audit::Violation;
 use stoa_service::database::{Database, DbErr};
 
 use crate::Error;
-use crate::services::{self, ServiceName};
+use crate::service_name::ServiceName;
+use crate::services::{self};
 use crate::settings::Settings;
 
 const PAGE: u64 = 1_000;

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`cli`] | the command line |
 //! | [`settings`] | secrets, URLs and limits from the environment |
+//! | [`service_name`] | the names of the services |
 //! | [`services`] | builds the four services on their databases |
 //! | [`up`] | everything in one process |
 //! | [`roles`] | the router alone, one subgraph alone |
@@ -21,6 +22,7 @@ pub mod local;
 pub mod roles;
 pub mod schema;
 pub mod seed;
+pub mod service_name;
 pub mod services;
 pub mod settings;
 pub mod up;

@@ -18,7 +18,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::services::{OpenBus, ServiceName};
+use crate::service_name::ServiceName;
+use crate::services::OpenBus;
 use crate::settings::Settings;
 use crate::{Error, seed, services};
 

@@ -14,7 +14,7 @@ use stoa_runtime::settings::Environment;
 use stoa_runtime::startup::StartupListener;
 use stoa_service::peer::{LocalPeers, Peers};
 
-use crate::services::ServiceName;
+use crate::service_name::ServiceName;
 use crate::settings::Settings;
 use crate::up::Ephemeral;
 use crate::{Error, services};

@@ -22,7 +22,7 @@ use stoa_service::nats_bus::NatsOptions;
 use stoa_service::signing;
 
 use crate::Error;
-use crate::services::ServiceName;
+use crate::service_name::ServiceName;
 
 /// The cookie of the users service; it goes there and nowhere else.
 const REFRESH_COOKIE: &str = "stoa_refresh";

@@ -56,84 +56,8 @@ impl MigrationTrait for Start {
                     .to_owned(),
             )
             .await?;
-        manager
-            .create_table(
-                Table::create()
-                    .table("order_line")
-                    .col(string_len("order_id", ID))
-                    .col(big_integer("position"))
-                    .col(string_len("product_id", ID))
-                    .col(string_len("sku", 64))
-                    .col(string_len("name", 200))
-                    .col(big_integer("unit_price_minor"))
-                    .col(big_integer("quantity").check(Expr::col("quantity").gt(0)))
-                    .col(big_integer("subtotal_minor"))
-                    .primary_key(Index::create().col("order_id").col("position"))
-                    .foreign_key(
-                        ForeignKey::create()
-                            .name("order_line_order")
-                            .from("order_line", "order_id")
-                            .to("orders", "id"),
-                    )
-                    .to_owned(),
-            )
-            .await?;
-        manager
-            .create_table(
-                Table::create()
-                    .table("order_history")
-                    .col(string_len("order_id", ID))
-                    .col(big_integer("version"))
-                    .col(string_len("status", 16))
-                    .col(string_len_null("previous_status", 16))
-                    .col(string_len("actor", 64))
-                    .col(string_len_null("reason", 500))
-                    .col(big_integer("created_at"))
-                    .primary_key(Index::create().col("order_id").col("version"))
-                    .foreign_key(
-                        ForeignKey::create()
-                            .name("order_history_order")
-                            .from("order_history", "order_id")
-                            .to("orders", "id"),
-                    )
-                    .to_owned(),
-            )
-            .await?;
-        manager
-            .create_table(
-                Table::create()
-                    .table("payment")
-                    .col(string_len("order_id", ID).primary_key())
-                    .col(string_len("provider", 32))
-                    .col(string_len("method", 64))
-                    .col(string_len("currency", 3))
-                    .col(big_integer("amount_minor").check(Expr::col("amount_minor").gte(0)))
-                    .col(string_len("state", 16))
-                    // The next step to take with the payment provider.
-                    .col(string_len("task", 16))
-                    .col(big_integer_null("due_at"))
-                    .col(big_integer("attempts"))
-                    .col(big_integer("created_at"))
-                    .col(big_integer("updated_at"))
-                    .foreign_key(
-                        ForeignKey::create()
-                            .name("payment_order")
-                            .from("payment", "order_id")
-                            .to("orders", "id"),
-                    )
-                    .to_owned(),
-            )
-            .await?;
-        manager
-            .create_index(
-                Index::create()
-                    .name("payment_task")
-                    .table("payment")
-                    .col("due_at")
-                    .and_where(Expr::col("task").ne("NONE"))
-                    .to_owned(),
-            )
-            .await?;
+        lines_and_history(manager).await?;
+        payments(manager).await?;
         manager
             .create_table(
                 Table::create()
@@ -150,6 +74,92 @@ impl MigrationTrait for Start {
         table::idempotency(manager).await?;
         table::outbox(manager).await
     }
+}
+
+/// The lines of orders, and their state changes.
+async fn lines_and_history(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    manager
+        .create_table(
+            Table::create()
+                .table("order_line")
+                .col(string_len("order_id", ID))
+                .col(big_integer("position"))
+                .col(string_len("product_id", ID))
+                .col(string_len("sku", 64))
+                .col(string_len("name", 200))
+                .col(big_integer("unit_price_minor"))
+                .col(big_integer("quantity").check(Expr::col("quantity").gt(0)))
+                .col(big_integer("subtotal_minor"))
+                .primary_key(Index::create().col("order_id").col("position"))
+                .foreign_key(
+                    ForeignKey::create()
+                        .name("order_line_order")
+                        .from("order_line", "order_id")
+                        .to("orders", "id"),
+                )
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_table(
+            Table::create()
+                .table("order_history")
+                .col(string_len("order_id", ID))
+                .col(big_integer("version"))
+                .col(string_len("status", 16))
+                .col(string_len_null("previous_status", 16))
+                .col(string_len("actor", 64))
+                .col(string_len_null("reason", 500))
+                .col(big_integer("created_at"))
+                .primary_key(Index::create().col("order_id").col("version"))
+                .foreign_key(
+                    ForeignKey::create()
+                        .name("order_history_order")
+                        .from("order_history", "order_id")
+                        .to("orders", "id"),
+                )
+                .to_owned(),
+        )
+        .await
+}
+
+/// Payments, with the next step of each.
+async fn payments(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    manager
+        .create_table(
+            Table::create()
+                .table("payment")
+                .col(string_len("order_id", ID).primary_key())
+                .col(string_len("provider", 32))
+                .col(string_len("method", 64))
+                .col(string_len("currency", 3))
+                .col(big_integer("amount_minor").check(Expr::col("amount_minor").gte(0)))
+                .col(string_len("state", 16))
+                // The next step to take with the payment provider.
+                .col(string_len("task", 16))
+                .col(big_integer_null("due_at"))
+                .col(big_integer("attempts"))
+                .col(big_integer("created_at"))
+                .col(big_integer("updated_at"))
+                .foreign_key(
+                    ForeignKey::create()
+                        .name("payment_order")
+                        .from("payment", "order_id")
+                        .to("orders", "id"),
+                )
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_index(
+            Index::create()
+                .name("payment_task")
+                .table("payment")
+                .col("due_at")
+                .and_where(Expr::col("task").ne("NONE"))
+                .to_owned(),
+        )
+        .await
 }
 
 /// The trace that an order was placed in, so that later work belongs to it.

@@ -76,55 +76,60 @@ impl MigrationTrait for Start {
                 )
                 .await?;
         }
-        manager
-            .create_table(
-                Table::create()
-                    .table("reservation")
-                    .col(string_len("order_id", ID).primary_key())
-                    .col(string_len("state", 16))
-                    .col(text("snapshot"))
-                    .col(big_integer("expires_at"))
-                    .col(big_integer("created_at"))
-                    .to_owned(),
-            )
-            .await?;
-        manager
-            .create_index(
-                Index::create()
-                    .name("reservation_expiry")
-                    .table("reservation")
-                    .col("state")
-                    .col("expires_at")
-                    .to_owned(),
-            )
-            .await?;
-        manager
-            .create_table(
-                Table::create()
-                    .table("reservation_line")
-                    .col(string_len("order_id", ID))
-                    .col(string_len("product_id", ID))
-                    .col(big_integer("quantity").check(Expr::col("quantity").gt(0)))
-                    .primary_key(Index::create().col("order_id").col("product_id"))
-                    .to_owned(),
-            )
-            .await?;
-        manager
-            .create_table(
-                Table::create()
-                    .table("stock_adjustment")
-                    .col(string_len("id", ID).primary_key())
-                    .col(string_len("product_id", ID))
-                    .col(big_integer("delta"))
-                    .col(string_len("reason", 500))
-                    .col(string_len("actor_id", ID))
-                    .col(big_integer("created_at"))
-                    .to_owned(),
-            )
-            .await?;
+        stock(manager).await?;
         table::idempotency(manager).await?;
         search(manager).await
     }
+}
+
+/// Reservations, and adjustments of stock by hand.
+async fn stock(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    manager
+        .create_table(
+            Table::create()
+                .table("reservation")
+                .col(string_len("order_id", ID).primary_key())
+                .col(string_len("state", 16))
+                .col(text("snapshot"))
+                .col(big_integer("expires_at"))
+                .col(big_integer("created_at"))
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_index(
+            Index::create()
+                .name("reservation_expiry")
+                .table("reservation")
+                .col("state")
+                .col("expires_at")
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_table(
+            Table::create()
+                .table("reservation_line")
+                .col(string_len("order_id", ID))
+                .col(string_len("product_id", ID))
+                .col(big_integer("quantity").check(Expr::col("quantity").gt(0)))
+                .primary_key(Index::create().col("order_id").col("product_id"))
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_table(
+            Table::create()
+                .table("stock_adjustment")
+                .col(string_len("id", ID).primary_key())
+                .col(string_len("product_id", ID))
+                .col(big_integer("delta"))
+                .col(string_len("reason", 500))
+                .col(string_len("actor_id", ID))
+                .col(big_integer("created_at"))
+                .to_owned(),
+        )
+        .await
 }
 
 /// Every word matches as an unstemmed prefix, on both databases.

@@ -20,7 +20,7 @@ use stoa_runtime::telemetry::{CORRELATION_HEADER, continue_trace, correlation_id
 use tracing::Instrument;
 
 use crate::AppState;
-use crate::pipeline::GraphqlRequest;
+use crate::operation::GraphqlRequest;
 use crate::request::{
     Media, Parameters, Refusal, admit, log_operation, refusal_response, request_from_json,
 };

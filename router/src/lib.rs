@@ -27,6 +27,7 @@ pub mod health;
 pub mod http;
 mod introspection;
 pub mod limits;
+pub mod operation;
 pub mod pipeline;
 pub mod playground;
 pub mod rate_limit;

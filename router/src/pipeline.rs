@@ -2,23 +2,19 @@
 //! coerce variables, execute. Parsed documents and plans are cached by their
 //! full text.
 
-use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use apollo_compiler::executable::{Operation, OperationType};
 use apollo_compiler::parser::Parser;
 use apollo_compiler::request::coerce_variable_values;
 use apollo_compiler::response::JsonMap;
 use apollo_compiler::validation::Valid;
-use apollo_compiler::{ExecutableDocument, Node};
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use futures_util::stream::{BoxStream, StreamExt};
 use serde_json::{Map, Value};
 use stoa_engine::{Execution, GraphQLError, Response, Transport};
-use stoa_federation::access::DemandId;
 use stoa_federation::operation::{condition_variables, demands, percent};
 use stoa_federation::plan::{Decisions, PlanError, plan};
 use stoa_federation::{Grants, Labels, QueryPlan, Supergraph, apollo_compiler, one_of};
@@ -28,10 +24,10 @@ use stoa_runtime::telemetry::{CORRELATION_HEADER, TRACE_HEADER, in_span, inject_
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Span;
 
-use crate::auth::Principal;
 use crate::config::Config;
 use crate::document::without_descriptions;
 use crate::limits;
+use crate::operation::{Client, GraphqlRequest, Prepared};
 
 /// How many documents are cached.
 const MAX_CACHED_DOCUMENTS: u64 = 1_000;
@@ -42,52 +38,6 @@ const MAX_CACHED_BYTES: usize = 16 * 1024;
 /// condition values, override labels and unmet access demands.
 const MAX_PLANS_PER_DOCUMENT: usize = 64;
 const MAX_RECURSION: usize = 200;
-
-/// A request, over any transport.
-#[derive(Debug, Clone, Default)]
-pub struct GraphqlRequest {
-    pub query: String,
-    pub operation_name: Option<String>,
-    pub variables: Map<String, Value>,
-    /// Whether the client also asks for the plan.
-    pub explain: bool,
-}
-
-/// The sender of a request, and the correlation id that logs use for it.
-#[derive(Debug, Clone)]
-pub struct Client {
-    pub principal: Principal,
-    pub correlation_id: Arc<str>,
-    pub headers: Arc<HeaderMap>,
-    /// The `Last-Event-ID` header: the cursor of the last event that the client saw.
-    pub last_event_id: Option<String>,
-}
-
-/// A valid document and one of its operations.
-pub struct Prepared {
-    document: Valid<ExecutableDocument>,
-    operation: Node<Operation>,
-    conditions: Vec<apollo_compiler::Name>,
-    demands: BTreeSet<DemandId>,
-    plans: Mutex<HashMap<Decisions, Arc<QueryPlan>>>,
-}
-
-impl Prepared {
-    pub fn kind(&self) -> OperationType {
-        self.operation.operation_type
-    }
-
-    pub fn name(&self) -> Option<&str> {
-        self.operation.name.as_ref().map(|name| name.as_str())
-    }
-
-    /// The names of the fields at the root.
-    pub fn root_fields(&self) -> impl Iterator<Item = &str> {
-        self.operation
-            .root_fields(&self.document)
-            .map(|field| field.name.as_str())
-    }
-}
 
 /// Executes operations of one graph.
 pub struct Pipeline {

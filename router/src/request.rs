@@ -15,7 +15,7 @@ use stoa_federation::apollo_compiler;
 
 use crate::AppState;
 use crate::auth::{AuthError, Principal};
-use crate::pipeline::{Client, GraphqlRequest, Prepared};
+use crate::operation::{Client, GraphqlRequest, Prepared};
 use crate::rate_limit::RateLimited;
 
 /// The media type of a response.

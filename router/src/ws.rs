@@ -27,7 +27,7 @@ use tracing::Instrument;
 
 use crate::AppState;
 use crate::auth::Principal;
-use crate::pipeline::{Client, GraphqlRequest, Prepared};
+use crate::operation::{Client, GraphqlRequest, Prepared};
 use crate::request::{Refusal, log_operation, prepare, request_from_json};
 
 const PROTOCOL: &str = "graphql-transport-ws";

@@ -18,7 +18,8 @@ use stoa_engine::{SubgraphRequest, SubgraphResponse, Transport, TransportError};
 use stoa_federation::{Subgraph, Supergraph, compose};
 use stoa_router::Config;
 use stoa_router::auth::Principal;
-use stoa_router::pipeline::{Client, GraphqlRequest, Pipeline};
+use stoa_router::operation::{Client, GraphqlRequest};
+use stoa_router::pipeline::Pipeline;
 use stoa_runtime::clock::{Clock, Micros, micros};
 use stoa_runtime::identity::{Caller, IdentityKey, Role};
 

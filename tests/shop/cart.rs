@@ -36,6 +36,7 @@ fn version(payload: &Value) -> i64 {
     payload["cart"]["version"].as_i64().expect("a version")
 }
 
+#[allow(clippy::too_many_lines, reason = "one scenario, step by step")]
 pub async fn a_cart_from_guest_to_order(shop: &Shop) {
     let admin = shop.sign_in("admin").await;
     let guest = shop.client();

@@ -6,6 +6,7 @@ use stoa_tests::client::text;
 
 use crate::support::{key, new_product, stock_of, user_error};
 
+#[allow(clippy::too_many_lines, reason = "one scenario, step by step")]
 pub async fn lists_search_and_pages(shop: &Shop) {
     let client = shop.client();
     let all = "query ($after: String) { products(first: 100, after: $after, sort: NAME_ASC, filter: { isActive: false }) { totalCount nodes { id name } pageInfo { hasNextPage endCursor } } }";

@@ -80,6 +80,7 @@ pub async fn a_declined_payment_returns_the_units(shop: &Shop) {
     );
 }
 
+#[allow(clippy::too_many_lines, reason = "one scenario, step by step")]
 pub async fn bad_orders_change_nothing(shop: &Shop) {
     let admin = shop.sign_in("admin").await;
     let buyer = new_customer(&shop.client()).await;

@@ -20,7 +20,11 @@ pub struct Client {
 impl Client {
     pub fn new(url: &str) -> Self {
         Self {
-            http: reqwest::Client::new(),
+            // Shorter than nginx and the shop keep their side of a connection.
+            http: reqwest::Client::builder()
+                .pool_idle_timeout(std::time::Duration::from_secs(4))
+                .build()
+                .expect("an HTTP client"),
             url: url.to_owned(),
             token: None,
             user_id: String::new(),

@@ -17,6 +17,9 @@ use stoa_runtime::identity::{Caller, IDENTITY_HEADER, IdentityKey};
 use stoa_runtime::telemetry::{CORRELATION_HEADER, inject_trace};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an unused connection is kept: shorter than a server keeps its side, so
+/// that no call meets a connection that was just closed.
+const IDLE: Duration = Duration::from_secs(4);
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone, thiserror::Error)]
@@ -123,6 +126,7 @@ impl Peers {
     ) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder()
             .timeout(TIMEOUT)
+            .pool_idle_timeout(IDLE)
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
         Ok(Self {

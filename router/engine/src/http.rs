@@ -1,6 +1,7 @@
 //! Subgraphs over HTTP: JSON responses, and server-sent events (the distinct
 //! connections mode of the GraphQL over SSE protocol) for subscriptions.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use futures_util::stream::{BoxStream, StreamExt};
 use crate::transport::{Events, SubgraphRequest, SubgraphResponse, Transport, TransportError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pause before a request is sent again: a replica that just stopped may be
+/// restarting.
+const REPEAT_AFTER: Duration = Duration::from_millis(50);
 /// Servers of the protocol send a comment every few seconds; a connection that
 /// is silent for longer is considered lost.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -23,12 +27,17 @@ pub struct HttpLimits {
     /// From sending the request to the last byte of the response, or to the head
     /// of a stream's response.
     pub timeout: Duration,
+    /// How long an unused connection is kept. It must be shorter than servers and
+    /// proxies keep their side (Node: 5 s), or requests meet connections that were
+    /// just closed.
+    pub idle: Duration,
 }
 
 impl Default for HttpLimits {
     fn default() -> Self {
         Self {
             response: 32 * 1024 * 1024,
+            idle: Duration::from_secs(4),
             timeout: Duration::from_secs(30),
         }
     }
@@ -38,6 +47,9 @@ impl Default for HttpLimits {
 #[derive(Debug, Clone)]
 pub struct HttpTransport {
     client: reqwest::Client,
+    /// Never reuses a connection: the second attempt must not meet another one that
+    /// is closed.
+    unpooled: reqwest::Client,
     limits: HttpLimits,
 }
 
@@ -45,20 +57,51 @@ impl HttpTransport {
     /// # Errors
     /// If the platform's TLS roots cannot be loaded.
     pub fn new(limits: HttpLimits) -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .tcp_nodelay(true)
-            .build()?;
-        Ok(Self { client, limits })
+        let builder = || {
+            reqwest::Client::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .redirect(reqwest::redirect::Policy::none())
+                .tcp_nodelay(true)
+                .pool_idle_timeout(limits.idle)
+        };
+        Ok(Self {
+            client: builder().build()?,
+            unpooled: builder().pool_max_idle_per_host(0).build()?,
+            limits,
+        })
     }
 
+    /// Sends a request; if it got no response, and may be repeated, once more.
     async fn send(
         &self,
         request: &SubgraphRequest,
         accept: &str,
     ) -> Result<reqwest::Response, TransportError> {
-        self.client
+        let sent = match self.try_send(&self.client, request, accept).await {
+            Err(error) if should_repeat(&error, request.is_repeatable) => {
+                tracing::debug!(
+                    subgraph = %request.subgraph,
+                    cause = cause_of(error),
+                    "the connection ended without a response; sending the request again"
+                );
+                tokio::time::sleep(REPEAT_AFTER).await;
+                self.try_send(&self.unpooled, request, accept).await
+            }
+            sent => sent,
+        };
+        sent.map_err(|error| TransportError::Unreachable {
+            subgraph: request.subgraph.clone(),
+            cause: cause_of(error),
+        })
+    }
+
+    async fn try_send(
+        &self,
+        client: &reqwest::Client,
+        request: &SubgraphRequest,
+        accept: &str,
+    ) -> Result<reqwest::Response, reqwest::Error> {
+        client
             .post(&*request.url)
             .headers(request.headers.clone())
             .header(reqwest::header::ACCEPT, accept)
@@ -66,10 +109,6 @@ impl HttpTransport {
             .body(body(request))
             .send()
             .await
-            .map_err(|error| TransportError::Unreachable {
-                subgraph: request.subgraph.clone(),
-                cause: error.without_url().to_string(),
-            })
     }
 
     async fn answer(&self, request: SubgraphRequest) -> Result<SubgraphResponse, TransportError> {
@@ -96,6 +135,53 @@ impl HttpTransport {
     }
 }
 
+/// Whether a request that failed should be sent again. One that was never sent may
+/// be, whatever it is; one that got no response only if it changes nothing: a
+/// subgraph may have executed it.
+fn should_repeat(error: &reqwest::Error, is_repeatable: bool) -> bool {
+    if error.is_timeout() {
+        return false;
+    }
+    if error.is_connect() {
+        return true;
+    }
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(hyper) = cause.downcast_ref::<hyper::Error>() {
+            if hyper.is_canceled() {
+                return true;
+            }
+            if hyper.is_incomplete_message() {
+                return is_repeatable;
+            }
+        }
+        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+            return is_repeatable
+                && matches!(
+                    io.kind(),
+                    ErrorKind::ConnectionReset
+                        | ErrorKind::ConnectionAborted
+                        | ErrorKind::BrokenPipe
+                );
+        }
+        source = cause.source();
+    }
+    false
+}
+
+/// An error with all its causes, for the log.
+fn cause_of(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
 fn body(request: &SubgraphRequest) -> Vec<u8> {
     let mut body = Vec::with_capacity(request.prefix.len() + request.variables.len() + 1);
     body.extend_from_slice(request.prefix.as_bytes());
@@ -115,7 +201,7 @@ async fn read(
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| TransportError::Invalid {
             subgraph: subgraph.clone(),
-            cause: error.without_url().to_string(),
+            cause: cause_of(error),
         })?;
         if body.len() + chunk.len() > limit {
             return Err(TransportError::TooLarge {
@@ -197,7 +283,7 @@ impl EventSource {
                 Ok(Some(Ok(chunk))) => chunk,
                 // Cut off without `complete`: the connection was lost, the stream did
                 // not end.
-                Ok(Some(Err(error))) => return self.fail(error.without_url().to_string()),
+                Ok(Some(Err(error))) => return self.fail(cause_of(error)),
                 Ok(None) => return self.fail("the stream was cut off".to_owned()),
                 Err(_) => return self.fail("the stream fell silent".to_owned()),
             };

@@ -124,6 +124,7 @@ impl Execution {
             prefix,
             operation_name: fetch.operation_name.clone(),
             variables,
+            is_repeatable: fetch.is_repeatable,
             headers: headers
                 .get(usize::from(fetch.subgraph.0))
                 .cloned()

@@ -23,6 +23,9 @@ pub struct SubgraphRequest {
     pub operation_name: Option<Arc<str>>,
     /// A JSON object.
     pub variables: Vec<u8>,
+    /// Whether it may be sent a second time if it got no response: true of queries,
+    /// which change nothing.
+    pub is_repeatable: bool,
     pub headers: HeaderMap,
 }
 

@@ -40,6 +40,7 @@ fn errors(subgraphs: &[(&str, &str)]) -> Vec<String> {
 /// Subgraphs by name, and the errors of composing them.
 type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
 
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 #[test]
 fn each_rule_has_its_code_and_position() {
     let query = "type Query { a: Int }";

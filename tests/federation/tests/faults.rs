@@ -8,6 +8,7 @@
 )]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,12 +24,14 @@ use tokio::sync::oneshot;
 
 const LIMITS: HttpLimits = HttpLimits {
     response: 10_000,
+    // Long: the tests of closed connections need them kept.
+    idle: Duration::from_secs(60),
     timeout: Duration::from_millis(500),
 };
 
 fn federation() -> Federation {
     let good = "type Query { good: Int }";
-    let bad = "type Query { bad: Int worse: [Int!] }";
+    let bad = "type Query { bad: Int worse: [Int!] } type Mutation { change: Int }";
     let part = |name: &str, sdl: &str, data: Value| (name.to_owned(), sdl.to_owned(), data);
     Federation::compose(&[
         part("good", good, json!({ "Query": { "good": 1 } })),
@@ -62,16 +65,18 @@ impl Transport for Mixed {
     }
 }
 
-async fn read_request(socket: &mut TcpStream) {
+/// Reads a request; false if the client closed the connection before.
+async fn read_request(socket: &mut TcpStream) -> bool {
     let mut buffer = [0; 4_096];
     let mut seen = Vec::new();
     while !seen.ends_with(b"}") {
         let count = socket.read(&mut buffer).await.unwrap();
         seen.extend_from_slice(&buffer[..count]);
         if count == 0 {
-            return;
+            return false;
         }
     }
+    true
 }
 
 /// Queries `{ good bad worse }`. The bad subgraph sends these bytes and closes the
@@ -88,25 +93,43 @@ async fn ask(sent: Option<Vec<u8>>) -> Value {
                 let _ = socket.write_all(&bytes).await;
                 let _ = socket.shutdown().await;
             }
-            None => tokio::time::sleep(Duration::from_secs(60)).await,
+            None => std::future::pending().await,
         }
     });
     asked(format!("http://{address}/")).await
 }
 
 async fn asked(url: String) -> Value {
-    let federation = federation();
-    let transport = Arc::new(Mixed {
-        good: federation.in_process(),
-        http: HttpTransport::new(LIMITS).unwrap(),
-        url: url.into(),
-    });
-    let query = "{ good bad worse }";
-    let given = RequestContext::default();
-    federation
-        .ask(query, &Map::new(), &given, transport)
-        .await
-        .json
+    Asker::new(url, LIMITS).ask("{ good bad worse }").await
+}
+
+/// Asks the two subgraphs over one client, which keeps its connections.
+struct Asker {
+    federation: Federation,
+    transport: Arc<Mixed>,
+}
+
+impl Asker {
+    fn new(url: String, limits: HttpLimits) -> Self {
+        let federation = federation();
+        let transport = Arc::new(Mixed {
+            good: federation.in_process(),
+            http: HttpTransport::new(limits).unwrap(),
+            url: url.into(),
+        });
+        Self {
+            federation,
+            transport,
+        }
+    }
+
+    async fn ask(&self, query: &str) -> Value {
+        let given = RequestContext::default();
+        self.federation
+            .ask(query, &Map::new(), &given, self.transport.clone())
+            .await
+            .json
+    }
 }
 
 fn http(status: &str, body: &str) -> Option<Vec<u8>> {
@@ -116,6 +139,7 @@ fn http(status: &str, body: &str) -> Option<Vec<u8>> {
 }
 
 #[tokio::test]
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 async fn what_is_no_answer_is_an_error_with_a_code_and_a_name() {
     let large = format!(
         "{{\"data\":{{\"bad\":1,\"worse\":[{}1]}}}}",
@@ -255,4 +279,123 @@ async fn a_client_that_goes_away_takes_its_fetches_along() {
     client.abort();
     let ended = tokio::time::timeout(Duration::from_millis(400), has_ended).await;
     assert!(ended.unwrap().unwrap());
+}
+
+/// How the subgraph ends a kept connection when the second request comes.
+#[derive(Debug, Clone, Copy)]
+enum Break {
+    /// After reading the request.
+    Closed,
+    /// With the request unread, which resets the connection.
+    Reset,
+}
+
+/// A subgraph whose first `broken` connections answer one request and break at the
+/// second; later ones answer all. Counts connections and requests.
+async fn breaks_kept_connections(how: Break, broken: usize) -> (String, Arc<[AtomicUsize; 2]>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let counts = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+    let counted = counts.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let number = counted[0].fetch_add(1, Ordering::SeqCst);
+            let counted = counted.clone();
+            tokio::spawn(async move {
+                let body = "{\"data\":{\"bad\":1,\"worse\":null,\"change\":1}}";
+                let mut served = 0;
+                loop {
+                    if number < broken && served == 1 && matches!(how, Break::Reset) {
+                        // Closing with unread bytes sends a reset.
+                        let _ = socket.peek(&mut [0]).await;
+                        counted[1].fetch_add(1, Ordering::SeqCst);
+                        return;
+                    }
+                    if !read_request(&mut socket).await {
+                        return;
+                    }
+                    counted[1].fetch_add(1, Ordering::SeqCst);
+                    if number < broken && served == 1 {
+                        return;
+                    }
+                    let bytes = http("200 OK", body).unwrap();
+                    socket.write_all(&bytes).await.unwrap();
+                    served += 1;
+                }
+            });
+        }
+    });
+    (url, counts)
+}
+
+fn counts(counts: &[AtomicUsize; 2]) -> [usize; 2] {
+    [
+        counts[0].load(Ordering::SeqCst),
+        counts[1].load(Ordering::SeqCst),
+    ]
+}
+
+#[tokio::test]
+async fn a_query_that_meets_a_closed_connection_is_sent_once_more() {
+    for how in [Break::Closed, Break::Reset] {
+        let (url, seen) = breaks_kept_connections(how, 1).await;
+        let asker = Asker::new(url, LIMITS);
+        assert_eq!(asker.ask("{ good bad }").await["data"]["bad"], 1);
+        let answer = asker.ask("{ good bad }").await;
+        assert_eq!(answer["data"]["bad"], 1, "{how:?}: {answer}");
+        assert_eq!(counts(&seen), [2, 3], "{how:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_mutation_is_never_sent_twice() {
+    for how in [Break::Closed, Break::Reset] {
+        let (url, seen) = breaks_kept_connections(how, 1).await;
+        let asker = Asker::new(url, LIMITS);
+        assert_eq!(asker.ask("{ good bad }").await["data"]["bad"], 1);
+        let answer = asker.ask("mutation { change }").await;
+        let code = &answer["errors"][0]["extensions"]["code"];
+        assert_eq!(code, "SUBGRAPH_UNREACHABLE", "{how:?}: {answer}");
+        assert_eq!(counts(&seen), [1, 2], "{how:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_query_is_repeated_once_and_no_more() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counted = seen.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            if read_request(&mut socket).await {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    });
+    let answer = asked(url).await;
+    let code = &answer["errors"][0]["extensions"]["code"];
+    assert_eq!(code, "SUBGRAPH_UNREACHABLE", "{answer}");
+    assert_eq!(seen.load(Ordering::SeqCst), 2);
+}
+
+/// What nginx and Node do: they close a connection that nobody used for a while.
+#[tokio::test]
+async fn a_connection_is_not_kept_longer_than_the_other_side_keeps_it() {
+    let (url, seen) = breaks_kept_connections(Break::Closed, 1).await;
+    let limits = HttpLimits {
+        idle: Duration::from_millis(1),
+        ..LIMITS
+    };
+    let asker = Asker::new(url, limits);
+    assert_eq!(asker.ask("{ good bad }").await["data"]["bad"], 1);
+    let used = std::time::Instant::now();
+    while used.elapsed() < Duration::from_millis(20) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let answer = asker.ask("mutation { change }").await;
+    assert_eq!(answer["data"]["change"], 1, "{answer}");
+    assert_eq!(counts(&seen), [2, 2]);
 }

@@ -131,6 +131,7 @@ fn addresses(at: [&'static str; 7]) -> Wrong {
     ]
 }
 
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn accounts(things: &Things) -> Vec<Case> {
     let register = json!({ "input": { "email": "new@example.test", "password": "a long enough secret", "firstName": "A", "lastName": "B" } });
     let login = json!({ "input": { "email": "ada@stoa.test", "password": "stoa-demo-password" } });
@@ -259,6 +260,7 @@ fn accounts(things: &Things) -> Vec<Case> {
 
 const NOT_ADMIN: [(Who, &str); 2] = [(Nobody, UNAUTHENTICATED), (Ada, FORBIDDEN)];
 
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn catalogue(things: &Things) -> Vec<Case> {
     let product = json!({ "input": {
         "name": "A", "sku": format!("T-{}", key()), "description": "",
@@ -574,6 +576,7 @@ fn changes(things: &Things) -> Vec<Case> {
     ]
 }
 
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn carts(things: &Things) -> Vec<Case> {
     let place = [("cartId", "ID"), ("token", "String"), ("version", "Int!")];
     let arguments = |first: (&'static str, &'static str), version: &'static str| {

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use apollo_compiler::Name;
+
 use super::Compose;
 use crate::error::{CompositionError, Hint, Level};
 use crate::subgraph::{Coordinate, Subgraph, fields_of, string_argument};
@@ -149,24 +151,9 @@ impl Compose<'_> {
                 .at(over.location.clone()),
             );
         }
-        let (code, message) = match &label {
-            Some(label) => (
-                "OVERRIDE_MIGRATION_IN_PROGRESS",
-                format!(
-                    "\"{ty}.{field}\" moves from \"{}\" to \"{}\" by the label \"{label}\"",
-                    other.name, subgraph.name
-                ),
-            ),
-            None => (
-                "OVERRIDDEN_FIELD_CAN_BE_REMOVED",
-                format!(
-                    "\"{ty}.{field}\" of \"{}\" is resolved by \"{}\" now: remove it, or mark it @external where it is still used",
-                    other.name, subgraph.name
-                ),
-            ),
-        };
-        self.hints
-            .push(Hint::new(Level::Info, code, message).at(other.location(theirs.location())));
+        let removed_at = other.location(theirs.location());
+        let hint = override_hint(&over.at, &label, &other.name, &subgraph.name).at(removed_at);
+        self.hints.push(hint);
         self.overrides
             .overridden
             .insert((source, (ty.clone(), field.clone())), label);
@@ -205,4 +192,26 @@ fn is_label(label: &str) -> bool {
         .next()
         .is_some_and(|first| first.is_ascii_alphabetic())
         && chars.all(|c| c.is_ascii_alphanumeric() || "_-:./".contains(c))
+}
+
+/// What an applied override means for the subgraph that loses the field.
+fn override_hint(at: &(Name, Name), label: &Option<String>, from: &str, to: &str) -> Hint {
+    let (ty, field) = at;
+    let (code, message) = match label {
+        Some(label) => (
+            "OVERRIDE_MIGRATION_IN_PROGRESS",
+            format!(
+                "\"{ty}.{field}\" moves from \"{}\" to \"{}\" by the label \"{label}\"",
+                from, to
+            ),
+        ),
+        None => (
+            "OVERRIDDEN_FIELD_CAN_BE_REMOVED",
+            format!(
+                "\"{ty}.{field}\" of \"{}\" is resolved by \"{}\" now: remove it, or mark it @external where it is still used",
+                from, to
+            ),
+        ),
+    };
+    Hint::new(Level::Info, code, message)
 }

@@ -118,64 +118,14 @@ impl Links {
             };
             let renamed = string_argument(directive, "as");
             if identity == FEDERATION {
-                if version.0 != 2 || version.1 > LATEST_MINOR {
-                    report(
-                        "UNKNOWN_FEDERATION_LINK_VERSION",
-                        format!(
-                            "\"{url}\" is not a known version of Federation 2 (up to v2.{LATEST_MINOR})"
-                        ),
-                    );
-                }
-                links.federation = Some(version.1);
-                if let Some(namespace) = renamed {
-                    links.namespace = namespace.to_owned();
-                }
-                for (from, to) in imports {
-                    match from.strip_prefix('@') {
-                        Some(canonical) => {
-                            let known = KNOWN
-                                .iter()
-                                .any(|(name, since)| *name == canonical && *since <= version.1);
-                            if known {
-                                let local = to.trim_start_matches('@').to_owned();
-                                links.imported.insert(local, canonical.to_owned());
-                            } else {
-                                report(
-                                    "INVALID_LINK_DIRECTIVE_USAGE",
-                                    format!("\"{url}\" has no \"{from}\" to import"),
-                                );
-                            }
-                        }
-                        None if matches!(
-                            from.as_str(),
-                            "FieldSet" | "Scope" | "Policy" | "ContextFieldValue"
-                        ) => {}
-                        None => report(
-                            "INVALID_LINK_DIRECTIVE_USAGE",
-                            format!("\"{url}\" has no \"{from}\" to import"),
-                        ),
-                    }
-                }
+                links.link_federation(url, version, renamed, imports, &mut report);
                 continue;
             }
             let namespace = renamed.map_or_else(
                 || identity.rsplit('/').next().unwrap_or_default().to_owned(),
                 str::to_owned,
             );
-            // The default name is `namespace__name`, or the name alone if both are equal.
-            for (_, canonical) in CARRIED.iter().filter(|(known, _)| *known == identity) {
-                let local = imports
-                    .iter()
-                    .find(|(from, _)| from.trim_start_matches('@') == *canonical)
-                    .map_or_else(
-                        || match *canonical == namespace {
-                            true => namespace.clone(),
-                            false => format!("{namespace}__{canonical}"),
-                        },
-                        |(_, to)| to.trim_start_matches('@').to_owned(),
-                    );
-                links.imported.insert(local, (*canonical).to_owned());
-            }
+            links.import_carried(&identity, &namespace, &imports);
             links.other.push(ThirdPartyLink {
                 directive: directive.node.clone(),
                 identity,
@@ -193,6 +143,77 @@ impl Links {
             }
         }
         links
+    }
+
+    /// Takes a link to the Federation specification.
+    fn link_federation(
+        &mut self,
+        url: &str,
+        version: (u32, u32),
+        renamed: Option<&str>,
+        imports: Vec<(String, String)>,
+        report: &mut impl FnMut(&'static str, String),
+    ) {
+        if version.0 != 2 || version.1 > LATEST_MINOR {
+            report(
+                "UNKNOWN_FEDERATION_LINK_VERSION",
+                format!(
+                    "\"{url}\" is not a known version of Federation 2 (up to v2.{LATEST_MINOR})"
+                ),
+            );
+        }
+        self.federation = Some(version.1);
+        if let Some(namespace) = renamed {
+            self.namespace = namespace.to_owned();
+        }
+        for problem in self.import_federation(imports, version.1) {
+            report(
+                "INVALID_LINK_DIRECTIVE_USAGE",
+                format!("\"{url}\" has no \"{problem}\" to import"),
+            );
+        }
+    }
+
+    /// Takes what is imported of Federation; returns the names that this version
+    /// does not have.
+    fn import_federation(&mut self, imports: Vec<(String, String)>, minor: u32) -> Vec<String> {
+        let mut unknown = Vec::new();
+        for (from, to) in imports {
+            match from.strip_prefix('@') {
+                Some(canonical)
+                    if KNOWN
+                        .iter()
+                        .any(|(name, since)| *name == canonical && *since <= minor) =>
+                {
+                    let local = to.trim_start_matches('@').to_owned();
+                    self.imported.insert(local, canonical.to_owned());
+                }
+                None if matches!(
+                    from.as_str(),
+                    "FieldSet" | "Scope" | "Policy" | "ContextFieldValue"
+                ) => {}
+                _ => unknown.push(from),
+            }
+        }
+        unknown
+    }
+
+    /// Takes the directives of another specification that composition carries.
+    fn import_carried(&mut self, identity: &str, namespace: &str, imports: &[(String, String)]) {
+        // The default name is `namespace__name`, or the name alone if both are equal.
+        for (_, canonical) in CARRIED.iter().filter(|(known, _)| *known == identity) {
+            let local = imports
+                .iter()
+                .find(|(from, _)| from.trim_start_matches('@') == *canonical)
+                .map_or_else(
+                    || match *canonical == namespace {
+                        true => namespace.to_owned(),
+                        false => format!("{namespace}__{canonical}"),
+                    },
+                    |(_, to)| to.trim_start_matches('@').to_owned(),
+                );
+            self.imported.insert(local, (*canonical).to_owned());
+        }
     }
 
     /// The name by which the subgraph uses a federation directive.

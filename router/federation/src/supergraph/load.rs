@@ -5,7 +5,7 @@
 //! entity and has no `@join__type` on value types; up to 0.2, every subgraph that
 //! defines a type has all of its implementations and union members.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use apollo_compiler::ast::{Directive, FieldDefinition, Type, Value};
@@ -14,6 +14,7 @@ use apollo_compiler::{Name, Schema};
 
 use crate::access::Access;
 
+use super::types::{contexts, possible};
 use super::{
     ContextArgument, FieldJoin, Key, SubgraphId, SubgraphInfo, Supergraph, TypeInfo, api,
     is_federation_internal,
@@ -115,54 +116,6 @@ impl Supergraph {
         }
         Ok(graph)
     }
-}
-
-/// The object types that set each context, directly or through an abstract type.
-fn contexts(schema: &Schema) -> HashMap<String, BTreeSet<Name>> {
-    let possible = possible(schema);
-    let mut found: HashMap<String, BTreeSet<Name>> = HashMap::new();
-    for (name, ty) in &schema.types {
-        // Reading a field of these roots has side effects.
-        if matches!(name.as_str(), "Mutation" | "Subscription") {
-            continue;
-        }
-        for directive in ty.directives().get_all("context") {
-            if let Some(context) = string_argument(directive, "name") {
-                let objects = possible
-                    .get(name)
-                    .map_or(std::slice::from_ref(name), Vec::as_slice);
-                let types = found.entry(context.to_owned()).or_default();
-                types.extend(objects.iter().cloned());
-            }
-        }
-    }
-    found
-}
-
-/// The object types of each abstract type.
-fn possible(schema: &Schema) -> HashMap<Name, Vec<Name>> {
-    let mut found: HashMap<Name, Vec<Name>> = HashMap::new();
-    for (name, ty) in &schema.types {
-        match ty {
-            ExtendedType::Interface(_) => {
-                found.entry(name.clone()).or_default();
-            }
-            ExtendedType::Union(union) => {
-                let members = union.members.iter().map(|member| member.name.clone());
-                found.entry(name.clone()).or_default().extend(members);
-            }
-            ExtendedType::Object(object) => {
-                for interface in &object.implements_interfaces {
-                    found
-                        .entry(interface.name.clone())
-                        .or_default()
-                        .push(name.clone());
-                }
-            }
-            _ => {}
-        }
-    }
-    found
 }
 
 #[derive(Default)]

@@ -9,6 +9,7 @@ mod api;
 mod conflicts;
 mod demands;
 mod load;
+mod types;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;

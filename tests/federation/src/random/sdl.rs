@@ -7,6 +7,7 @@ use super::model::{Field, Kind, Model, entity_name};
 const LINK: &str = "extend schema @link(url: \"https://specs.apollo.dev/federation/v2.5\", import: [\"@key\", \"@shareable\", \"@external\", \"@requires\", \"@provides\", \"@override\", \"@interfaceObject\"])\n";
 
 impl Model {
+    #[allow(clippy::too_many_lines, reason = "one line of SDL after the other")]
     pub(super) fn sdl(&self, subgraph: usize) -> String {
         let mut out = LINK.to_owned();
         let roots: String = self

@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 use apollo_compiler::ast::{Directive, Value};
 use apollo_compiler::{Name, Node, Schema};
 
-use super::{Merge, text};
+use super::Merge;
+use super::join::text;
 use crate::access::options;
 use crate::compose::Source;
 use crate::compose::spec::{self, DirectiveBuilder};

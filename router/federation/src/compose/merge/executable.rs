@@ -3,7 +3,8 @@
 use apollo_compiler::ast::{Directive, DirectiveDefinition, DirectiveLocation};
 use apollo_compiler::{Node, Schema};
 
-use super::{Merge, strictest};
+use super::Merge;
+use super::join::strictest;
 use crate::error::Level;
 use crate::subgraph::is_executable;
 

@@ -5,7 +5,8 @@ use apollo_compiler::collections::IndexSet;
 use apollo_compiler::schema::Component;
 use apollo_compiler::{Name, Node};
 
-use super::{Merge, context_name, loosest};
+use super::Merge;
+use super::join::{context_name, loosest};
 use crate::compose::Source;
 use crate::compose::spec::DirectiveBuilder;
 use crate::error::{CompositionError, Level};

@@ -5,8 +5,9 @@ use apollo_compiler::collections::{IndexMap, IndexSet};
 use apollo_compiler::schema::{Component, EnumType, InputObjectType};
 use apollo_compiler::{Name, Node};
 
+use super::Merge;
 use super::fields::Definition;
-use super::{Merge, strictest};
+use super::join::strictest;
 use crate::compose::Source;
 use crate::compose::spec::DirectiveBuilder;
 use crate::error::{CompositionError, Level};

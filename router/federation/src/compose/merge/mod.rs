@@ -17,6 +17,7 @@ mod directives;
 mod executable;
 mod fields;
 mod inputs;
+mod join;
 
 use std::collections::{HashMap, HashSet};
 
@@ -31,8 +32,9 @@ use apollo_compiler::{Name, Node, Schema, name};
 use super::spec::{self, DirectiveBuilder, graph_name};
 use super::{Compose, Source};
 use crate::error::{CompositionError, Hint, Level};
-use crate::field_set;
-use crate::subgraph::{Fields, Subgraph, bool_argument, fields_of, string_argument};
+use crate::subgraph::{Fields, fields_of};
+
+use join::{context_name, join_implements, join_type, kind};
 
 struct Merge<'c, 'a> {
     compose: &'c mut Compose<'a>,
@@ -226,29 +228,7 @@ impl Merge<'_, '_> {
             return None;
         }
         let description = self.description(name, sources.iter().map(|s| s.ty.description()));
-        let mut directives = Vec::new();
-        for source in sources {
-            join_type(source, &mut directives);
-            for context in source.subgraph.contexts_of(source.ty) {
-                self.carried.insert("context");
-                let name = context_name(source.subgraph, context);
-                directives.push(
-                    DirectiveBuilder::new("context")
-                        .string("name", &name)
-                        .build(),
-                );
-            }
-            for applied in source.subgraph.on_type(source.ty, "cacheTag") {
-                directives.push(self.join_directive(source, "cacheTag", applied));
-            }
-        }
-        self.merge_applied_directives(
-            name,
-            sources
-                .iter()
-                .map(|s| (s.subgraph, s.ty.directives().iter().map(|d| &d.node))),
-            &mut directives,
-        );
+        let mut directives = self.type_directives(name, sources);
         // An interface definition decides the kind over interface objects.
         let real = sources
             .iter()
@@ -324,6 +304,34 @@ impl Merge<'_, '_> {
                 }))
             }
         })
+    }
+
+    /// The directives of a merged type: where it is, and what its subgraphs apply.
+    fn type_directives(&mut self, name: &Name, sources: &[Source<'_>]) -> Vec<Node<Directive>> {
+        let mut directives = Vec::new();
+        for source in sources {
+            join_type(source, &mut directives);
+            for context in source.subgraph.contexts_of(source.ty) {
+                self.carried.insert("context");
+                let name = context_name(source.subgraph, context);
+                directives.push(
+                    DirectiveBuilder::new("context")
+                        .string("name", &name)
+                        .build(),
+                );
+            }
+            for applied in source.subgraph.on_type(source.ty, "cacheTag") {
+                directives.push(self.join_directive(source, "cacheTag", applied));
+            }
+        }
+        self.merge_applied_directives(
+            name,
+            sources
+                .iter()
+                .map(|s| (s.subgraph, s.ty.directives().iter().map(|d| &d.node))),
+            &mut directives,
+        );
+        directives
     }
 
     /// Leaves out a type without fields; an error if it is used. Only in Federation 1:
@@ -421,112 +429,4 @@ impl Merge<'_, '_> {
                     })
             })
     }
-}
-
-/// A context's name in the supergraph. It has the subgraph's name, as contexts
-/// hold within one subgraph.
-fn context_name(subgraph: &Subgraph, context: &str) -> String {
-    format!("{}__{context}", subgraph.name)
-}
-
-fn join_type(source: &Source<'_>, out: &mut Vec<Node<Directive>>) {
-    let subgraph = source.subgraph;
-    // Federation 1 ignored keys of interfaces.
-    let keys = match source.ty.is_interface() && subgraph.is_federation_1() {
-        true => Vec::new(),
-        false => subgraph.on_type(source.ty, "key"),
-    };
-    let held = subgraph.is_interface_object(source.ty);
-    let extension = subgraph.extensions.contains(source.ty.name()) && !keys.is_empty();
-    let join = || DirectiveBuilder::new("join__type").graph(source.graph);
-    let finish = |mut join: DirectiveBuilder| {
-        if held {
-            join = join.flag("isInterfaceObject", true);
-        }
-        join.build()
-    };
-    if keys.is_empty() {
-        out.push(finish(join()));
-    }
-    for key in keys {
-        let mut join = join();
-        if let Some(set) = subgraph.field_set_of(key, source.ty.name(), true) {
-            join = join.string("key", &field_set::print(&set));
-        }
-        if extension {
-            join = join.flag("extension", true);
-        }
-        if bool_argument(key, "resolvable") == Some(false) {
-            join = join.flag("resolvable", false);
-        }
-        out.push(finish(join));
-    }
-}
-
-fn join_implements(
-    sources: &[Source<'_>],
-    out: &mut Vec<Node<Directive>>,
-) -> IndexSet<ComponentName> {
-    let mut all = IndexSet::default();
-    for source in sources {
-        let interfaces = match source.ty {
-            ExtendedType::Object(object) => &object.implements_interfaces,
-            ExtendedType::Interface(interface) => &interface.implements_interfaces,
-            _ => continue,
-        };
-        for interface in interfaces {
-            out.push(
-                DirectiveBuilder::new("join__implements")
-                    .graph(source.graph)
-                    .string("interface", interface)
-                    .build(),
-            );
-            all.insert(interface.name.clone().into());
-        }
-    }
-    all
-}
-
-fn kind(source: &Source<'_>) -> &'static str {
-    match source.ty {
-        ExtendedType::Scalar(_) => "a scalar",
-        ExtendedType::Object(_) if source.subgraph.is_interface_object(source.ty) => "an interface",
-        ExtendedType::Object(_) => "an object",
-        ExtendedType::Interface(_) => "an interface",
-        ExtendedType::Union(_) => "a union",
-        ExtendedType::Enum(_) => "an enum",
-        ExtendedType::InputObject(_) => "an input object",
-    }
-}
-
-/// The output type that covers both: nullable where either is.
-fn loosest(a: &Type, b: &Type) -> Option<Type> {
-    combine(a, b, |a, b| a && b)
-}
-
-/// The input type that both accept: non-null where either is.
-fn strictest(a: &Type, b: &Type) -> Option<Type> {
-    combine(a, b, |a, b| a || b)
-}
-
-fn combine(a: &Type, b: &Type, non_null: fn(bool, bool) -> bool) -> Option<Type> {
-    let inner = match (a, b) {
-        (Type::Named(x) | Type::NonNullNamed(x), Type::Named(y) | Type::NonNullNamed(y)) => {
-            (x == y).then(|| Type::Named(x.clone()))?
-        }
-        (Type::List(x) | Type::NonNullList(x), Type::List(y) | Type::NonNullList(y)) => {
-            combine(x, y, non_null)?.list()
-        }
-        _ => return None,
-    };
-    Some(if non_null(a.is_non_null(), b.is_non_null()) {
-        inner.non_null()
-    } else {
-        inner
-    })
-}
-
-/// A string argument, or an empty string.
-fn text<'a>(directive: &'a Directive, argument: &str) -> &'a str {
-    string_argument(directive, argument).unwrap_or_default()
 }

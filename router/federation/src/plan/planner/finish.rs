@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use apollo_compiler::Name;
 use apollo_compiler::executable::Operation;
+use apollo_compiler::executable::OperationType;
 
 use super::{Entities, GroupId, PlanCost, Planned, Planner};
 use crate::plan::contexts::{ContextValue, Contexts, prefix};
@@ -263,6 +264,7 @@ impl Planner<'_> {
             depends_on,
             path: group.path.clone(),
             copy_per_target: false,
+            is_repeatable: group.operation == OperationType::Query,
             kind: match &group.entities {
                 None => FetchKind::Root {
                     keys: {
