@@ -1,9 +1,9 @@
 //! Dead letters: events that a consumer could not handle.
 
-use stoa_runtime::startup::StartupListener;
 use stoa_service::bus::{self, Bus, DeadLetter};
 
 use crate::Error;
+use crate::output::line;
 use crate::services;
 use crate::settings::Settings;
 
@@ -17,20 +17,20 @@ const LIMIT: u64 = 1_000;
 pub async fn list_dead_letters(settings: &Settings) -> Result<(), Error> {
     let (_, letters) = letters(settings).await?;
     if letters.is_empty() {
-        println!("no dead letters");
+        line("no dead letters");
         return Ok(());
     }
-    println!(
+    line(format_args!(
         "{:>8}  {:<22}  {:>10}  SUBJECT",
         "ID", "CONSUMER", "SEQUENCE"
-    );
+    ));
     for (id, letter) in &letters {
-        println!(
+        line(format_args!(
             "{id:>8}  {:<22}  {:>10}  {}\n          {}",
             letter.consumer, letter.sequence, letter.subject, letter.error
-        );
+        ));
     }
-    println!("\nReplay one to its consumer: stoa events replay ID (or --all)");
+    line("\nReplay one to its consumer: stoa events replay ID (or --all)");
     Ok(())
 }
 
@@ -54,7 +54,7 @@ pub async fn replay(settings: &Settings, id: Option<u64>) -> Result<(), Error> {
         bus::replay(&*bus, *id, letter)
             .await
             .map_err(|error| Error::failed(format!("cannot replay {id}"), error))?;
-        println!("{id}: given to {} again", letter.consumer);
+        line(format_args!("{id}: given to {} again", letter.consumer));
     }
     Ok(())
 }
@@ -62,9 +62,7 @@ pub async fn replay(settings: &Settings, id: Option<u64>) -> Result<(), Error> {
 type Letters = Vec<(u64, DeadLetter)>;
 
 async fn letters(settings: &Settings) -> Result<(std::sync::Arc<dyn Bus>, Letters), Error> {
-    let bus = services::bus(settings, &StartupListener::default())
-        .await?
-        .bus;
+    let bus = services::existing_bus(settings).await?;
     let letters = bus
         .dead_letters(LIMIT)
         .await

@@ -4,6 +4,8 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`cli`] | the command line |
+//! | [`commands`] | running each command |
+//! | [`output`] | what a command prints |
 //! | [`settings`] | secrets, URLs and limits from the environment |
 //! | [`service_name`] | the names of the services |
 //! | [`services`] | builds the four services on their databases |
@@ -16,9 +18,11 @@
 //! | [`schema`] | SDL: printing and composing |
 
 pub mod cli;
+pub mod commands;
 pub mod doctor;
 pub mod events;
 pub mod local;
+pub mod output;
 pub mod roles;
 pub mod schema;
 pub mod seed;
@@ -31,7 +35,7 @@ pub mod up;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
-    Setting(#[from] stoa_runtime::settings::SettingError),
+    Settings(#[from] stoa_runtime::settings::SettingErrors),
     #[error("{what}: {cause}")]
     Failed { what: String, cause: String },
     #[error("{0}")]

@@ -6,7 +6,7 @@ use clap::Parser;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match stoa::cli::run(stoa::cli::Cli::parse()).await {
+    match stoa::commands::run(stoa::cli::Cli::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("stoa: {error}");

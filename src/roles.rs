@@ -9,7 +9,6 @@ use stoa_engine::{HttpLimits, HttpTransport};
 use stoa_federation::Supergraph;
 use stoa_router::{Server, Verifier};
 use stoa_runtime::health::{Check, watch};
-use stoa_runtime::settings::read;
 use stoa_runtime::startup::StartupListener;
 use stoa_service::database::Database;
 use stoa_service::peer::Peers;
@@ -46,13 +45,13 @@ pub async fn router(
     }
     let graph = Arc::new(graph);
     let client = |error: reqwest::Error| Error::failed("cannot make an HTTP client", error);
-    let (verifier, identity, config) = match read("STOA_JWKS_URL") {
+    let (verifier, identity, config) = match &settings.jwks_url {
         Some(url) => (
-            Some(Verifier::from_url(&url, settings.clock.clone()).map_err(client)?),
+            Some(Verifier::from_url(url, settings.clock.clone()).map_err(client)?),
             Some(settings.identity_key()?),
-            settings.router_config()?,
+            settings.router_config(),
         ),
-        None => (None, None, settings.open_router_config()?),
+        None => (None, None, settings.open_router_config()),
     };
     let mut checks = subgraph_checks(&graph).map_err(client)?;
     checks.extend(settings.cache_check());
@@ -137,7 +136,7 @@ pub async fn subgraph(
         };
         let mut service = service?;
         service.checks.extend(settings.cache_check());
-        service.checks.extend(peer_checks(name)?);
+        service.checks.extend(peer_checks(settings, name)?);
         service.tasks.push(Box::pin(watch(service.checks.clone())));
         handle.serve_app(stoa_service::server::router(
             &service,
@@ -205,9 +204,13 @@ async fn build(
             }
             Ok(service)
         }
-        ServiceName::Products => Ok(services::products(settings, startup, image_base(address))
-            .await?
-            .0),
+        ServiceName::Products => {
+            Ok(
+                services::products(settings, startup, image_base(settings, address))
+                    .await?
+                    .0,
+            )
+        }
         ServiceName::Orders | ServiceName::Notifications => {
             let OpenBus { bus, task } = services::bus(settings, startup).await?;
             let peers = peers(settings, name)?;
@@ -227,7 +230,7 @@ async fn build(
 }
 
 /// Optional: a service can serve most requests without its peers.
-fn peer_checks(name: ServiceName) -> Result<Vec<Check>, Error> {
+fn peer_checks(settings: &Settings, name: ServiceName) -> Result<Vec<Check>, Error> {
     let peer = match name {
         ServiceName::Orders => ServiceName::Products,
         ServiceName::Notifications => ServiceName::Orders,
@@ -237,7 +240,7 @@ fn peer_checks(name: ServiceName) -> Result<Vec<Check>, Error> {
         .timeout(CHECK_TIMEOUT)
         .build()
         .map_err(|error| Error::failed("cannot make an HTTP client", error))?;
-    let url = format!("{}/health/live", peer_url(peer));
+    let url = format!("{}/health/live", settings.peer_url(peer));
     Ok(vec![Check::optional(peer.as_str(), move || {
         let request = client.get(&url);
         async move {
@@ -250,21 +253,16 @@ fn peer_checks(name: ServiceName) -> Result<Vec<Check>, Error> {
 fn peers(settings: &Settings, name: ServiceName) -> Result<Peers, Error> {
     let urls = ServiceName::ALL
         .into_iter()
-        .map(|peer| (peer.as_str().to_owned(), peer_url(peer)))
+        .map(|peer| (peer.as_str().to_owned(), settings.peer_url(peer)))
         .collect::<HashMap<_, _>>();
     Peers::http(name.as_str(), urls, settings.identity_key()?)
         .map_err(|error| Error::failed("cannot make an HTTP client", error))
 }
 
-/// Where a peer listens: `STOA_ORDERS_URL` and so on, else its default port.
-fn peer_url(peer: ServiceName) -> String {
-    let name = format!("STOA_{}_URL", peer.as_str().to_uppercase());
-    read(&name).unwrap_or_else(|| format!("http://127.0.0.1:{}", peer.default_port()))
-}
-
-/// The base URL of images: `STOA_PRODUCTS_PUBLIC_URL`, else this process.
-fn image_base(address: SocketAddr) -> String {
-    read("STOA_PRODUCTS_PUBLIC_URL").unwrap_or_else(|| format!("http://{address}"))
+/// The base URL of images: the one that is set, else this process.
+fn image_base(settings: &Settings, address: SocketAddr) -> String {
+    let public = settings.products_public_url.clone();
+    public.unwrap_or_else(|| format!("http://{address}"))
 }
 
 /// The URL at which this process reaches itself.

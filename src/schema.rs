@@ -14,6 +14,7 @@ use stoa_runtime::settings::Environment;
 use stoa_runtime::startup::StartupListener;
 use stoa_service::peer::{LocalPeers, Peers};
 
+use crate::output::{line, text};
 use crate::service_name::ServiceName;
 use crate::settings::Settings;
 use crate::up::Ephemeral;
@@ -105,7 +106,7 @@ pub fn compose(specs: &[String], out: Option<&Path>, as_json: bool) -> Result<()
         if out.is_none() {
             report["supergraphSdl"] = serde_json::json!(sdl);
         }
-        println!("{report:#}");
+        line(format_args!("{report:#}"));
     } else {
         for hint in hints.iter().filter(|hint| hint.level > Level::Debug) {
             eprintln!("hint: {hint}");
@@ -117,7 +118,7 @@ pub fn compose(specs: &[String], out: Option<&Path>, as_json: bool) -> Result<()
             .map_err(|error| Error::failed(format!("cannot write {}", path.display()), error)),
         None if as_json => Ok(()),
         None => {
-            print!("{sdl}");
+            text(sdl);
             Ok(())
         }
     }
@@ -191,6 +192,6 @@ pub fn plan(
     };
     let plan = stoa_federation::plan::plan(&graph, &document, operation, &decisions)
         .map_err(|error| invalid(error.to_string()))?;
-    print!("{}", plan.display(&graph));
+    text(plan.display(&graph));
     Ok(())
 }

@@ -8,6 +8,7 @@ use stoa_service::error::CodedError;
 use stoa_service::page::PageRequest;
 
 use crate::Error;
+use crate::output::notice;
 
 /// Fills empty databases and prints its progress: it takes a few seconds.
 ///
@@ -26,7 +27,7 @@ pub async fn seed(
         .await
         .map_err(|error| failed(&error))?;
     if made > 0 {
-        println!("  Demo catalogue: {made} products.");
+        notice(format_args!("  Demo catalogue: {made} products."));
         let _ = std::io::stdout().flush();
     }
     let [admin, customers @ ..] = people.as_slice() else {
@@ -57,7 +58,7 @@ pub async fn seed(
         .await
         .map_err(|error| failed(&error))?;
     if made > 0 {
-        println!("  Demo orders: {made}.");
+        notice(format_args!("  Demo orders: {made}."));
     }
     Ok(())
 }

@@ -14,6 +14,9 @@ use stoa_service::nats_bus::NatsBus;
 use stoa_service::peer::Peers;
 use stoa_service::service::{Service, Task};
 
+use crate::output::line;
+use stoa_users::token::{SigningKey, generate_signing_key};
+
 use crate::Error;
 use crate::service_name::ServiceName;
 use crate::settings::{BusUrl, Settings};
@@ -52,11 +55,49 @@ pub async fn existing_database(
     let file = url.strip_prefix("sqlite://");
     let file = file.map(|path| path.split('?').next().unwrap_or(path));
     if let Some(file) = file.filter(|file| !std::path::Path::new(file).exists()) {
-        return Err(Error::failed(what, format!("there is no {file}")));
+        return Err(missing(what, file));
     }
     Database::connect(&url, &settings.pool)
         .await
         .map_err(|error| Error::failed(what, error))
+}
+
+fn missing(what: String, file: &str) -> Error {
+    Error::failed(
+        what,
+        format!("there is no {file}; start the shop first, or name its folder with --data-dir"),
+    )
+}
+
+/// The users service on a database that exists, for a command that ends.
+///
+/// # Errors
+/// If the database does not exist, or cannot be opened.
+pub async fn existing_users(settings: &Settings) -> Result<(Service, stoa_users::App), Error> {
+    let failed = |error: &dyn std::fmt::Display| Error::failed("cannot open users", error);
+    let config = stoa_users::Config {
+        database: existing_database(settings, ServiceName::Users).await?,
+        clock: settings.clock.clone(),
+        // No token is issued: the key is forgotten with the process.
+        key: SigningKey::from_pem(&generate_signing_key()).map_err(|error| failed(&error))?,
+        secure_cookies: true,
+    };
+    stoa_users::build(config)
+        .await
+        .map_err(|error| failed(&error))
+}
+
+/// The event bus as it is, for a command that ends.
+///
+/// # Errors
+/// If it does not exist, or cannot be opened.
+pub async fn existing_bus(settings: &Settings) -> Result<Arc<dyn Bus>, Error> {
+    let file = settings.data_dir.join("bus.db");
+    if matches!(settings.bus, BusUrl::Embedded) && !file.exists() {
+        let what = "cannot open the event bus".to_owned();
+        return Err(missing(what, &file.display().to_string()));
+    }
+    Ok(bus(settings, &StartupListener::default()).await?.bus)
 }
 
 async fn open<M: MigratorTrait>(
@@ -174,7 +215,7 @@ pub async fn orders(
         peers,
         clock: settings.clock.clone(),
         payments: settings.payments(own_url)?,
-        rates: Arc::new(settings.rates()?),
+        rates: Arc::new(settings.rates()),
     };
     stoa_orders::build(config)
         .await
@@ -198,7 +239,7 @@ pub async fn notifications(
         bus,
         peers,
         clock: settings.clock.clone(),
-        cursor_secret: settings.secret("STOA_CURSOR_SECRET")?,
+        cursor_secret: settings.cursor_secret()?,
     };
     stoa_notifications::build(config)
         .await
@@ -213,10 +254,10 @@ pub async fn migrate(settings: &Settings) -> Result<(), Error> {
     let startup = StartupListener::default();
     for service in ServiceName::ALL {
         let database = database(settings, &startup, service).await?;
-        println!("{}: up to date", service.as_str());
+        line(format_args!("{}: up to date", service.as_str()));
         database.close().await;
     }
     bus(settings, &startup).await?;
-    println!("bus: up to date");
+    line("bus: up to date");
     Ok(())
 }

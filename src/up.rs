@@ -17,6 +17,7 @@ use stoa_service::service::{Service, Task, spawn_tasks};
 use tokio_util::sync::CancellationToken;
 
 use crate::local::LocalTransport;
+use crate::output::notice;
 use crate::roles::{check_tasks, own_url};
 use crate::services::OpenBus;
 use crate::settings::Settings;
@@ -96,7 +97,7 @@ impl Shop {
             transport: Arc::new(transport),
             verifier: Some(Verifier::with_keys(jwks, settings.clock.clone())),
             identity: Some(key),
-            config: settings.router_config()?,
+            config: settings.router_config(),
             clock: settings.clock.clone(),
             checks,
             routes: services.iter().fold(Router::new(), |all, service| {
@@ -113,23 +114,27 @@ impl Shop {
 
     /// Prints the URLs and how to sign in.
     pub fn print_welcome(&self, address: SocketAddr) {
-        println!("\n  Stoa is open.\n");
-        println!("  Playground  http://{address}/");
-        println!("  GraphQL     http://{address}/graphql   (HTTP, WebSocket, server-sent events)");
-        println!("  Health      http://{address}/health    Metrics http://{address}/metrics");
+        notice("\n  Stoa is open.\n");
+        notice(format_args!("  Playground  http://{address}/"));
+        notice(format_args!(
+            "  GraphQL     http://{address}/graphql   (HTTP, WebSocket, server-sent events)"
+        ));
+        notice(format_args!(
+            "  Health      http://{address}/health    Metrics http://{address}/metrics"
+        ));
         if self.seeded {
-            println!(
+            notice(format_args!(
                 "\n  Sign in (development only), password {}:",
                 stoa_users::seed::PASSWORD
-            );
+            ));
             for (email, first, last, role) in stoa_users::seed::ACCOUNTS {
-                println!(
+                notice(format_args!(
                     "    {email:<18} {first} {last}, {}",
                     role.as_str().to_lowercase()
-                );
+                ));
             }
         }
-        println!("\n  Stop with Ctrl-C.\n");
+        notice("\n  Stop with Ctrl-C.\n");
     }
 
     /// Serves requests until `stop` is cancelled; leaves the databases open for the

@@ -479,8 +479,8 @@ async fn one_payment_at_stripe_by_two_workers() {
     let fake = FakeStripe::default();
     let options = StripeOptions {
         url: fake.serve().await,
-        secret_key: stripe::SECRET_KEY.to_owned(),
-        webhook_secret: stripe::WEBHOOK_SECRET.to_owned(),
+        secret_key: stripe::SECRET_KEY.into(),
+        webhook_secret: stripe::WEBHOOK_SECRET.into(),
     };
     let stripe = Stripe::new(options, Clock::system()).unwrap();
     for _ in 0..ROUNDS * 4 {

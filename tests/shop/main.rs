@@ -17,6 +17,7 @@ mod input;
 mod live;
 mod ordering;
 mod payments;
+mod settings;
 mod support;
 mod traces;
 
@@ -133,6 +134,12 @@ fn main() {
         doctor::what_does_not_add_up_is_found,
         faults::production_refuses_development,
         payments::stripe_takes_and_returns_the_money,
+        settings::everything_wrong_is_reported_at_once,
+        settings::production_names_all_that_is_missing,
+        settings::commands_create_no_folder,
+        settings::a_file_may_hold_what_the_environment_may,
+        settings::the_reference_is_the_table,
+        settings::a_closed_pipe_ends_a_command_quietly,
         traces::an_order_is_one_trace,
         chaos::kill_everything_while_customers_order_and_watch,
     ]);

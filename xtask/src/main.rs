@@ -1,6 +1,7 @@
 //! Development commands: `cargo xtask --help`.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -10,6 +11,7 @@ Usage: cargo xtask COMMAND
   test      everything: the page's tests, clients from npm, all Rust tests, and the
             page in a real browser; installs what it needs if run as root
   lint      formatting, and clippy with warnings as errors
+  docs      writes docs/configuration.md from the table of settings
   schema    regenerates schema/*.graphql from the code
   cluster   two replicas of each role behind nginx, over private PostgreSQL, Redis
             and NATS; deleted on Ctrl-C
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
         "test" => test(),
         "lint" => lint(),
         "schema" => schema(),
+        "docs" => docs(),
         "measure" => measure(),
         "cluster" => cluster(),
         "load" => load(),
@@ -212,6 +215,23 @@ fn lint() -> Done {
             "warnings",
         ],
     )
+}
+
+/// The reference of settings, from the binary that reads them.
+fn docs() -> Done {
+    run(".", "cargo", &["build"])?;
+    let output = Command::new(binary("debug"))
+        .args(["config", "docs"])
+        .output()
+        .map_err(|error| format!("cannot run stoa: {error}"))?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    let path = root().join("docs/configuration.md");
+    fs::write(&path, output.stdout)
+        .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    println!("wrote {}", path.display());
+    Ok(())
 }
 
 fn schema() -> Done {

@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::path::Path;
 
+use secrecy::SecretString;
 use uuid::Uuid;
 
 use crate::settings::{Environment, SettingError, read};
@@ -14,31 +15,27 @@ const MIN_LENGTH: usize = 32;
 /// The minimum length of a secret that a third party issued.
 const MIN_EXTERNAL_LENGTH: usize = 16;
 
-/// Reads a secret of at least 32 characters.
+/// Checks a secret that was given: at least 32 characters. `None` if there is none
+/// and none is needed, or development may generate it.
 ///
 /// # Errors
-/// If it is missing in production, too short, made for development but used
-/// in production, or if its file cannot be read or created.
-pub fn load(name: &str, environment: Environment, data_dir: &Path) -> Result<String, SettingError> {
-    let value = match read_or_file(name)? {
-        Some(value) => value,
-        None if environment.is_development() => {
-            return load_or_generate(name, data_dir, || {
-                format!(
-                    "{DEVELOPMENT_PREFIX}{}{}",
-                    Uuid::new_v4().simple(),
-                    Uuid::new_v4().simple()
-                )
-            });
+/// If it is missing in production although it is needed, too short, or made for
+/// development but used in production; if its file cannot be read.
+pub fn check(
+    name: &str,
+    environment: Environment,
+    is_needed: bool,
+) -> Result<Option<SecretString>, SettingError> {
+    let Some(value) = read_or_file(name)? else {
+        if environment.is_development() || !is_needed {
+            return Ok(None);
         }
-        None => {
-            return Err(SettingError::new(
-                name,
-                format!(
-                    "not set; in production give it, or a file's path in {name}_FILE (try: openssl rand -hex 32)"
-                ),
-            ));
-        }
+        return Err(SettingError::new(
+            name,
+            format!(
+                "not set; in production give it, or a file's path in {name}_FILE (try: openssl rand -hex 32)"
+            ),
+        ));
     };
     if value.len() < MIN_LENGTH {
         return Err(SettingError::new(
@@ -52,29 +49,49 @@ pub fn load(name: &str, environment: Environment, data_dir: &Path) -> Result<Str
             "was made for development and is refused in production",
         ));
     }
-    Ok(value)
+    Ok(Some(value.into()))
+}
+
+/// A secret for development, generated on first use and kept in the data folder.
+///
+/// # Errors
+/// If its file cannot be read or created.
+pub fn generated(name: &str, data_dir: &Path) -> Result<SecretString, SettingError> {
+    let value = load_or_generate(name, data_dir, || {
+        format!(
+            "{DEVELOPMENT_PREFIX}{}{}",
+            Uuid::new_v4().simple(),
+            Uuid::new_v4().simple()
+        )
+    })?;
+    if value.len() < MIN_LENGTH {
+        return Err(SettingError::new(
+            name,
+            "its file in the data folder was cut off; delete the file, and another is generated",
+        ));
+    }
+    Ok(value.into())
 }
 
 /// Reads a secret that a third party issued: it cannot be generated.
 ///
 /// # Errors
-/// If it is missing, or its file cannot be read.
-pub fn load_external(name: &str) -> Result<String, SettingError> {
-    let missing = || {
+/// If it is missing or too short, or its file cannot be read.
+pub fn load_external(name: &str) -> Result<SecretString, SettingError> {
+    let value = read_or_file(name)?.filter(|value| !value.is_empty());
+    let value = value.ok_or_else(|| {
         SettingError::new(
             name,
             format!("not set; give it, or a file's path in {name}_FILE"),
         )
-    };
-    let value = read_or_file(name)?.filter(|value| !value.is_empty());
-    let value = value.ok_or_else(missing)?;
+    })?;
     if value.len() < MIN_EXTERNAL_LENGTH {
         return Err(SettingError::new(
             name,
             format!("shorter than {MIN_EXTERNAL_LENGTH} characters"),
         ));
     }
-    Ok(value)
+    Ok(value.into())
 }
 
 /// The value of `NAME`, or what is in the file that `NAME_FILE` names.

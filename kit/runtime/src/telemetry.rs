@@ -23,7 +23,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 use uuid::Uuid;
 
-use crate::settings::read;
+use crate::settings::{Problems, SettingError, read};
 
 /// Carries the correlation id from the client to every service and back.
 pub const CORRELATION_HEADER: &str = "x-correlation-id";
@@ -37,21 +37,58 @@ const DEFAULT_FILTER: &str = "info,sqlx=warn,hyper=warn,async_nats=warn,opentele
 #[derive(Default)]
 pub struct Telemetry(Option<SdkTracerProvider>);
 
+/// What is logged, and how.
+#[derive(Debug, Clone, Default)]
+pub struct LogSettings {
+    /// A filter such as `info` or `stoa_router=debug`.
+    filter: Option<String>,
+    /// Text for people, rather than JSON.
+    is_text: bool,
+}
+
+impl LogSettings {
+    /// From `STOA_LOG` and `STOA_LOG_FORMAT`.
+    ///
+    /// # Errors
+    /// If the filter cannot be parsed, or the format is unknown.
+    pub fn read(problems: &mut Problems) -> Option<Self> {
+        let filter = read("STOA_LOG");
+        let parsed = filter.as_deref().map(EnvFilter::try_new).transpose();
+        let parsed = problems.check(parsed.map_err(|error| {
+            let given = filter.clone().unwrap_or_default();
+            let message = format!(
+                "\"{given}\" is not a filter such as \"info\" or \"info,stoa_router=debug\": {error}"
+            );
+            SettingError::new("STOA_LOG", message)
+        }));
+        let is_text = problems.check(match read("STOA_LOG_FORMAT").as_deref() {
+            None | Some("json") => Ok(false),
+            Some("text") => Ok(true),
+            Some(other) => Err(SettingError::new(
+                "STOA_LOG_FORMAT",
+                format!("\"{other}\" is neither \"text\" nor \"json\""),
+            )),
+        });
+        parsed.and(is_text).map(|is_text| Self { filter, is_text })
+    }
+}
+
 impl Telemetry {
-    /// Starts logging to standard error: JSON lines, or text for people where
-    /// `STOA_LOG_FORMAT` is `text`. `STOA_LOG` filters (default `info`).
+    /// Starts logging to standard error.
     ///
     /// Traces are sent where `OTEL_EXPORTER_OTLP_ENDPOINT` or
     /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` says, unless `OTEL_SDK_DISABLED` is
     /// `true`; `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`,
     /// `OTEL_TRACES_SAMPLER`, `OTEL_EXPORTER_OTLP_HEADERS` and
     /// `OTEL_EXPORTER_OTLP_TIMEOUT` have their standard meanings.
-    pub fn init(service: &str) -> Self {
-        let filter = read("STOA_LOG")
+    pub fn init(service: &str, log: &LogSettings) -> Self {
+        let filter = log
+            .filter
+            .as_deref()
             .and_then(|text| EnvFilter::try_new(text).ok())
             .unwrap_or_else(|| EnvFilter::new(DEFAULT_FILTER));
         let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-        let lines = if read("STOA_LOG_FORMAT").as_deref() == Some("text") {
+        let lines = if log.is_text {
             lines.boxed()
         } else {
             lines

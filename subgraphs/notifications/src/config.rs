@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use secrecy::SecretString;
 use stoa_runtime::clock::Clock;
 use stoa_service::bus::Bus;
 use stoa_service::database::Database;
@@ -14,5 +15,5 @@ pub struct Config {
     pub peers: Peers,
     pub clock: Clock,
     /// Signs cursors; all replicas share it.
-    pub cursor_secret: String,
+    pub cursor_secret: SecretString,
 }

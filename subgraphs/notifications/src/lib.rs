@@ -25,6 +25,7 @@ pub mod tasks;
 
 use std::sync::Arc;
 
+use secrecy::ExposeSecret;
 use stoa_migrations::NotificationsMigrator;
 use stoa_service::outbox::Relay;
 use stoa_service::peer::NoPeerMethods;
@@ -55,7 +56,7 @@ pub async fn build(config: Config) -> Result<(Service, App), Error> {
         relay.clone(),
         config.clock,
         hub.clone(),
-        CursorKey::new(&config.cursor_secret),
+        CursorKey::new(config.cursor_secret.expose_secret()),
     );
     let schema = graphql::schema(app.clone());
     let bus = config.bus;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use secrecy::SecretString;
 use stoa_runtime::clock::Clock;
 use stoa_service::bus::Bus;
 use stoa_service::database::Database;
@@ -28,7 +29,7 @@ pub enum Payments {
         /// The URL of this service, to which the sandbox sends its webhooks.
         own_url: String,
         /// The secret that signs them.
-        secret: String,
+        secret: SecretString,
     },
     Stripe(StripeOptions),
 }

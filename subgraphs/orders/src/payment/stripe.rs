@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::http::{HeaderMap, StatusCode};
 use reqwest::redirect::Policy;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 use stoa_runtime::clock::Clock;
@@ -38,9 +39,9 @@ pub struct StripeOptions {
     /// [`URL`], or a server with the same API.
     pub url: String,
     /// `sk_...`
-    pub secret_key: String,
+    pub secret_key: SecretString,
     /// `whsec_...`
-    pub webhook_secret: String,
+    pub webhook_secret: SecretString,
 }
 
 pub struct Stripe {
@@ -96,7 +97,7 @@ impl Stripe {
     ) -> Result<StripeResult<T>, NoResponse> {
         let lost = |error: reqwest::Error| NoResponse(error.without_url().to_string());
         let response = request
-            .bearer_auth(&self.options.secret_key)
+            .bearer_auth(self.options.secret_key.expose_secret())
             .header("Stripe-Version", VERSION)
             .send()
             .await
@@ -331,7 +332,7 @@ impl PaymentProvider for Stripe {
         let header = headers.get(SIGNATURE);
         let header = header.and_then(|value| value.to_str().ok());
         let header = header.ok_or(signature::BadSignature::Malformed)?;
-        let secret = &self.options.webhook_secret;
+        let secret = self.options.webhook_secret.expose_secret();
         signature::verify(secret, header, body, self.clock.now())?;
         let event: Value = serde_json::from_slice(body).map_err(|_| BadEvent::Body)?;
         let text = |value: &Value| value.as_str().map(str::to_owned);

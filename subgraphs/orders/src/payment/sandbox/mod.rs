@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::http::HeaderMap;
 use sea_orm::{ConnectionTrait, DbErr, Statement, Value};
+use secrecy::ExposeSecret;
 use stoa_runtime::clock::{Clock, micros};
 use stoa_schema::Money;
 use stoa_service::database::Database;
@@ -336,7 +337,7 @@ impl PaymentProvider for Sandbox {
         let (Some(secret), Some(header)) = (secret, header) else {
             return Err(signature::BadSignature::Malformed.into());
         };
-        signature::verify(secret, header, body, self.clock.now())?;
+        signature::verify(secret.expose_secret(), header, body, self.clock.now())?;
         webhook::parse_body(body).ok_or(BadEvent::Body)
     }
 }

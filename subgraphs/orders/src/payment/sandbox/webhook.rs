@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt};
 use reqwest::redirect::Policy;
 use sea_orm::{ConnectionTrait, DbErr, Statement};
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use stoa_runtime::backoff::backoff_delay;
 use stoa_runtime::clock::{Micros, micros};
@@ -35,13 +36,13 @@ const MAX_CONCURRENT: usize = 8;
 pub struct Callback {
     client: reqwest::Client,
     url: String,
-    pub(super) secret: String,
+    pub(super) secret: SecretString,
 }
 
 impl Callback {
     /// # Errors
     /// If the HTTP client cannot be built.
-    pub fn new(base: &str, secret: String) -> Result<Self, reqwest::Error> {
+    pub fn new(base: &str, secret: SecretString) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder()
             .timeout(TIMEOUT)
             .redirect(Policy::none())
@@ -192,7 +193,11 @@ impl Sandbox {
             reference: due.reference.clone(),
         })
         .to_string();
-        let signed = signature::sign(&callback.secret, body.as_bytes(), self.clock.now());
+        let signed = signature::sign(
+            callback.secret.expose_secret(),
+            body.as_bytes(),
+            self.clock.now(),
+        );
         let sent = callback
             .client
             .post(&callback.url)
