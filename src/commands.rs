@@ -168,7 +168,7 @@ impl RoleName {
 
 async fn run_up(settings: Settings, args: UpArgs) -> Result<(), Error> {
     // Dropped last: an ephemeral shop deletes its folder when it has stopped.
-    let ephemeral = args.ephemeral.then(up::Ephemeral::create).transpose()?;
+    let ephemeral = args.ephemeral.then(up::ephemeral_folder).transpose()?;
     let settings = match &ephemeral {
         Some(ephemeral) => settings.in_folder(ephemeral.path()),
         None => settings,

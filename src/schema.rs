@@ -17,7 +17,7 @@ use stoa_service::peer::{LocalPeers, Peers};
 use crate::output::{line, text};
 use crate::service_name::ServiceName;
 use crate::settings::Settings;
-use crate::up::Ephemeral;
+use crate::up::ephemeral_folder;
 use crate::{Error, services};
 
 /// A service's SDL, or, without a name, the supergraph of all four at their
@@ -43,7 +43,7 @@ pub async fn print(name: Option<ServiceName>) -> Result<String, Error> {
 /// If a service cannot be built.
 pub async fn service_sdls() -> Result<Vec<(ServiceName, String)>, Error> {
     // The schemas are built with the services, which need a database.
-    let folder = Ephemeral::create()?;
+    let folder = ephemeral_folder()?;
     let settings = Settings::embedded(Environment::Development, folder.path().to_owned());
     let startup = StartupListener::default();
     let bus = services::bus(&settings, &startup).await?.bus;

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
@@ -14,6 +13,7 @@ use stoa_service::bus::Bus;
 use stoa_service::database::Database;
 use stoa_service::peer::{LocalPeers, Peers};
 use stoa_service::service::{Service, Task, spawn_tasks};
+use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::local::LocalTransport;
@@ -177,26 +177,13 @@ fn checks<'s>(services: &'s [Service], bus: &Arc<dyn Bus>) -> impl Iterator<Item
         .chain([Service::bus_check(bus)])
 }
 
-/// A data folder that is deleted when this is dropped.
-pub struct Ephemeral(PathBuf);
-
-impl Ephemeral {
-    /// # Errors
-    /// If the folder cannot be made.
-    pub fn create() -> Result<Self, Error> {
-        let path = std::env::temp_dir().join(format!("stoa-{}", stoa_schema::ids::new_id()));
-        std::fs::create_dir_all(&path)
-            .map_err(|error| Error::failed("cannot make a temporary folder", error))?;
-        Ok(Self(path))
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Ephemeral {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+/// A data folder that is deleted when it is dropped.
+///
+/// # Errors
+/// If the folder cannot be made.
+pub fn ephemeral_folder() -> Result<TempDir, Error> {
+    tempfile::Builder::new()
+        .prefix("stoa-")
+        .tempdir()
+        .map_err(|error| Error::failed("cannot make a temporary folder", error))
 }

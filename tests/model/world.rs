@@ -6,19 +6,21 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, Statement};
-use stoa_migrations::{MigratorTrait, OrdersMigrator, ProductsMigrator};
+use stoa_migrations::{BusMigrator, MigratorTrait, OrdersMigrator, ProductsMigrator};
 use stoa_orders::Error;
 use stoa_orders::app::fulfilment::{OrderAction, ShipmentRequest};
 use stoa_orders::domain::PaymentEvent;
 use stoa_orders::domain::{LineQuantity, ProblemCode, RefundLineRequest, RefundRequest, Request};
 use stoa_orders::payment::sandbox;
 use stoa_products::domain::Adjustment;
+use stoa_runtime::clock::micros;
 use stoa_runtime::identity::{Caller, Role};
 use stoa_schema::events::OrderStatus as Status;
 use stoa_schema::{OrderId, ProductId};
 use stoa_service::error::{CodedError, FORBIDDEN};
 use stoa_tests::faulty::InjectedFault;
 use stoa_tests::in_process::{self, InProcessShop, PRICE, call, key, person, sqlite};
+use tempfile::TempDir;
 
 use crate::Counts;
 use crate::model::{self, RequestedChange, Units};
@@ -66,7 +68,7 @@ pub enum Op {
 }
 
 /// Two databases, migrated once and copied for each sequence.
-pub struct Template(PathBuf);
+pub struct Template(TempDir);
 
 impl Template {
     pub fn create() -> Self {
@@ -74,12 +76,12 @@ impl Template {
         let memory = PathBuf::from("/dev/shm");
         let base = Some(memory).filter(|path| path.exists());
         let base = base.unwrap_or_else(std::env::temp_dir);
-        let folder = base.join(format!("stoa-model-{}", key()));
-        std::fs::create_dir_all(&folder).unwrap();
+        let folder = tempfile::tempdir_in(base).unwrap();
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
-            migrate::<OrdersMigrator>(&folder, "orders").await;
-            migrate::<ProductsMigrator>(&folder, "products").await;
+            migrate::<OrdersMigrator>(folder.path(), "orders").await;
+            migrate::<ProductsMigrator>(folder.path(), "products").await;
+            migrate::<BusMigrator>(folder.path(), "bus").await;
         });
         Self(folder)
     }
@@ -89,12 +91,6 @@ async fn migrate<M: MigratorTrait>(folder: &Path, name: &str) {
     let database = sqlite(folder, name).await;
     database.migrate::<M>().await.unwrap();
     database.close().await;
-}
-
-impl Drop for Template {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 /// An attempt to place an order, and its result.
@@ -126,7 +122,7 @@ struct AppliedChange {
 }
 
 pub struct World {
-    folder: PathBuf,
+    _folder: TempDir,
     shop: InProcessShop,
     /// The total elapsed time of each clock.
     gone: [Duration; 2],
@@ -139,12 +135,6 @@ pub struct World {
     events: usize,
 }
 
-impl Drop for World {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
 type CheckResult = Result<(), String>;
 
 fn ensure(holds: bool, what: impl FnOnce() -> String) -> CheckResult {
@@ -153,20 +143,21 @@ fn ensure(holds: bool, what: impl FnOnce() -> String) -> CheckResult {
 
 impl World {
     pub async fn open(template: &Template) -> Self {
-        let folder = template.0.join(key());
-        std::fs::create_dir_all(&folder).unwrap();
-        for name in ["orders.db", "products.db"] {
-            std::fs::copy(template.0.join(name), folder.join(name)).unwrap();
+        let folder = tempfile::tempdir_in(template.0.path()).unwrap();
+        for name in ["orders.db", "products.db", "bus.db"] {
+            std::fs::copy(template.0.path().join(name), folder.path().join(name)).unwrap();
         }
-        let orders = sqlite(&folder, "orders").await;
-        let shop = InProcessShop::new(orders, sqlite(&folder, "products").await);
+        let orders = sqlite(folder.path(), "orders").await;
+        let products = sqlite(folder.path(), "products").await;
+        let bus = sqlite(folder.path(), "bus").await;
+        let shop = InProcessShop::new(orders, products, bus).await;
         let received = vec![2, 5, 9];
         let mut product_ids = Vec::new();
         for stock in &received {
             product_ids.push(shop.product(*stock).await);
         }
         Self {
-            folder,
+            _folder: folder,
             shop,
             gone: [Duration::ZERO; 2],
             customers: [person(Role::Customer), person(Role::Customer)],
@@ -257,7 +248,8 @@ impl World {
             Op::Advance(seconds) => self.advance(Duration::from_secs(*seconds)),
             Op::TurnBack(seconds) => {
                 // Only one clock: the services' machines may disagree.
-                self.shop.clocks[0].turn_back(Duration::from_secs(*seconds));
+                let clock = &self.shop.clocks[0];
+                clock.set(clock.now() - micros(Duration::from_secs(*seconds)));
             }
             Op::Webhook(order) => {
                 if let Some(order) = nth(&self.placed, *order) {
@@ -292,7 +284,16 @@ impl World {
     async fn work(&self) {
         tokio::select! {
             done = stoa_orders::tasks::work_once(&self.shop.orders.saga) => { done.unwrap(); }
-            () = self.shop.faults.crash.notified() => {}
+            () = self.shop.faults.crash.notified() => self.let_commits_finish().await,
+        }
+    }
+
+    /// A commit that was sent to the database is finished there, although the task
+    /// that sent it was dropped: what follows must see it. A database has one
+    /// writer, which a new transaction waits for.
+    async fn let_commits_finish(&self) {
+        for database in [&self.shop.orders_db, &self.shop.products_db] {
+            database.begin().await.unwrap().rollback().await.unwrap();
         }
     }
 
@@ -303,7 +304,10 @@ impl World {
         let context = call(&self.customers[attempt.customer]);
         let answer = tokio::select! {
             answer = self.shop.orders.orders.order_place(&context, &attempt.request, &attempt.key) => answer,
-            () = self.shop.faults.crash.notified() => return Ok(()),
+            () = self.shop.faults.crash.notified() => {
+                self.let_commits_finish().await;
+                return Ok(());
+            }
         };
         let answer = match answer {
             Ok(order) => Ok(order.id),

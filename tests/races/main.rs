@@ -13,7 +13,7 @@ mod checkout;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use stoa_migrations::{OrdersMigrator, ProductsMigrator};
+use stoa_migrations::{BusMigrator, OrdersMigrator, ProductsMigrator};
 use stoa_orders::Error;
 use stoa_orders::app::cart::Edit;
 use stoa_orders::app::fulfilment::OrderAction;
@@ -63,8 +63,10 @@ impl TestShop {
         let products = open(servers.as_ref(), &folder, "products").await;
         orders.migrate::<OrdersMigrator>().await.unwrap();
         products.migrate::<ProductsMigrator>().await.unwrap();
+        let bus = sqlite(&folder, "bus").await;
+        bus.migrate::<BusMigrator>().await.unwrap();
         Self {
-            shop: InProcessShop::new(orders, products),
+            shop: InProcessShop::new(orders, products, bus).await,
             folder,
             _servers: servers,
         }

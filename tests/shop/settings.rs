@@ -5,23 +5,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use stoa_tests::shop;
-
-use crate::support::*;
+use tempfile::TempDir;
 
 /// A folder of its own, deleted when the test ends.
-struct Scratch(PathBuf);
+struct Scratch(TempDir);
 
 impl Scratch {
     fn new() -> Self {
-        let folder = std::env::temp_dir().join(format!("stoa-settings-{}", key()));
-        std::fs::create_dir_all(&folder).unwrap();
-        Self(folder)
+        Self(tempfile::tempdir().unwrap())
     }
 
     fn stoa(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Output {
         Command::new(shop::binary())
             .args(arguments)
-            .current_dir(&self.0)
+            .current_dir(self.0.path())
             .env_clear()
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
@@ -30,13 +27,7 @@ impl Scratch {
     }
 
     fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        self.0.path().join(name)
     }
 }
 
@@ -80,7 +71,7 @@ pub fn everything_wrong_is_reported_at_once() {
     }
     assert!(!text.contains("hunter2"), "{text}");
     assert!(!text.contains("panicked"), "{text}");
-    assert!(is_empty(&scratch.0), "nothing was created");
+    assert!(is_empty(scratch.0.path()), "nothing was created");
 }
 
 pub fn production_names_all_that_is_missing() {
@@ -101,7 +92,7 @@ pub fn production_names_all_that_is_missing() {
         text.starts_with("stoa: STOA_INTERNAL_SECRET: not set"),
         "{text}"
     );
-    assert!(is_empty(&scratch.0), "nothing was created");
+    assert!(is_empty(scratch.0.path()), "nothing was created");
 }
 
 pub fn commands_create_no_folder() {
@@ -124,7 +115,7 @@ pub fn commands_create_no_folder() {
         assert!(!output.status.success(), "{arguments:?}");
         let text = errors(&output);
         assert!(text.contains("there is no "), "{arguments:?}: {text}");
-        assert!(is_empty(&scratch.0), "{arguments:?}");
+        assert!(is_empty(scratch.0.path()), "{arguments:?}");
     }
     let migrated = scratch.stoa(&["migrate", "--data-dir", "kept"], &[]);
     assert!(migrated.status.success(), "{}", errors(&migrated));
@@ -173,7 +164,7 @@ pub fn a_closed_pipe_ends_a_command_quietly() {
     let scratch = Scratch::new();
     let mut child = Command::new(shop::binary())
         .args(["schema", "print"])
-        .current_dir(&scratch.0)
+        .current_dir(scratch.0.path())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

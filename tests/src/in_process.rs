@@ -16,10 +16,10 @@ use stoa_runtime::clock::{Clock, Micros};
 use stoa_runtime::identity::{Caller, Role};
 use stoa_schema::money::Currency;
 use stoa_schema::{Money, ProductId, UserId};
-use stoa_service::bus::UnavailableBus;
 use stoa_service::cache::Cache;
 use stoa_service::context::CallContext;
 use stoa_service::database::{Database, PoolOptions};
+use stoa_service::embedded_bus::EmbeddedBus;
 use stoa_service::outbox::Relay;
 use stoa_service::peer::{LocalPeers, PeerHandler, Peers};
 
@@ -93,8 +93,9 @@ pub fn request(lines: &[(&ProductId, u32)], method: &str) -> Request {
 }
 
 impl InProcessShop {
-    /// Builds both services over migrated databases.
-    pub fn new(orders_db: Database, products_db: Database) -> Self {
+    /// Builds both services over migrated databases. Their events stay in the
+    /// outbox: no relay runs.
+    pub async fn new(orders_db: Database, products_db: Database, bus_db: Database) -> Self {
         let clocks = [Clock::manual(START), Clock::manual(START)];
         let products = Products::new(products_db.clone(), &Cache::memory(), clocks[1].clone());
         let faults = Faults::default();
@@ -105,6 +106,8 @@ impl InProcessShop {
         });
         local.connect(HashMap::from([("products", peer)]));
         let clock = clocks[0].clone();
+        let bus = EmbeddedBus::open(bus_db, clock.clone()).await;
+        let bus = bus.expect("the event bus opens");
         let provider = FaultyProvider {
             inner: Sandbox::new(orders_db.clone(), clock.clone(), None),
             faults: faults.clone(),
@@ -114,7 +117,7 @@ impl InProcessShop {
             Peers::local("orders", local),
             Arc::new(provider),
             Arc::new(TableRates::default()),
-            Relay::new(orders_db.clone(), Arc::new(UnavailableBus), clock.clone()),
+            Relay::new(orders_db.clone(), Arc::new(bus), clock.clone()),
             clock,
         );
         Self {

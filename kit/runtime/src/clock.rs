@@ -19,7 +19,7 @@ impl Clock {
         Self(None)
     }
 
-    /// A clock that stands still until [`Clock::advance`] moves it.
+    /// A clock that stands still until it is moved.
     pub fn manual(now: Micros) -> Self {
         Self(Some(Arc::new(AtomicI64::new(now))))
     }
@@ -40,10 +40,10 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock back, as a machine's may go when it is set.
-    pub fn turn_back(&self, by: Duration) {
+    /// Sets a manual clock, also back; the machine's clock stays as it is.
+    pub fn set(&self, now: Micros) {
         if let Some(manual) = &self.0 {
-            manual.fetch_sub(micros(by), Ordering::SeqCst);
+            manual.store(now, Ordering::SeqCst);
         }
     }
 }

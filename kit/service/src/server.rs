@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_graphql::{Executor, ParseRequestError, Request, Response};
 use async_graphql_axum::{GraphQLRequest, GraphQLResponse};
-use axum::extract::{Path, Request as HttpRequest, State};
+use axum::extract::{DefaultBodyLimit, Path, Request as HttpRequest, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -57,12 +57,14 @@ pub fn router(service: &Service, key: IdentityKey, stop: CancellationToken) -> R
     let internal = Router::new()
         .route(
             "/graphql",
-            post(graphql).layer(middleware::from_fn(require_json)),
+            post(graphql).route_layer(middleware::from_fn(require_json)),
         )
         .route("/internal/peer/{method}", post(peer))
         .layer(RequestBodyLimitLayer::new(MAX_BODY))
+        // Else the extractors have a lower limit of their own.
+        .layer(DefaultBodyLimit::disable())
         .layer(middleware::map_response(describe_too_large))
-        .layer(middleware::from_fn_with_state(key, identify));
+        .route_layer(middleware::from_fn_with_state(key, identify));
     internal
         .route("/health", get(health))
         .route("/health/live", get(|| async { "ok" }))
@@ -98,7 +100,7 @@ impl Executor for SharedExecutor {
     }
 }
 
-/// Verifies the identity header once, hands the caller on as a [`CallContext`],
+/// Verifies the identity header once, passes the caller on as a [`CallContext`],
 /// and puts the correlation id on the response.
 async fn identify(
     State(key): State<IdentityKey>,

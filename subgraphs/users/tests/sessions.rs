@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use stoa_migrations::UsersMigrator;
@@ -12,36 +11,30 @@ use stoa_service::error::CodedError;
 use stoa_users::domain::{REFRESH_TTL, Registration};
 use stoa_users::token::{SigningKey, generate_signing_key};
 use stoa_users::{App, Error};
+use tempfile::TempDir;
 
 struct Fixture {
     app: App,
     clock: Clock,
-    path: PathBuf,
-}
-
-impl Drop for Fixture {
-    fn drop(&mut self) {
-        for ending in ["", "-wal", "-shm"] {
-            let _ = std::fs::remove_file(format!("{}{ending}", self.path.display()));
-        }
-    }
+    _folder: TempDir,
 }
 
 impl Fixture {
     async fn new() -> Self {
-        let path =
-            std::env::temp_dir().join(format!("stoa-users-{}.db", stoa_schema::ids::new_id()));
-        let database = Database::connect(
-            &format!("sqlite://{}", path.display()),
-            &PoolOptions::default(),
-        )
-        .await
-        .unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("users.db").display());
+        let database = Database::connect(&url, &PoolOptions::default())
+            .await
+            .unwrap();
         database.migrate::<UsersMigrator>().await.unwrap();
         let clock = Clock::manual(1_800_000_000_000_000);
         let key = SigningKey::from_pem(&generate_signing_key()).unwrap();
         let app = App::new(database, clock.clone(), key);
-        Self { app, clock, path }
+        Self {
+            app,
+            clock,
+            _folder: folder,
+        }
     }
 
     /// Registers an account; returns its first refresh token.

@@ -10,7 +10,6 @@
 mod shop;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,7 +18,7 @@ use async_trait::async_trait;
 use axum::http::HeaderMap;
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
-use stoa_migrations::OrdersMigrator;
+use stoa_migrations::{BusMigrator, OrdersMigrator};
 use stoa_orders::App;
 use stoa_orders::app::fulfilment::OrderAction;
 use stoa_orders::app::order::{Progress, Step};
@@ -33,12 +32,13 @@ use stoa_runtime::clock::{Clock, micros};
 use stoa_runtime::identity::{Caller, Role};
 use stoa_schema::events::OrderStatus;
 use stoa_schema::{Money, OrderId, ProductId, UserId};
-use stoa_service::bus::UnavailableBus;
 use stoa_service::context::CallContext;
 use stoa_service::database::{Database, PoolOptions};
+use stoa_service::embedded_bus::EmbeddedBus;
 use stoa_service::outbox::Relay;
 use stoa_service::page::PageRequest;
 use stoa_service::peer::{LocalPeers, PeerError, PeerHandler, Peers};
+use tempfile::TempDir;
 
 use shop::{Fixture, Outcome};
 
@@ -225,10 +225,7 @@ async fn a_clock_that_was_ahead_does_not_freeze_what_is_due() {
 async fn a_payment_that_cannot_be_read_keeps_no_other() {
     let shop = Fixture::new(Outcome::Authorised).await;
     let (broken, fine) = (shop.place().await, shop.place().await);
-    let url = format!("sqlite://{}", shop.path.display());
-    let database = Database::connect(&url, &PoolOptions::default())
-        .await
-        .unwrap();
+    let database = shop.connect().await;
     let txn = database.begin().await.unwrap();
     let sql = format!(
         "UPDATE payment SET task = 'NOISE' WHERE order_id = '{}'",

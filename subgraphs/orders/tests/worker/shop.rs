@@ -33,7 +33,7 @@ pub struct Provider {
 }
 
 pub fn no_response<T>() -> Result<T, NoResponse> {
-    Err(NoResponse("away".to_owned()))
+    Err(NoResponse("unavailable".to_owned()))
 }
 
 #[async_trait]
@@ -168,26 +168,29 @@ pub struct Fixture {
     pub provider: Arc<Provider>,
     pub products: Arc<Products>,
     pub customer: Caller,
-    pub path: PathBuf,
+    folder: TempDir,
 }
 
-impl Drop for Fixture {
-    fn drop(&mut self) {
-        for ending in ["", "-wal", "-shm"] {
-            let _ = std::fs::remove_file(format!("{}{ending}", self.path.display()));
-        }
-    }
+async fn open(folder: &TempDir, name: &str) -> Database {
+    let path = folder.path().join(format!("{name}.db"));
+    let url = format!("sqlite://{}", path.display());
+    Database::connect(&url, &PoolOptions::default())
+        .await
+        .unwrap()
 }
 
 impl Fixture {
+    /// Another connection to the database.
+    pub async fn connect(&self) -> Database {
+        open(&self.folder, "orders").await
+    }
+
     pub async fn new(outcome: Outcome) -> Self {
-        let path =
-            std::env::temp_dir().join(format!("stoa-orders-{}.db", stoa_schema::ids::new_id()));
-        let url = format!("sqlite://{}", path.display());
-        let database = Database::connect(&url, &PoolOptions::default())
-            .await
-            .unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let database = open(&folder, "orders").await;
         database.migrate::<OrdersMigrator>().await.unwrap();
+        let bus_database = open(&folder, "bus").await;
+        bus_database.migrate::<BusMigrator>().await.unwrap();
         let clock = Clock::manual(1_800_000_000_000_000);
         let provider = Arc::new(Provider {
             outcome: Mutex::new(outcome),
@@ -203,7 +206,11 @@ impl Fixture {
             "products",
             products.clone() as Arc<dyn PeerHandler>,
         )]));
-        let relay = Relay::new(database.clone(), Arc::new(UnavailableBus), clock.clone());
+        // The relay is not run: events stay in the outbox.
+        let bus = EmbeddedBus::open(bus_database, clock.clone())
+            .await
+            .unwrap();
+        let relay = Relay::new(database.clone(), Arc::new(bus), clock.clone());
         let app = App::new(
             database,
             Peers::local("orders", local),
@@ -222,7 +229,7 @@ impl Fixture {
             provider,
             products,
             customer,
-            path,
+            folder,
         }
     }
 
