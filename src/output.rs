@@ -14,7 +14,7 @@ pub fn text(text: impl Display) {
     write(format_args!("{text}"));
 }
 
-/// Prints a line that is only for whoever looks on: a server goes on without it.
+/// Prints a line that is for a person who is watching: a server continues if it cannot be written.
 pub fn notice(text: impl Display) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
 }

@@ -25,7 +25,7 @@ use crate::settings::{BusUrl, Settings};
 /// available.
 ///
 /// # Errors
-/// If it cannot be startup, and waiting would not help.
+/// If it cannot be opened, and waiting would not help.
 pub async fn database(
     settings: &Settings,
     startup: &StartupListener,
@@ -45,7 +45,7 @@ pub async fn database(
 /// Opens a service's database as it is, without creating or migrating it.
 ///
 /// # Errors
-/// If it does not exist, or cannot be startup.
+/// If it does not exist, or cannot be opened.
 pub async fn existing_database(
     settings: &Settings,
     service: ServiceName,
@@ -78,7 +78,7 @@ pub async fn existing_users(settings: &Settings) -> Result<(Service, stoa_users:
     let config = stoa_users::Config {
         database: existing_database(settings, ServiceName::Users).await?,
         clock: settings.clock.clone(),
-        // No token is issued: the key is forgotten with the process.
+        // No token is issued: the key is discarded.
         key: SigningKey::from_pem(&generate_signing_key()).map_err(|error| failed(&error))?,
         secure_cookies: true,
     };
@@ -137,7 +137,7 @@ pub struct OpenBus {
 /// Opens the event bus, waiting until it is available.
 ///
 /// # Errors
-/// If it cannot be startup, and waiting would not help.
+/// If it cannot be opened, and waiting would not help.
 pub async fn bus(settings: &Settings, startup: &StartupListener) -> Result<OpenBus, Error> {
     let failed = |error: &dyn std::fmt::Display| Error::failed("cannot open the event bus", error);
     match &settings.bus {
@@ -154,9 +154,9 @@ pub async fn bus(settings: &Settings, startup: &StartupListener) -> Result<OpenB
             })
         }
         BusUrl::Nats { url, options } => {
-            let away = |error: &BusError| matches!(error, BusError::Unavailable(_));
+            let unavailable = |error: &BusError| matches!(error, BusError::Unavailable(_));
             let bus = startup
-                .wait_until_available("the event bus (NATS)", away, async || {
+                .wait_until_available("the event bus (NATS)", unavailable, async || {
                     NatsBus::connect(url, options).await
                 })
                 .await
@@ -229,9 +229,9 @@ pub async fn notifications(
     peers: Peers,
 ) -> Result<(Service, stoa_notifications::App), Error> {
     // The live feed begins at the end of the stream, so the bus must be available.
-    let away = |error: &BusError| matches!(error, BusError::Unavailable(_));
+    let unavailable = |error: &BusError| matches!(error, BusError::Unavailable(_));
     startup
-        .wait_until_available("the event bus", away, async || bus.info().await)
+        .wait_until_available("the event bus", unavailable, async || bus.info().await)
         .await
         .map_err(|error| Error::failed("cannot read the event bus", error))?;
     let config = stoa_notifications::Config {

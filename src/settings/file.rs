@@ -6,7 +6,7 @@ use std::path::Path;
 use stoa_runtime::settings::SettingError;
 use toml::{Table, Value};
 
-/// Read if it is there and no other is named.
+/// Read if it exists and no other file is named.
 const DEFAULT: &str = "stoa.toml";
 
 /// Takes the values of the settings file, if there is one.

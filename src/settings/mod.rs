@@ -3,67 +3,48 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`parse`] | how each setting is read and checked |
 //! | [`table`] | every setting, as `--help` and `docs/configuration.md` show it |
 //! | [`file`] | the settings file |
 //! | [`check`] | `stoa config check` |
 
 pub mod check;
 pub mod file;
+mod parse;
 pub mod table;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use stoa_orders::Payments;
 use stoa_orders::domain::TableRates;
-use stoa_orders::payment::stripe::{self, StripeOptions};
 use stoa_router::{Config, HeaderRules, Limits, RateLimits};
 use stoa_runtime::clock::Clock;
 use stoa_runtime::health::Check;
 use stoa_runtime::identity::IdentityKey;
 use stoa_runtime::redis::Redis;
 use stoa_runtime::secret;
-use stoa_runtime::settings::{Environment, Problems, SettingError, SettingErrors, data_dir, read};
+use stoa_runtime::settings::{Environment, Problems, SettingError, SettingErrors, data_dir};
 use stoa_runtime::telemetry::LogSettings;
 use stoa_service::cache::Cache;
 use stoa_service::database::PoolOptions;
-use stoa_service::nats_bus::NatsOptions;
 use stoa_service::signing;
 use stoa_users::token::{SigningKey, generate_signing_key};
 
+pub use parse::{BusUrl, Purpose};
+
 use crate::Error;
 use crate::service_name::ServiceName;
+use crate::settings::parse::{
+    CURSOR_SECRET, INTERNAL_SECRET, PaymentSettings, RouterSettings, SIGNING_KEY, SIGNING_KEY_FILE,
+    Secrets,
+};
 
-const INTERNAL_SECRET: &str = "STOA_INTERNAL_SECRET";
-const CURSOR_SECRET: &str = "STOA_CURSOR_SECRET";
-const SIGNING_KEY: &str = "STOA_SIGNING_KEY";
-const SIGNING_KEY_FILE: &str = "STOA_SIGNING_KEY_FILE";
 /// The cookie of the users service; it is sent to no other service.
 const REFRESH_COOKIE: &str = "stoa_refresh";
 /// Mutations through which secrets could be guessed.
 const GUARDED_FIELDS: [&str; 3] = ["login", "register", "refreshSession"];
-
-/// What a process is for: it decides which settings production must give.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// Everything in one process.
-    Up,
-    Router,
-    Subgraph(ServiceName),
-    /// A command that looks at data and ends.
-    Command,
-}
-
-impl Purpose {
-    /// Whether the process runs a service.
-    fn runs(self, service: ServiceName) -> bool {
-        self == Self::Up || self == Self::Subgraph(service)
-    }
-}
 
 /// The settings that the roles share.
 #[derive(Clone)]
@@ -90,42 +71,6 @@ pub struct Settings {
     router: RouterSettings,
 }
 
-/// Secrets that were given; in development a missing one is generated when it is
-/// first used.
-#[derive(Clone, Default)]
-struct Secrets {
-    internal: Option<SecretString>,
-    cursor: Option<SecretString>,
-    /// The private key of access tokens, as PEM.
-    signing_key: Option<SecretString>,
-}
-
-#[derive(Clone)]
-enum PaymentSettings {
-    Sandbox,
-    Stripe(StripeOptions),
-}
-
-#[derive(Clone, Default)]
-struct RouterSettings {
-    batch_limit: usize,
-    cors_origins: Vec<String>,
-    override_labels: Vec<String>,
-    is_rate_limited: bool,
-    trusted_proxies: Vec<IpNet>,
-}
-
-/// The location of the event bus.
-#[derive(Clone)]
-pub enum BusUrl {
-    /// In the data folder.
-    Embedded,
-    Nats {
-        url: String,
-        options: NatsOptions,
-    },
-}
-
 impl Settings {
     /// Reads and checks all settings; opens nothing and writes nothing.
     ///
@@ -137,22 +82,19 @@ impl Settings {
         let environment = Environment::read()?;
         let data_dir = data.unwrap_or_else(data_dir);
         let log = LogSettings::read(&mut problems);
-        let bus = bus(&mut problems);
-        let redis = problems.check(redis());
-        let pool = problems.check(pool());
-        let fault_rate = problems.check(fault_rate(environment));
-        let jwks_url = url(&mut problems, "STOA_JWKS_URL");
-        let products_public_url = url(&mut problems, "STOA_PRODUCTS_PUBLIC_URL");
-        let databases = databases(&mut problems);
-        let peers = peers(&mut problems);
-        let secrets = secrets(&mut problems, environment, purpose, jwks_url.is_some());
-        let payments = payments(
-            &mut problems,
-            environment,
-            purpose.runs(ServiceName::Orders),
-        );
-        let rates = problems.check(rates());
-        let router = router(&mut problems, environment);
+        let bus = parse::bus(&mut problems);
+        let redis = problems.check(parse::redis());
+        let pool = problems.check(parse::pool());
+        let fault_rate = problems.check(parse::fault_rate(environment));
+        let jwks_url = parse::url(&mut problems, "STOA_JWKS_URL");
+        let products_public_url = parse::base_url(&mut problems, "STOA_PRODUCTS_PUBLIC_URL");
+        let databases = parse::databases(&mut problems);
+        let peers = parse::peers(&mut problems);
+        let secrets = parse::secrets(&mut problems, environment, purpose, jwks_url.is_some());
+        let takes_payments = purpose.runs(ServiceName::Orders);
+        let payments = parse::payments(&mut problems, environment, takes_payments);
+        let rates = problems.check(parse::rates(takes_payments));
+        let router = parse::router(&mut problems, environment);
         let settings = (|| {
             Some(Self {
                 environment,
@@ -297,11 +239,11 @@ impl Settings {
     /// The URL of a service's database.
     pub fn database_url(&self, service: ServiceName) -> String {
         let known = self.databases.get(&service).cloned();
-        known.unwrap_or_else(|| sqlite_url(&self.data_dir, service.as_str()))
+        known.unwrap_or_else(|| parse::sqlite_url(&self.data_dir, service.as_str()))
     }
 
     pub fn bus_database_url(&self) -> String {
-        sqlite_url(&self.data_dir, "bus")
+        parse::sqlite_url(&self.data_dir, "bus")
     }
 
     /// The base URL of another service.
@@ -343,297 +285,4 @@ impl Settings {
             ..Config::default()
         }
     }
-}
-
-fn bus(problems: &mut Problems) -> Option<BusUrl> {
-    const NAME: &str = "STOA_BUS_URL";
-    let replicas = problems.check(number("STOA_BUS_REPLICAS", 1, 1..=5));
-    let Some(url) = read(NAME).filter(|url| url != "embedded:") else {
-        return Some(BusUrl::Embedded);
-    };
-    let is_nats = ["nats://", "tls://"]
-        .iter()
-        .any(|scheme| url.starts_with(scheme));
-    problems.check(match is_nats {
-        true => Ok(()),
-        // The URL may hold a password: only its scheme is shown.
-        false => Err(SettingError::new(
-            NAME,
-            format!(
-                "begins with \"{}\", which is neither embedded: nor nats://HOST:PORT nor tls://HOST:PORT",
-                scheme_of(&url)
-            ),
-        )),
-    })?;
-    Some(BusUrl::Nats {
-        url,
-        options: NatsOptions {
-            credentials_file: read("STOA_BUS_CREDENTIALS_FILE").map(Into::into),
-            ca_file: read("STOA_BUS_CA_FILE").map(Into::into),
-            replicas: replicas?,
-        },
-    })
-}
-
-fn redis() -> Result<Option<Redis>, SettingError> {
-    const NAME: &str = "STOA_CACHE_URL";
-    let Some(url) = read(NAME).filter(|url| url != "memory:") else {
-        return Ok(None);
-    };
-    if !["redis://", "rediss://"]
-        .iter()
-        .any(|scheme| url.starts_with(scheme))
-    {
-        return Err(SettingError::new(
-            NAME,
-            format!(
-                "begins with \"{}\", which is neither memory: nor redis://HOST:PORT nor rediss://HOST:PORT",
-                scheme_of(&url)
-            ),
-        ));
-    }
-    let ca_file = read("STOA_CACHE_CA_FILE").map(PathBuf::from);
-    Redis::open(NAME, &url, ca_file.as_deref()).map(Some)
-}
-
-fn scheme_of(url: &str) -> &str {
-    url.split_once(':').map_or(url, |(scheme, _)| scheme)
-}
-
-/// The share of calls between services and to the payment sandbox that fail.
-fn fault_rate(environment: Environment) -> Result<f64, SettingError> {
-    const NAME: &str = "STOA_FAULT_RATE";
-    let rate = number(NAME, 0.0, 0.0..=0.5)?;
-    if rate > 0.0 && !environment.is_development() {
-        return Err(SettingError::new(
-            NAME,
-            "is for development: in production nothing fails on purpose",
-        ));
-    }
-    Ok(rate)
-}
-
-fn pool() -> Result<PoolOptions, SettingError> {
-    let default = PoolOptions::default().connections;
-    Ok(PoolOptions {
-        connections: number("STOA_DATABASE_POOL", default, 1..=1_000)?,
-    })
-}
-
-fn number<T>(name: &str, default: T, range: RangeInclusive<T>) -> Result<T, SettingError>
-where
-    T: std::str::FromStr + PartialOrd + std::fmt::Display,
-{
-    let Some(text) = read(name) else {
-        return Ok(default);
-    };
-    text.parse()
-        .ok()
-        .filter(|value| range.contains(value))
-        .ok_or_else(|| {
-            SettingError::new(
-                name,
-                format!(
-                    "\"{text}\" is no number from {} to {}",
-                    range.start(),
-                    range.end()
-                ),
-            )
-        })
-}
-
-/// An optional URL of HTTP.
-fn url(problems: &mut Problems, name: &str) -> Option<String> {
-    let text = read(name)?;
-    let parsed = reqwest::Url::parse(&text).ok();
-    let fits = parsed.is_some_and(|url| matches!(url.scheme(), "http" | "https"));
-    problems.check(match fits {
-        true => Ok(text.trim_end_matches('/').to_owned()),
-        false => Err(SettingError::new(
-            name,
-            format!("\"{text}\" is not a URL such as https://host.example:443"),
-        )),
-    })
-}
-
-/// The databases that are not in the data folder.
-fn databases(problems: &mut Problems) -> HashMap<ServiceName, String> {
-    let all = ServiceName::ALL.into_iter();
-    all.filter_map(|service| {
-        let name = format!("STOA_{}_DATABASE_URL", service.as_str().to_uppercase());
-        let url = read(&name)?;
-        problems.check(match scheme_of(&url) {
-            "sqlite" | "postgres" | "postgresql" => Ok((service, url)),
-            other => Err(SettingError::new(
-                &name,
-                format!("begins with \"{other}\", which is neither sqlite:// nor postgres://"),
-            )),
-        })
-    })
-    .collect()
-}
-
-fn peers(problems: &mut Problems) -> HashMap<ServiceName, String> {
-    let all = ServiceName::ALL.into_iter();
-    all.filter_map(|service| {
-        let name = format!("STOA_{}_URL", service.as_str().to_uppercase());
-        Some((service, url(problems, &name)?))
-    })
-    .collect()
-}
-
-fn secrets(
-    problems: &mut Problems,
-    environment: Environment,
-    purpose: Purpose,
-    verifies_tokens: bool,
-) -> Secrets {
-    let internal = match purpose {
-        Purpose::Up | Purpose::Subgraph(_) => true,
-        Purpose::Router => verifies_tokens,
-        Purpose::Command => false,
-    };
-    let mut given = |name, is_needed| {
-        let checked = secret::check(name, environment, is_needed);
-        problems.check(checked).flatten()
-    };
-    let internal = given(INTERNAL_SECRET, internal);
-    let cursor = given(CURSOR_SECRET, purpose.runs(ServiceName::Notifications));
-    let key = signing_key(environment, purpose.runs(ServiceName::Users));
-    Secrets {
-        internal,
-        cursor,
-        signing_key: problems.check(key).flatten(),
-    }
-}
-
-fn signing_key(
-    environment: Environment,
-    is_needed: bool,
-) -> Result<Option<SecretString>, SettingError> {
-    let wrong = |problem: String| SettingError::new(SIGNING_KEY_FILE, problem);
-    let Some(path) = read(SIGNING_KEY_FILE) else {
-        if environment.is_development() || !is_needed {
-            return Ok(None);
-        }
-        return Err(wrong(
-            "not set; in production give a key's path (try: openssl genpkey -algorithm ed25519)"
-                .to_owned(),
-        ));
-    };
-    let pem = std::fs::read_to_string(&path)
-        .map_err(|error| wrong(format!("cannot read {path}: {error}")))?;
-    SigningKey::from_pem(&pem).map_err(wrong)?;
-    Ok(Some(pem.into()))
-}
-
-fn payments(
-    problems: &mut Problems,
-    environment: Environment,
-    is_needed: bool,
-) -> Option<PaymentSettings> {
-    const NAME: &str = "STOA_PAYMENTS";
-    let chosen = read(NAME);
-    match chosen.as_deref() {
-        Some("stripe") => {
-            let url = url(problems, "STOA_STRIPE_URL");
-            let secret_key = problems.check(secret::load_external("STOA_STRIPE_SECRET_KEY"));
-            let webhook = problems.check(secret::load_external("STOA_STRIPE_WEBHOOK_SECRET"));
-            Some(PaymentSettings::Stripe(StripeOptions {
-                url: url.unwrap_or_else(|| stripe::URL.to_owned()),
-                secret_key: secret_key?,
-                webhook_secret: webhook?,
-            }))
-        }
-        Some("sandbox") => Some(PaymentSettings::Sandbox),
-        None if environment.is_development() || !is_needed => Some(PaymentSettings::Sandbox),
-        None => problems.check(Err(SettingError::new(
-            NAME,
-            "not set; in production say stripe, or sandbox for a trial in which no money moves",
-        ))),
-        Some(other) => problems.check(Err(SettingError::new(
-            NAME,
-            format!("\"{other}\" is neither \"sandbox\" nor \"stripe\""),
-        ))),
-    }
-}
-
-fn rates() -> Result<TableRates, SettingError> {
-    const NAME: &str = "STOA_RATES_FILE";
-    let Some(path) = read(NAME) else {
-        return Ok(TableRates::default());
-    };
-    let wrong = |problem: String| SettingError::new(NAME, format!("{path}: {problem}"));
-    let text = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
-    TableRates::parse(&text).map_err(wrong)
-}
-
-fn router(problems: &mut Problems, environment: Environment) -> Option<RouterSettings> {
-    const RATE_LIMIT: &str = "STOA_RATE_LIMIT";
-    let is_rate_limited = problems.check(match read(RATE_LIMIT).as_deref() {
-        None | Some("on") => Ok(true),
-        Some("off") if environment.is_development() => Ok(false),
-        Some("off") => Err(SettingError::new(
-            RATE_LIMIT,
-            "rate limits cannot be switched off in production",
-        )),
-        Some(other) => Err(SettingError::new(
-            RATE_LIMIT,
-            format!("\"{other}\" is neither \"on\" nor \"off\""),
-        )),
-    });
-    let batch_limit = problems.check(number("STOA_BATCH_LIMIT", 0, 0..=1_000));
-    let cors_origins = problems.check(comma_separated("STOA_CORS_ORIGINS", origin));
-    let override_labels = problems.check(comma_separated("STOA_OVERRIDE_LABELS", |label| {
-        Ok(label.to_owned())
-    }));
-    let trusted_proxies = problems.check(comma_separated("STOA_TRUSTED_PROXIES", network));
-    Some(RouterSettings {
-        batch_limit: batch_limit?,
-        cors_origins: cors_origins?,
-        override_labels: override_labels?,
-        is_rate_limited: is_rate_limited?,
-        trusted_proxies: trusted_proxies?,
-    })
-}
-
-/// The items of a comma-separated setting.
-fn comma_separated<T>(
-    name: &str,
-    parse: impl Fn(&str) -> Result<T, String>,
-) -> Result<Vec<T>, SettingError> {
-    let text = read(name).unwrap_or_default();
-    text.split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty())
-        .map(|item| parse(item).map_err(|problem| SettingError::new(name, problem)))
-        .collect()
-}
-
-/// An origin as browsers send it (RFC 6454): scheme, host and port, and no more.
-fn origin(text: &str) -> Result<String, String> {
-    if text == "*" {
-        return Err(
-            "\"*\" is not allowed: pages of any origin could then call; name the origins"
-                .to_owned(),
-        );
-    }
-    let parsed = reqwest::Url::parse(text).ok();
-    let fits = parsed.is_some_and(|url| url.origin().ascii_serialization() == text);
-    match fits {
-        true => Ok(text.to_owned()),
-        false => Err(format!(
-            "\"{text}\" is not an origin such as https://shop.example: scheme, host and port, without a path"
-        )),
-    }
-}
-
-fn network(text: &str) -> Result<IpNet, String> {
-    text.parse::<IpNet>()
-        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-        .map_err(|_| format!("\"{text}\" is no address and no network such as 10.0.0.0/8"))
-}
-
-fn sqlite_url(folder: &Path, name: &str) -> String {
-    format!("sqlite://{}", folder.join(format!("{name}.db")).display())
 }

@@ -353,7 +353,7 @@ pub const SETTINGS: &[Setting] = &[
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "a URL",
         "traces are off",
-        "where traces go; the other OTEL_* settings have their standard meanings",
+        "where traces go; this and the other OTEL_* settings are standard, and read from the environment only",
     ),
     setting(
         G::Development,
@@ -443,7 +443,7 @@ mod tests {
             let again = SETTINGS[index + 1..]
                 .iter()
                 .find(|s| s.name == setting.name);
-            assert!(again.is_none(), "{} is there twice", setting.name);
+            assert!(again.is_none(), "{} occurs twice", setting.name);
         }
     }
 

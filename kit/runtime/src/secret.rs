@@ -7,7 +7,7 @@ use std::path::Path;
 use secrecy::SecretString;
 use uuid::Uuid;
 
-use crate::settings::{Environment, SettingError, read};
+use crate::settings::{Environment, Origin, SettingError, origin, read};
 
 /// The prefix of secrets generated for development; production refuses them.
 const DEVELOPMENT_PREFIX: &str = "development-only-";
@@ -96,10 +96,14 @@ pub fn load_external(name: &str) -> Result<SecretString, SettingError> {
 
 /// The value of `NAME`, or what is in the file that `NAME_FILE` names.
 fn read_or_file(name: &str) -> Result<Option<String>, SettingError> {
-    if let Some(value) = read(name) {
+    let name_of_path = format!("{name}_FILE");
+    // The environment wins, by whichever of the two names.
+    let path_wins = origin(&name_of_path) == Some(Origin::Environment)
+        && origin(name) != Some(Origin::Environment);
+    if !path_wins && let Some(value) = read(name) {
         return Ok(Some(value));
     }
-    let Some(path) = read(&format!("{name}_FILE")) else {
+    let Some(path) = read(&name_of_path) else {
         return Ok(None);
     };
     let text = std::fs::read_to_string(&path)

@@ -88,6 +88,11 @@ pub fn read(name: &str) -> Option<String> {
         .filter(|value| !value.is_empty())
 }
 
+/// Where a setting's value is from, if it is set.
+pub fn origin(name: &str) -> Option<Origin> {
+    all_set().remove(name)
+}
+
 /// Where a setting's value is from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
@@ -98,8 +103,10 @@ pub enum Origin {
 /// Every setting of ours that is set, known or not, with its origin.
 pub fn all_set() -> BTreeMap<String, Origin> {
     let file = FILE.get().into_iter().flatten();
+    let file = file.filter(|(_, value)| !value.is_empty());
     let file = file.map(|(name, _)| (name.clone(), Origin::File));
     let environment = env::vars_os()
+        .filter(|(_, value)| !value.is_empty())
         .filter_map(|(name, _)| name.into_string().ok())
         .filter(|name| name.starts_with("STOA_"))
         .map(|name| (name, Origin::Environment));

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use stoa_schema::UserId;
 use stoa_service::bus::StreamInfo;
-use stoa_service::error::CommonError;
 
 use crate::error::Error;
 
@@ -83,7 +82,7 @@ impl CursorKey {
             .map_err(|_| Error::CursorInvalid)?;
         let claims: Claims = serde_json::from_slice(claims).map_err(|_| Error::CursorInvalid)?;
         if claims.p != principal.as_str() || (claims.f != scope && claims.f != ANY_SCOPE) {
-            return Err(CommonError::NotOwner.into());
+            return Err(Error::CursorNotOwned);
         }
         if claims.s != stream.identity || claims.n + 1 < stream.first || claims.n > stream.last {
             return Err(Error::CursorExpired);

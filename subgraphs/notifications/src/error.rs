@@ -2,7 +2,7 @@
 
 use stoa_service::bus::BusError;
 use stoa_service::consume::Failure;
-use stoa_service::error::{CodedError, CommonError, UNAVAILABLE};
+use stoa_service::error::{CodedError, CommonError, FORBIDDEN, UNAVAILABLE};
 use stoa_service::peer::PeerError;
 
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +15,8 @@ pub enum Error {
     NoSuchNotification,
     #[error("the cursor was not issued by this service")]
     CursorInvalid,
+    #[error("the cursor belongs to another user or to another subscription")]
+    CursorNotOwned,
     #[error(
         "the cursor is too old, or of another stream; read the current state and subscribe without it"
     )]
@@ -51,6 +53,7 @@ impl CodedError for Error {
             Self::Common(error) => error.code(),
             Self::NoSuchOrder | Self::NoSuchNotification => "NOT_FOUND",
             Self::CursorInvalid => "CURSOR_INVALID",
+            Self::CursorNotOwned => FORBIDDEN,
             Self::CursorExpired => "CURSOR_EXPIRED",
             Self::ResumeRequired { .. } => "RESUME_REQUIRED",
             Self::TooManySubscribers | Self::PeerUnavailable(_) | Self::Bus(_) => UNAVAILABLE,
