@@ -375,8 +375,8 @@ async fn a_database_that_returns_is_picked_up_again() {
     let servers = place.servers.as_ref().unwrap();
     assert!(database.is_ready().await);
     servers.kill("postgres");
-    let away = database.begin().await.err();
-    assert!(away.is_some_and(|error| is_unavailable(&error)));
+    let unavailable = database.begin().await.err();
+    assert!(unavailable.is_some_and(|error| is_unavailable(&error)));
     assert!(!database.is_ready().await);
     servers.restart("postgres");
     let txn = database.begin().await.unwrap();

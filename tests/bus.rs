@@ -101,7 +101,7 @@ contract!(
     two_processes_share_a_consumer_in_order,
     a_slow_message_stays_with_its_process,
     followers_of_two_processes_see_everything_once_and_in_order,
-    a_poison_message_is_laid_aside_and_replayed,
+    a_poison_message_is_dead_lettered_and_replayed,
     what_is_away_is_waited_for,
     dead_letters_are_kept_once,
 );
@@ -321,7 +321,7 @@ async fn followers_of_two_processes_see_everything_once_and_in_order(fixture: Fi
     assert_eq!(late.next().await.unwrap().sequence, new.sequence);
 }
 
-async fn a_poison_message_is_laid_aside_and_replayed(fixture: Fixture) {
+async fn a_poison_message_is_dead_lettered_and_replayed(fixture: Fixture) {
     let bus = fixture.open().await;
     for index in 0..3 {
         bus.publish(message(&format!("a.{index}"), &format!("m{index}"), 0))
@@ -436,7 +436,7 @@ async fn dead_letters_are_kept_once(fixture: Fixture) {
 /// A message that crashes its process is redelivered to the next one, a limited number
 /// of times. Only on the embedded bus, where a manual clock skips the deadline.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_ends_processes_is_laid_aside() {
+async fn a_message_that_ends_processes_is_dead_lettered() {
     let fixture = Fixture::embedded().unwrap();
     let clock = Clock::manual(1_800_000_000_000_000);
     let bus = fixture.open_embedded(clock.clone()).await;

@@ -261,7 +261,7 @@ impl MigrationTrait for Webhooks {
                 )",
                 "CREATE TABLE sandbox_webhook (
                     event_id varchar(255) NOT NULL,
-                    -- The same event may be told several times.
+                    -- The same event may arrive several times.
                     copy bigint NOT NULL,
                     kind varchar(64) NOT NULL,
                     reference varchar(255) NOT NULL,

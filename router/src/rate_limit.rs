@@ -204,7 +204,7 @@ async fn count(
     })
 }
 
-/// Regularly forgets addresses whose allowance is full again.
+/// Regularly removes addresses whose allowance is full again.
 pub(crate) async fn upkeep(shared: Arc<AppState>) {
     loop {
         tokio::time::sleep(UPKEEP).await;

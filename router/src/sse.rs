@@ -30,7 +30,7 @@ pub(crate) async fn respond(state: Arc<AppState>, admitted: Admitted) -> HttpRes
             Ok(events) => {
                 let stop = state.stop.clone();
                 let stopped = stop.clone();
-                // When the server stops, the stream is not complete: tell the client to
+                // When the server stops, the stream is not complete: ask the client to
                 // resume.
                 let last = stream::once(async move {
                     stopped.is_cancelled().then(|| {

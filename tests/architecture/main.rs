@@ -7,6 +7,7 @@
 mod crates;
 mod rules;
 mod source;
+mod words;
 
 use std::path::{Path, PathBuf};
 
@@ -43,6 +44,7 @@ fn root() -> PathBuf {
 fn main() {
     let arguments = Arguments::from_args();
     let mut trials = crates::trials();
+    trials.extend(words::trials());
     for rule in RULES {
         trials.push(Trial::test(format!("modules::{}", rule.name), || {
             holds(rule)

@@ -57,7 +57,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "every subgraph has the same shape",
-        reason: "whoever knows one subgraph knows all of them",
+        reason: "an engineer who knows one subgraph knows all of them",
         check: same_shape,
         subgraphs_only: true,
     },

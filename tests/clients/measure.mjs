@@ -133,7 +133,7 @@ async function embedded() {
     await stop(again.shop)
   }
   starts.sort((a, b) => a - b)
-  row('start to first answered query, existing database', `${ms(starts[2])} (median of 5)`)
+  row('start to first response, existing database', `${ms(starts[2])} (median of 5)`)
   const { shop, url } = await start()
   await new Promise(resolve => setTimeout(resolve, 5_000))
   row('resident memory, idle', `${resident(shop.pid).toFixed(1)} MiB`)

@@ -31,7 +31,7 @@ async fn bus(shop: &Shop) -> Arc<dyn Bus> {
     }
 }
 
-pub async fn a_poison_event_is_laid_aside(shop: &Shop) {
+pub async fn a_poison_event_is_dead_lettered(shop: &Shop) {
     let admin = shop.sign_in("admin").await;
     let buyer = new_customer(&shop.client()).await;
     let product = new_product(&admin, 5).await;

@@ -393,7 +393,7 @@ pub async fn sixty_four_buyers_of_ten_units(shop: &Shop) {
 const SHIP: &str = "mutation ($id: ID!, $key: ID!, $shipment: ShipmentInput) { done: shipOrder(orderId: $id, idempotencyKey: $key, shipment: $shipment, reason: \"packed\") { order { status shipments { carrier trackingNumber lines { quantity product { id } } } lines { shippedQuantity } } userErrors { field code message } } }";
 const REFUND: &str = "mutation ($id: ID!, $key: ID!, $refund: RefundInput) { done: refundOrder(orderId: $id, idempotencyKey: $key, refund: $refund, reason: \"damaged\") { order { status refunded { amountMinor } refunds { amount { amountMinor } lines { quantity returnedToStock } } lines { refundedQuantity } } userErrors { field code message } } }";
 
-pub async fn parcels_and_partial_refunds(shop: &Shop) {
+pub async fn shipments_and_partial_refunds(shop: &Shop) {
     let (admin, ada) = (shop.sign_in("admin").await, shop.sign_in("ada").await);
     let product = new_product(&admin, 10).await;
     let order = place(&ada, &product, 4, "sandbox_approve").await;

@@ -100,7 +100,7 @@ where
     consumer.acknowledge().await
 }
 
-/// Handles one message, with retries, until it succeeds or is given up (the inner
+/// Handles one message, with retries, until it succeeds or will not be retried (the inner
 /// error).
 async fn handle_with_retries<F, W>(
     consumer: &mut dyn Consumer,

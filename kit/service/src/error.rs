@@ -19,7 +19,7 @@ pub trait CodedError: Display {
     /// The value of `extensions.code`.
     fn code(&self) -> &'static str;
 
-    /// A fault of ours: logged where it is handled, and not shown to clients.
+    /// An internal error: logged where it is handled, and not shown to clients.
     fn is_internal(&self) -> bool {
         self.code() == INTERNAL
     }

@@ -199,7 +199,7 @@ impl Relay {
         txn.commit().await
     }
 
-    /// The bus forgets message ids after a while, so the version of the
+    /// The bus drops message ids after its deduplication window, so the version of the
     /// subject's last event decides whether this one was published.
     async fn publish_one(&self, row: &Row) -> Result<(), RelayError> {
         let last = self.bus.last_message(&row.subject).await?;

@@ -169,11 +169,11 @@ impl Peers {
                 }
             }
         };
-        let away = || PeerError::Unreachable {
+        let unavailable = || PeerError::Unreachable {
             service: R::SERVICE.to_owned(),
             cause: fault_injection::REASON.to_owned(),
         };
-        let answer = fault_injection::call_with_faults(call.instrument(span), away).await?;
+        let answer = fault_injection::call_with_faults(call.instrument(span), unavailable).await?;
         serde_json::from_value(answer).map_err(bad)
     }
 

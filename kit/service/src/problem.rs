@@ -1,4 +1,4 @@
-//! What is wrong with a client's input: answered as `userErrors`, for the
+//! What is wrong with a client's input: returned as `userErrors`, for the
 //! client to correct.
 
 use serde::{Deserialize, Serialize};

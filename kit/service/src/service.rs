@@ -75,7 +75,7 @@ where
     }
 }
 
-/// Whether an operation is `{ _service { sdl } }`, which is answered here
+/// Whether an operation is `{ _service { sdl } }`, which is resolved here
 /// with the rewritten text.
 fn asks_for_sdl(document: &ExecutableDocument) -> bool {
     document.operations.iter().all(|(_, operation)| {

@@ -66,7 +66,7 @@ pub async fn subscribe(execution: Execution) -> Result<BoxStream<'static, Respon
                 let event = event.and_then(|event| state.read(event, &execution, 0));
                 match event {
                     Ok(event) => {
-                        let data = event.answer.data;
+                        let data = event.parsed.data;
                         let root = representation::find(&state.tree, &[]);
                         state.settle_root(event, &execution, 0, &root);
                         let cursor = cursor_of(&execution.plan, &state.tree, data);

@@ -58,8 +58,8 @@ pub fn read(
         items: Vec::new(),
         entities: Vec::new(),
     };
-    let answer = reader.answer();
-    answer.map_err(|reason| format!("{reason} at byte {}", reader.at))
+    let response = reader.response();
+    response.map_err(|reason| format!("{reason} at byte {}", reader.at))
 }
 
 /// One entry of `errors`; a generic error if it is malformed.
@@ -92,8 +92,8 @@ type Read<T> = Result<T, &'static str>;
 const UNKNOWN: u32 = u32::MAX;
 
 impl Reader<'_> {
-    fn answer(&mut self) -> Read<ParsedResponse> {
-        let mut answer = ParsedResponse::default();
+    fn response(&mut self) -> Read<ParsedResponse> {
+        let mut response = ParsedResponse::default();
         let mut has_data = false;
         self.skip_whitespace();
         self.expect_byte(b'{')?;
@@ -111,11 +111,11 @@ impl Reader<'_> {
                     b"\"data\"" => {
                         has_data = true;
                         match self.value()? {
-                            Node::Object(id) => answer.data = Some(id),
+                            Node::Object(id) => response.data = Some(id),
                             Node::Null => {}
                             _ => return Err("the data is not an object"),
                         }
-                        answer.entities = std::mem::take(&mut self.entities);
+                        response.entities = std::mem::take(&mut self.entities);
                     }
                     b"\"errors\"" => {
                         let from = self.at;
@@ -124,7 +124,7 @@ impl Reader<'_> {
                             serde_json::from_slice(&self.bytes[from..self.at])
                                 .map_err(|_| "the errors are not a list")?;
                         let errors = errors.unwrap_or_default().into_iter();
-                        answer.errors = errors.map(|entry| error(entry, &self.source)).collect();
+                        response.errors = errors.map(|entry| error(entry, &self.source)).collect();
                     }
                     _ => self.skip()?,
                 }
@@ -140,13 +140,13 @@ impl Reader<'_> {
         if self.at < self.bytes.len() {
             return Err("there is text after the response");
         }
-        if answer.data.is_none() && answer.errors.is_empty() {
+        if response.data.is_none() && response.errors.is_empty() {
             return Err(match has_data {
                 true => "the data is null without an error",
                 false => "neither data nor errors",
             });
         }
-        Ok(answer)
+        Ok(response)
     }
 
     fn peek(&self) -> Option<u8> {
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_refused() {
+    fn what_is_no_response_is_refused() {
         let deep = format!(
             "{{\"data\":{{\"a\":{}{}}}}}",
             "[".repeat(500),
@@ -471,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_an_answer_is_read() {
+    fn what_is_a_response_is_read() {
         for text in [
             "{\"data\":{}}",
             " { \"errors\" : [ { \"message\" : \"m\" } ] , \"data\" : null } ",

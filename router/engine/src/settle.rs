@@ -53,7 +53,7 @@ pub struct SentRequest {
 
 /// A response that was read into the tree.
 pub struct ReadResponse {
-    pub answer: ParsedResponse,
+    pub parsed: ParsedResponse,
     pub headers: HeaderMap,
 }
 
@@ -105,8 +105,8 @@ impl ExecutionState {
         let slots = &execution.plan.slots;
         let read = json::read(&mut self.tree, slots, response.body, subgraph.clone());
         match (read, response.error_status) {
-            (Ok(answer), _) => Ok(ReadResponse {
-                answer,
+            (Ok(parsed), _) => Ok(ReadResponse {
+                parsed,
                 headers: response.headers,
             }),
             (Err(_), Some(status)) => Err(TransportError::Status { subgraph, status }),
@@ -128,9 +128,9 @@ impl ExecutionState {
         let fetch = &execution.plan.fetches[index];
         let result = result.and_then(|response| self.read(response, execution, index));
         let result = result
-            .and_then(|answered| self.check_entity_count(answered, fetch, &sent.part, execution));
-        let answered = match result {
-            Ok(answered) => answered,
+            .and_then(|response| self.check_entity_count(response, fetch, &sent.part, execution));
+        let response = match result {
+            Ok(response) => response,
             Err(error) => {
                 log_failure(&error);
                 self.fail(&error, fetch, sent);
@@ -138,10 +138,10 @@ impl ExecutionState {
             }
         };
         match &fetch.kind {
-            FetchKind::Root { .. } => self.settle_root(answered, execution, index, &sent.batch),
+            FetchKind::Root { .. } => self.settle_root(response, execution, index, &sent.batch),
             FetchKind::Entities { .. } => {
-                self.keep_headers(answered.headers, execution, fetch);
-                self.settle_entities(answered.answer, sent, fetch, &execution.plan.slots);
+                self.keep_headers(response.headers, execution, fetch);
+                self.settle_entities(response.parsed, sent, fetch, &execution.plan.slots);
             }
         }
     }
@@ -149,7 +149,7 @@ impl ExecutionState {
     /// Merges a response from a root type into the objects that the fetch is for.
     pub fn settle_root(
         &mut self,
-        answered: ReadResponse,
+        response: ReadResponse,
         execution: &Execution,
         index: usize,
         batch: &Batch,
@@ -157,15 +157,15 @@ impl ExecutionState {
         let Some(fetch) = execution.plan.fetches.get(index) else {
             return;
         };
-        self.keep_headers(answered.headers, execution, fetch);
+        self.keep_headers(response.headers, execution, fetch);
         for (number, (_, target)) in batch.targets.iter().enumerate() {
-            for error in &answered.answer.errors {
+            for error in &response.parsed.errors {
                 let mut error = error.clone();
                 error.locations.clear();
                 error.path.splice(0..0, batch.path(*target, &fetch.path));
                 self.errors.push(error);
             }
-            if let Some(data) = answered.answer.data {
+            if let Some(data) = response.parsed.data {
                 self.merge_at(target.object, data, fetch, number > 0);
             }
         }
@@ -180,17 +180,17 @@ impl ExecutionState {
 
     fn settle_entities(
         &mut self,
-        answer: ParsedResponse,
+        parsed: ParsedResponse,
         sent: &SentRequest,
         fetch: &Fetch,
         slots: &SlotTable,
     ) {
         // Without entities the whole batch failed: its errors are for all of them.
-        let Some(entities) = self.entities(&answer, &sent.part) else {
-            self.add_batch_errors(answer.errors, fetch, sent);
+        let Some(entities) = self.entities(&parsed, &sent.part) else {
+            self.add_batch_errors(parsed.errors, fetch, sent);
             return;
         };
-        for error in answer.errors {
+        for error in parsed.errors {
             self.map_entity_error(error, &entities, sent, fetch, slots);
         }
         let BatchPart { first, count, .. } = sent.part;
@@ -221,20 +221,20 @@ impl ExecutionState {
 
     /// The entities in a response, group after group; `None` if it has no list of
     /// entities.
-    fn entities(&self, answer: &ParsedResponse, part: &BatchPart) -> Option<Vec<Node>> {
+    fn entities(&self, parsed: &ParsedResponse, part: &BatchPart) -> Option<Vec<Node>> {
         let items = |node: &Node| match node {
             Node::List(list) => Some(self.tree.items(*list)),
             _ => None,
         };
         if part.groups.is_empty() {
-            let (_, node) = answer.entities.first()?;
+            let (_, node) = parsed.entities.first()?;
             return Some(items(node)?.to_vec());
         }
         let mut all = Vec::with_capacity(part.count as usize);
         let mut any = false;
         for (group, count) in part.groups.iter().enumerate() {
             let alias = Contexts::alias(group);
-            let found = answer
+            let found = parsed
                 .entities
                 .iter()
                 .find(|(key, _)| **key == *alias)
@@ -250,15 +250,15 @@ impl ExecutionState {
     /// Rejects a response that leaves out entities without an error.
     fn check_entity_count(
         &self,
-        answered: ReadResponse,
+        response: ReadResponse,
         fetch: &Fetch,
         part: &BatchPart,
         execution: &Execution,
     ) -> Result<ReadResponse, TransportError> {
-        if matches!(fetch.kind, FetchKind::Root { .. }) || !answered.answer.errors.is_empty() {
-            return Ok(answered);
+        if matches!(fetch.kind, FetchKind::Root { .. }) || !response.parsed.errors.is_empty() {
+            return Ok(response);
         }
-        let entities = &answered.answer.entities;
+        let entities = &response.parsed.entities;
         let count = |found: Option<&(Box<str>, Node)>| match found {
             Some((_, Node::List(list))) => self.tree.items(*list).len(),
             _ => 0,
@@ -274,7 +274,7 @@ impl ExecutionState {
         }
         let wrong = |(count, wanted): &&(usize, u32)| *count != *wanted as usize;
         let Some((count, wanted)) = counts.iter().find(wrong) else {
-            return Ok(answered);
+            return Ok(response);
         };
         let subgraph = execution.graph.subgraph(fetch.subgraph).name.as_str();
         Err(TransportError::Invalid {

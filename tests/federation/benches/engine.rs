@@ -41,7 +41,7 @@ const REVIEWS_EACH: usize = 5;
 
 fn federation() -> Federation {
     let products: Vec<Value> = (0..PRODUCT_COUNT)
-        .map(|n| json!({ "upc": format!("upc-{n}"), "name": format!("Product {n}"), "price": n * 10, "weight": n, "description": "A thing of beauty, said to be a joy for ever. ".repeat(4) }))
+        .map(|n| json!({ "upc": format!("upc-{n}"), "name": format!("Product {n}"), "price": n * 10, "weight": n, "description": "A thing of beauty, said to be a joy forever. ".repeat(4) }))
         .collect();
     let top: Vec<Value> = products
         .iter()

@@ -185,7 +185,7 @@ pub fn plan(
     Ok(plan)
 }
 
-/// Sets `apart` for the fetches above those with context values.
+/// Sets `copy_per_target` for the fetches above those with context values.
 fn mark_copied_fetches(fetches: &mut [Fetch]) {
     let keys = |fetch: &Fetch| -> Vec<Name> {
         let keys = fetch.path.iter().filter_map(|step| match step {

@@ -96,6 +96,8 @@ impl App {
         let mut past = self.clone();
         past.carts.clock = clock.clone();
         past.discounts.clock = clock.clone();
+        past.orders.carts.clock = clock.clone();
+        past.orders.discounts.clock = clock.clone();
         past.orders.clock = clock.clone();
         past.saga.clock = clock;
         past

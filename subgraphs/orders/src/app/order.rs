@@ -167,5 +167,5 @@ pub(super) async fn order_must_exist(database: &Database, id: &OrderId) -> Resul
     order::order_fetch_many(database.read(), std::slice::from_ref(id))
         .await?
         .remove(id)
-        .ok_or_else(|| Error::corrupt(format!("order {id} is gone")))
+        .ok_or_else(|| Error::corrupt(format!("order {id} does not exist")))
 }

@@ -34,7 +34,7 @@ impl Saga {
 
     async fn stock_notify(&self, due: &DueStock) -> Result<(), Error> {
         let order = order_must_exist(&self.database, &due.order_id).await?;
-        let tell = async {
+        let report = async {
             let correlation = &order.correlation_id;
             match due.task {
                 StockTask::Release => {
@@ -61,7 +61,8 @@ impl Saga {
             }
             Ok(())
         };
-        tell.instrument(order_work_span(due.task.as_str(), &order))
+        report
+            .instrument(order_work_span(due.task.as_str(), &order))
             .await
     }
 

@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parcel_holds_what_is_left_at_most() {
+    fn a_shipment_holds_what_is_left_at_most() {
         let mut state = line(3, 300);
         state.called_off = 1;
         let of = |quantity| LineQuantity {

@@ -300,7 +300,7 @@ impl PaymentProvider for Stripe {
         let Some(id) = &payment.reference else {
             return Err(NoResponse("stripe: the payment has no intent".to_owned()));
         };
-        // Stripe forgets idempotency keys after a day, so existing refunds are searched first.
+        // Stripe drops idempotency keys after a day, so existing refunds are searched first.
         let path = format!("/v1/refunds?payment_intent={id}&limit=100");
         let known: Value = self.get(&path).await?;
         let known = known["data"].as_array().cloned().unwrap_or_default();

@@ -140,10 +140,10 @@ pub async fn discount_release_in_txn<C: ConnectionTrait>(
     let Some(code) = &order.discount_code else {
         return Ok(());
     };
-    let gone = discount_use::Entity::delete_by_id(order.id.as_str())
+    let deleted = discount_use::Entity::delete_by_id(order.id.as_str())
         .exec(txn)
         .await?;
-    if gone.rows_affected == 1 {
+    if deleted.rows_affected == 1 {
         count_in_txn(txn, code, -1).await?;
     }
     Ok(())

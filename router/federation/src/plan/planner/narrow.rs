@@ -53,13 +53,13 @@ impl Planner<'_> {
 
     /// An instance at an abstract position whose subgraph knows the objects' types.
     pub(super) fn ensure_typed(&mut self, at: PositionId) -> Result<Instance, PlanError> {
-        let tells = |planner: &Self, instance: &Instance| {
+        let knows_types = |planner: &Self, instance: &Instance| {
             !planner
                 .graph
                 .is_interface_object(instance.subgraph, &instance.ty)
         };
         let known = self.positions[at].instances.iter();
-        if let Some(instance) = known.clone().find(|instance| tells(self, instance)) {
+        if let Some(instance) = known.clone().find(|instance| knows_types(self, instance)) {
             let instance = instance.clone();
             self.touched.push(instance.group);
             return Ok(instance);

@@ -1,4 +1,4 @@
-//! Which subgraphs can be reached at a position, strategy, and after strategy many fetches.
+//! Which subgraphs can be reached at a position, how, and after how many fetches.
 //!
 //! The result is exact for existing instances; for objects that nothing selects yet
 //! it is estimated from the schema alone ([`super::estimate`]). Estimates only rank:

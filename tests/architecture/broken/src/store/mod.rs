@@ -1,3 +1,3 @@
 pub mod entity;
 pub mod order;
-pub mod parcel;
+pub mod shipment;

@@ -1,1 +1,1 @@
-pub fn parcel() {}
+pub fn shipment() {}
