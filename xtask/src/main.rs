@@ -10,7 +10,9 @@ Usage: cargo xtask COMMAND
 
   test      everything: the page's tests, clients from npm, all Rust tests, and the
             page in a real browser; installs what it needs if run as root
-  lint      formatting, and clippy with warnings as errors
+  check     formatting, clippy, the architecture, and the tests of the crates with
+            changes since the last commit of main (or uncommitted)
+  lint      formatting, clippy and cargo doc, with warnings as errors
   docs      writes docs/configuration.md from the table of settings
   schema    regenerates schema/*.graphql from the code
   cluster   two replicas of each role behind nginx, over private PostgreSQL, Redis
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
     let command = env::args().nth(1).unwrap_or_default();
     let done = match command.as_str() {
         "test" => test(),
+        "check" => check(),
         "lint" => lint(),
         "schema" => schema(),
         "docs" => docs(),
@@ -202,6 +205,77 @@ fn binary(profile: &str) -> String {
 }
 
 fn lint() -> Done {
+    format_and_clippy()?;
+    let document = [
+        "doc",
+        "--workspace",
+        "--no-deps",
+        "--document-private-items",
+    ];
+    let with = [("RUSTDOCFLAGS", "-D warnings".to_owned())];
+    run_with(".", "cargo", &document, &with)
+}
+
+/// What to run before a commit: the checks that are fast when warm.
+fn check() -> Done {
+    format_and_clippy()?;
+    let architecture = ["test", "-p", "stoa-tests", "--test", "architecture"];
+    run(".", "cargo", &architecture)?;
+    let changed = changed_packages()?;
+    if changed.is_empty() {
+        println!("\nno crate has changes: no further tests");
+        return Ok(());
+    }
+    let packages = changed.iter().flat_map(|name| ["-p", name]);
+    let arguments: Vec<_> = ["test"].into_iter().chain(packages).collect();
+    run(".", "cargo", &arguments)
+}
+
+/// Crates with a changed file, without those that boot whole systems.
+fn changed_packages() -> Result<Vec<String>, String> {
+    const WHOLE_SYSTEMS: [&str; 2] = ["stoa-tests", "stoa-federation-tests"];
+    let mut files = String::new();
+    // On a branch, all of the branch; on main itself only what is uncommitted.
+    let since = git(&["merge-base", "HEAD", "main"]).unwrap_or_else(|_| "HEAD".to_owned());
+    files += &git(&["diff", "--name-only", since.trim()])?;
+    files += &git(&["ls-files", "--others", "--exclude-standard"])?;
+    let mut names: Vec<_> = files
+        .lines()
+        .filter_map(|file| package_of(&root().join(file)))
+        .filter(|name| !WHOLE_SYSTEMS.contains(&name.as_str()))
+        .collect();
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+fn git(arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new("git")
+        .args(arguments)
+        .current_dir(root())
+        .output()
+        .map_err(|error| format!("cannot run git: {error}"))?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+/// The name in the nearest manifest above a file, within the project.
+fn package_of(file: &Path) -> Option<String> {
+    let root = root();
+    let folders = file.ancestors().skip(1);
+    let mut within = folders.take_while(|folder| folder.starts_with(&root));
+    let manifest = within.find_map(|folder| fs::read_to_string(folder.join("Cargo.toml")).ok())?;
+    let package = manifest.split("[package]").nth(1)?;
+    let name = package
+        .lines()
+        .find_map(|line| line.strip_prefix("name = "))?;
+    Some(name.trim_matches('"').to_owned())
+}
+
+fn format_and_clippy() -> Done {
     run(".", "cargo", &["fmt", "--all", "--check"])?;
     run(
         ".",
