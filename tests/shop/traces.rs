@@ -8,6 +8,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::routing::post;
+use data_encoding::HEXLOWER;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use prost::Message;
@@ -43,7 +44,6 @@ async fn collector(received: Received) -> String {
 
 async fn collect(State(received): State<Received>, body: Bytes) {
     let export = ExportTraceServiceRequest::decode(body).unwrap();
-    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
     let string = |value: Option<opentelemetry_proto::tonic::common::v1::AnyValue>| match value
         .and_then(|value| value.value)
     {
@@ -66,9 +66,9 @@ async fn collect(State(received): State<Received>, body: Bytes) {
             received.lock().unwrap().push(Span {
                 service: service.clone(),
                 name: span.name,
-                id: hex(&span.span_id),
-                parent: hex(&span.parent_span_id),
-                trace: hex(&span.trace_id),
+                id: HEXLOWER.encode(&span.span_id),
+                parent: HEXLOWER.encode(&span.parent_span_id),
+                trace: HEXLOWER.encode(&span.trace_id),
                 attributes: span
                     .attributes
                     .into_iter()

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How many calls in a million fail.
 static RATE: AtomicU64 = AtomicU64::new(0);
-static STATE: AtomicU64 = AtomicU64::new(0);
 const PER_MILLION: u64 = 1_000_000;
 pub const REASON: &str = "STOA_FAULT_RATE";
 
@@ -32,17 +31,12 @@ pub fn set_rate(rate: f64) {
 
 fn next_fault() -> Option<InjectedFault> {
     let rate = RATE.load(Ordering::Relaxed);
-    if rate == 0 {
+    if rate == 0 || fastrand::u64(..PER_MILLION) >= rate {
         return None;
     }
-    // SplitMix64: uniform and cheap.
-    let mut mixed = STATE.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^= mixed >> 31;
-    (mixed % PER_MILLION < rate).then_some(match mixed >> 63 {
-        0 => InjectedFault::Before,
-        _ => InjectedFault::After,
+    Some(match fastrand::bool() {
+        true => InjectedFault::Before,
+        false => InjectedFault::After,
     })
 }
 

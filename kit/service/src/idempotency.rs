@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use sea_orm::{ConnectionTrait, DbErr, Statement};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -70,10 +71,7 @@ impl IdempotencyKey {
             return None;
         }
         let body = serde_json::to_vec(body).unwrap_or_default();
-        let body_hash = Sha256::digest(&body)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let body_hash = HEXLOWER.encode(&Sha256::digest(&body));
         Some(Self {
             caller: caller.to_owned(),
             key: key.to_owned(),

@@ -1,5 +1,6 @@
 //! Keyed hashes (HMAC-SHA-256, RFC 2104): to sign what comes back later.
 
+use data_encoding::HEXLOWER;
 use hmac::digest::Key;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -14,5 +15,5 @@ pub fn mac(secret: &str) -> Hmac<Sha256> {
 /// A secret for one purpose, derived from another secret.
 pub fn derived_secret(secret: &str, purpose: &str) -> String {
     let tag = mac(secret).chain_update(purpose).finalize().into_bytes();
-    tag.iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(&tag)
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use sea_orm::{ConnectionTrait, SqlErr};
 use sha2::{Digest, Sha256};
 use stoa_runtime::clock::{Clock, Micros, micros};
@@ -302,8 +303,7 @@ fn hash_token(token: &str) -> String {
     if token.len() > MAX_TOKEN {
         return String::new();
     }
-    let digest = Sha256::digest(token.as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(&Sha256::digest(token.as_bytes()))
 }
 
 /// Validates the lines; returns quantities by product, each product once.
