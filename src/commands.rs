@@ -227,7 +227,7 @@ async fn add_user(settings: &Settings, command: UsersCommand) -> Result<(), Erro
             line(format_args!(
                 "created {} as {}",
                 account.email,
-                role.as_str().to_lowercase()
+                role.into_str().to_lowercase()
             ));
             Ok(())
         }

@@ -130,7 +130,7 @@ impl Shop {
             for (email, first, last, role) in stoa_users::seed::ACCOUNTS {
                 notice(format_args!(
                     "    {email:<18} {first} {last}, {}",
-                    role.as_str().to_lowercase()
+                    role.into_str().to_lowercase()
                 ));
             }
         }

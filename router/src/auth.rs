@@ -162,7 +162,7 @@ impl Verifier {
         if until <= now {
             return Err(AuthError::Expired);
         }
-        let role = claims.role.as_deref().and_then(Role::parse);
+        let role = claims.role.as_deref().and_then(|role| role.parse().ok());
         Ok(Principal {
             caller: Caller::User {
                 id: claims.sub,

@@ -84,6 +84,7 @@ const PURE_CRATES: &[&str] = &[
     "serde_json",
     "thiserror",
     "stoa_schema",
+    "strum",
 ];
 const PURE_MODULES: &[(&str, &str)] = &[
     ("stoa_runtime", "clock"),

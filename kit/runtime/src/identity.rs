@@ -5,6 +5,7 @@
 use http::{HeaderMap, HeaderValue};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr};
 
 use crate::clock::{Clock, Micros};
 
@@ -17,26 +18,12 @@ const LEEWAY_SECONDS: i64 = 30;
 const ISSUER: &str = "stoa";
 
 /// What a user may do beyond their own data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE", const_into_str)]
 pub enum Role {
     Customer,
     Admin,
-}
-
-impl Role {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Customer => "CUSTOMER",
-            Self::Admin => "ADMIN",
-        }
-    }
-
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Customer, Self::Admin]
-            .into_iter()
-            .find(|role| role.as_str() == text)
-    }
 }
 
 /// On whose behalf a request is made.

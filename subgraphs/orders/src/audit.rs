@@ -121,7 +121,7 @@ pub async fn violations(database: &Database) -> Result<Vec<Violation>, DbErr> {
         .into_iter()
         .flat_map(|from| {
             let next = next_statuses(from).iter();
-            next.map(move |to| format!("'{}>{}'", from.as_str(), to.as_str()))
+            next.map(move |to| format!("'{}>{}'", from.into_str(), to.into_str()))
         })
         .collect();
     let sql = format!(

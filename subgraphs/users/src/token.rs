@@ -104,7 +104,7 @@ impl SigningKey {
             iss: ISSUER,
             aud: AUDIENCE,
             sub: user.as_str(),
-            role: role.as_str(),
+            role: role.into_str(),
             sid: session,
             iat: now.div_euclid(1_000_000),
             exp: expires_at.div_euclid(1_000_000),

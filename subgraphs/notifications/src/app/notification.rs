@@ -57,7 +57,7 @@ impl App {
         let correlation = event.correlationid.as_deref();
         outbox_append_in_txn(&txn, created, 1, now, correlation).await?;
         txn.commit().await?;
-        tracing::info!(status = order.status.as_str(), "customer notified");
+        tracing::info!(status = order.status.into_str(), "customer notified");
         self.relay.wake();
         Ok(())
     }

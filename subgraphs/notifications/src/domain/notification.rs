@@ -49,7 +49,7 @@ pub fn order_notification(event: &OrderStatusChanged, now: Micros) -> Notificati
     Notification {
         id: NotificationId::new(),
         user_id: event.customer_id.clone(),
-        kind: format!("ORDER_{}", event.status.as_str()),
+        kind: format!("ORDER_{}", event.status.into_str()),
         title,
         body: body.to_owned(),
         order_id: Some(event.order_id.clone()),

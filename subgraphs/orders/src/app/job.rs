@@ -90,7 +90,7 @@ impl Saga {
                 break;
             }
             let step = self.saga_step(&due, &order);
-            step.instrument(order_work_span(due.task.as_str(), &order))
+            step.instrument(order_work_span(due.task.into_str(), &order))
                 .await?;
         }
         Ok(())

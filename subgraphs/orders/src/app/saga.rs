@@ -130,7 +130,7 @@ impl Saga {
             Ok(()) => Ok(()),
             // Whatever the error is, other orders must not be held up by it.
             Err(error) => {
-                tracing::warn!(%error, order_id = %order.id, step = due.task.as_str(), "step failed; will retry");
+                tracing::warn!(%error, order_id = %order.id, step = due.task.into_str(), "step failed; will retry");
                 let at = self.clock.now() + micros(retry_delay(due.attempts));
                 let txn = self.database.begin().await?;
                 payment::payment_postpone_in_txn(&txn, due, at, true, &failure_reason(&error))

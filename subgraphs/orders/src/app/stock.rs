@@ -62,7 +62,7 @@ impl Saga {
             Ok(())
         };
         report
-            .instrument(order_work_span(due.task.as_str(), &order))
+            .instrument(order_work_span(due.task.into_str(), &order))
             .await
     }
 

@@ -3,6 +3,7 @@
 use stoa_runtime::clock::Micros;
 use stoa_schema::events::OrderStatus as Status;
 use stoa_schema::{Money, OrderId, ProductId, UserId};
+use strum::{EnumString, IntoStaticStr};
 
 use super::{Address, Problem, ProblemCode};
 
@@ -77,28 +78,13 @@ pub struct OrderFilter {
 }
 
 /// Who changed an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE", const_into_str)]
 pub enum Actor {
     Customer,
     Admin,
     /// The shop itself: a payment was confirmed or declined.
     System,
-}
-
-impl Actor {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Customer => "CUSTOMER",
-            Self::Admin => "ADMIN",
-            Self::System => "SYSTEM",
-        }
-    }
-
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Customer, Self::Admin, Self::System]
-            .into_iter()
-            .find(|actor| actor.as_str() == text)
-    }
 }
 
 /// A state change of an order.
@@ -132,7 +118,7 @@ pub fn check_move(order: &Order, to: Status) -> Result<(), Problem> {
     if allowed.contains(&to) {
         return Ok(());
     }
-    let names: Vec<_> = allowed.iter().map(|status| status.as_str()).collect();
+    let names: Vec<_> = allowed.iter().map(|status| status.into_str()).collect();
     let possible = if names.is_empty() {
         "it is in a final state".to_owned()
     } else {
@@ -143,8 +129,8 @@ pub fn check_move(order: &Order, to: Status) -> Result<(), Problem> {
         ProblemCode::IllegalStatus,
         format!(
             "an order that is {} cannot become {}; {possible}",
-            order.status.as_str(),
-            to.as_str()
+            order.status.into_str(),
+            to.into_str()
         ),
     ))
 }

@@ -5,58 +5,41 @@ use std::time::Duration;
 
 use stoa_runtime::clock::Micros;
 use stoa_schema::{Money, OrderId};
+use strum::{EnumString, IntoStaticStr};
 
 /// A step that takes longer than this is stuck and needs attention.
 pub const STUCK_AFTER: Duration = Duration::from_secs(10 * 60);
 
-macro_rules! stored_enum {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident => $text:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum $name { $($variant),+ }
-
-        impl $name {
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
-            }
-
-            pub fn parse(text: &str) -> Option<Self> {
-                match text {
-                    $($text => Some(Self::$variant),)+
-                    _ => None,
-                }
-            }
-        }
-    };
+/// What the products service still has to do for an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE", const_into_str)]
+pub enum StockTask {
+    Release,
+    Return,
 }
 
-stored_enum! {
-    /// What the products service still has to do for an order.
-    StockTask { Release => "RELEASE", Return => "RETURN" }
+/// The next step of an order's saga, or `None`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE", const_into_str)]
+pub enum PaymentTask {
+    None,
+    Authorise,
+    Commit,
+    Capture,
+    Void,
+    Refund,
 }
 
-stored_enum! {
-    /// The next step of an order's saga, or `None`.
-    PaymentTask {
-        None => "NONE",
-        Authorise => "AUTHORISE",
-        Commit => "COMMIT",
-        Capture => "CAPTURE",
-        Void => "VOID",
-        Refund => "REFUND",
-    }
-}
-
-stored_enum! {
-    /// The state of a payment.
-    PaymentState {
-        Pending => "PENDING",
-        Authorised => "AUTHORISED",
-        Captured => "CAPTURED",
-        Declined => "DECLINED",
-        Voided => "VOIDED",
-        Refunded => "REFUNDED",
-    }
+/// The state of a payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE", const_into_str)]
+pub enum PaymentState {
+    Pending,
+    Authorised,
+    Captured,
+    Declined,
+    Voided,
+    Refunded,
 }
 
 /// What a provider needs to know about a payment. The order's ID and the operation
@@ -137,9 +120,12 @@ pub struct DueWindow {
     pub horizon: Micros,
 }
 
-stored_enum! {
-    /// A movement of money: captured or refunded.
-    Movement { Capture => "CAPTURE", Refund => "REFUND" }
+/// A movement of money: captured or refunded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE", const_into_str)]
+pub enum Movement {
+    Capture,
+    Refund,
 }
 
 impl DueWindow {

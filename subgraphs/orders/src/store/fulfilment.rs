@@ -57,7 +57,7 @@ pub async fn shipment_insert_in_txn<C: ConnectionTrait>(
         order_id: Set(order.to_string()),
         carrier: Set(shipment.carrier.clone()),
         tracking_number: Set(shipment.tracking_number.clone()),
-        actor: Set(shipment.actor.as_str().to_owned()),
+        actor: Set(shipment.actor.into_str().to_owned()),
         reason: Set(shipment.reason.clone()),
         created_at: Set(shipment.at),
     })
@@ -138,7 +138,7 @@ pub async fn refund_insert_in_txn<C: ConnectionTrait>(
         amount_minor: Set(refund.amount),
         shipping_minor: Set(refund.shipping),
         state: Set(state.to_owned()),
-        actor: Set(refund.actor.as_str().to_owned()),
+        actor: Set(refund.actor.into_str().to_owned()),
         reason: Set(refund.reason.clone()),
         created_at: Set(refund.at),
     })

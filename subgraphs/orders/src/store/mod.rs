@@ -22,7 +22,8 @@ fn to_currency(code: &str) -> Result<Currency, Error> {
 }
 
 fn to_actor(text: &str) -> Result<Actor, Error> {
-    Actor::parse(text).ok_or_else(|| Error::corrupt(format!("actor {text}")))
+    text.parse()
+        .map_err(|_| Error::corrupt(format!("actor {text}")))
 }
 
 fn to_units(quantity: i64) -> u32 {

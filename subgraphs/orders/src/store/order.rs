@@ -72,7 +72,7 @@ fn select_orders(filter: &OrderFilter) -> Select<order::Entity> {
         select = select.filter(order::Column::CustomerId.eq(customer.as_str()));
     }
     if let Some(status) = filter.status {
-        select = select.filter(order::Column::Status.eq(status.as_str()));
+        select = select.filter(order::Column::Status.eq(status.into_str()));
     }
     if let Some(from) = filter.placed_from {
         select = select.filter(order::Column::CreatedAt.gte(from));
@@ -87,7 +87,7 @@ fn select_orders(filter: &OrderFilter) -> Select<order::Entity> {
         let mut stuck = payment::Entity::find()
             .select_only()
             .column(payment::Column::OrderId)
-            .filter(payment::Column::Task.ne(PaymentTask::None.as_str()))
+            .filter(payment::Column::Task.ne(PaymentTask::None.into_str()))
             .filter(payment::Column::UpdatedAt.lt(since));
         let mut units = stock_task::Entity::find()
             .select_only()
@@ -186,8 +186,8 @@ pub async fn order_insert_in_txn<C: ConnectionTrait>(
         method: Set(payment.method.clone()),
         currency: Set(order.total.currency.code().to_owned()),
         amount_minor: Set(order.total.amount_minor),
-        state: Set(PaymentState::Pending.as_str().to_owned()),
-        task: Set(PaymentTask::Authorise.as_str().to_owned()),
+        state: Set(PaymentState::Pending.into_str().to_owned()),
+        task: Set(PaymentTask::Authorise.into_str().to_owned()),
         due_at: Set(Some(payment.due_at)),
         attempts: Set(0),
         reference: Set(None),
@@ -218,7 +218,7 @@ pub async fn order_move_in_txn<C: ConnectionTrait>(
     change: &Change,
 ) -> Result<(), Error> {
     order::Entity::update_many()
-        .col_expr(order::Column::Status, Expr::value(order.status.as_str()))
+        .col_expr(order::Column::Status, Expr::value(order.status.into_str()))
         .col_expr(order::Column::Version, Expr::value(to_i64(order.version)))
         .col_expr(order::Column::UpdatedAt, Expr::value(order.updated_at))
         .filter(order::Column::Id.eq(order.id.as_str()))
@@ -245,9 +245,9 @@ async fn change_append_in_txn<C: ConnectionTrait>(
     order_history::Entity::insert(order_history::ActiveModel {
         order_id: Set(order.id.to_string()),
         version: Set(to_i64(change.version)),
-        status: Set(change.status.as_str().to_owned()),
-        previous_status: Set(change.previous.map(|status| status.as_str().to_owned())),
-        actor: Set(change.actor.as_str().to_owned()),
+        status: Set(change.status.into_str().to_owned()),
+        previous_status: Set(change.previous.map(|status| status.into_str().to_owned())),
+        actor: Set(change.actor.into_str().to_owned()),
         reason: Set(change.reason.clone()),
         created_at: Set(change.at),
     })
@@ -340,7 +340,8 @@ pub async fn history_fetch_many<C: ConnectionTrait>(
 }
 
 fn to_status(text: &str) -> Result<Status, Error> {
-    Status::parse(text).ok_or_else(|| Error::corrupt(format!("order status {text}")))
+    text.parse()
+        .map_err(|_| Error::corrupt(format!("order status {text}")))
 }
 
 fn to_order(row: order::Model) -> Result<Order, Error> {
@@ -373,7 +374,7 @@ fn from_order(order: &Order) -> Result<order::Model, Error> {
         id: order.id.to_string(),
         number: order.number.clone(),
         customer_id: order.customer_id.to_string(),
-        status: order.status.as_str().to_owned(),
+        status: order.status.into_str().to_owned(),
         currency: order.total.currency.code().to_owned(),
         total_minor: order.total.amount_minor,
         subtotal_minor: order.parts.subtotal,

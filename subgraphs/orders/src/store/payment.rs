@@ -28,7 +28,7 @@ pub async fn payment_due<C: ConnectionTrait>(
     let rows: Vec<String> = payment::Entity::find()
         .select_only()
         .column(payment::Column::OrderId)
-        .filter(payment::Column::Task.ne(PaymentTask::None.as_str()))
+        .filter(payment::Column::Task.ne(PaymentTask::None.into_str()))
         .filter(due.or(payment::Column::DueAt.gt(when.horizon)))
         .order_by_asc(payment::Column::DueAt)
         .limit(limit)
@@ -43,7 +43,7 @@ pub async fn next_due<C: ConnectionTrait>(db: &C, now: Micros) -> Result<Option<
     let payment: Option<Option<Micros>> = payment::Entity::find()
         .select_only()
         .column(payment::Column::DueAt)
-        .filter(payment::Column::Task.ne(PaymentTask::None.as_str()))
+        .filter(payment::Column::Task.ne(PaymentTask::None.into_str()))
         .filter(payment::Column::DueAt.gt(now))
         .order_by_asc(payment::Column::DueAt)
         .into_tuple()
@@ -94,10 +94,14 @@ pub async fn payment_fetch_many<C: ConnectionTrait>(
 fn to_due(row: payment::Model) -> Result<DuePayment, Error> {
     let currency = to_currency(&row.currency)?;
     Ok(DuePayment {
-        task: PaymentTask::parse(&row.task)
-            .ok_or_else(|| Error::corrupt(format!("payment task {}", row.task)))?,
-        state: PaymentState::parse(&row.state)
-            .ok_or_else(|| Error::corrupt(format!("payment state {}", row.state)))?,
+        task: row
+            .task
+            .parse()
+            .map_err(|_| Error::corrupt(format!("payment task {}", row.task)))?,
+        state: row
+            .state
+            .parse()
+            .map_err(|_| Error::corrupt(format!("payment state {}", row.state)))?,
         attempts: row.attempts,
         captured: row.captured_minor,
         last_error: row.last_error,
@@ -123,8 +127,8 @@ pub async fn payment_set_in_txn<C: ConnectionTrait>(
     now: Micros,
 ) -> Result<(), DbErr> {
     payment::Entity::update_many()
-        .col_expr(payment::Column::State, Expr::value(state.as_str()))
-        .col_expr(payment::Column::Task, Expr::value(task.as_str()))
+        .col_expr(payment::Column::State, Expr::value(state.into_str()))
+        .col_expr(payment::Column::Task, Expr::value(task.into_str()))
         .col_expr(payment::Column::DueAt, Expr::value(now))
         .col_expr(payment::Column::Attempts, Expr::value(0_i64))
         .col_expr(payment::Column::LastError, Expr::value(None::<String>))
@@ -161,7 +165,7 @@ pub async fn movement_insert_in_txn<C: ConnectionTrait>(
     let inserted = payment_movement::Entity::insert(payment_movement::ActiveModel {
         order_id: Set(order.to_string()),
         key: Set(key.to_owned()),
-        kind: Set(kind.as_str().to_owned()),
+        kind: Set(kind.into_str().to_owned()),
         amount_minor: Set(amount_minor),
         created_at: Set(now),
     })
@@ -200,7 +204,7 @@ pub async fn payment_postpone_in_txn<C: ConnectionTrait>(
         )
         .col_expr(payment::Column::LastError, Expr::value(reason))
         .filter(payment::Column::OrderId.eq(due.payment.order_id.as_str()))
-        .filter(payment::Column::Task.eq(due.task.as_str()))
+        .filter(payment::Column::Task.eq(due.task.into_str()))
         .filter(payment::Column::DueAt.eq(due.due_at))
         .exec(txn)
         .await?;
@@ -253,7 +257,7 @@ pub async fn payment_due_now_in_txn<C: ConnectionTrait>(
     payment::Entity::update_many()
         .col_expr(payment::Column::DueAt, Expr::value(now))
         .filter(payment::Column::OrderId.eq(order.as_str()))
-        .filter(payment::Column::Task.ne(PaymentTask::None.as_str()))
+        .filter(payment::Column::Task.ne(PaymentTask::None.into_str()))
         .exec(txn)
         .await?;
     Ok(())
@@ -288,7 +292,7 @@ pub async fn stock_task_insert_in_txn<C: ConnectionTrait>(
     stock_task::Entity::insert(stock_task::ActiveModel {
         id: Set(id.to_owned()),
         order_id: Set(order.to_string()),
-        task: Set(task.as_str().to_owned()),
+        task: Set(task.into_str().to_owned()),
         due_at: Set(now),
         attempts: Set(0),
         last_error: Set(None),
@@ -342,8 +346,10 @@ pub async fn stock_task_fetch_many<C: ConnectionTrait>(
 
 fn to_due_stock(row: stock_task::Model) -> Result<DueStock, Error> {
     Ok(DueStock {
-        task: StockTask::parse(&row.task)
-            .ok_or_else(|| Error::corrupt(format!("stock task {}", row.task)))?,
+        task: row
+            .task
+            .parse()
+            .map_err(|_| Error::corrupt(format!("stock task {}", row.task)))?,
         id: row.id,
         order_id: OrderId::trusted(row.order_id),
         attempts: row.attempts,

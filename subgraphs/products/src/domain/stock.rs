@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use stoa_runtime::clock::Micros;
 use stoa_schema::peer::{ProductSnapshot, ReserveOutcome, StockLine};
+use strum::{EnumString, IntoStaticStr};
 
 use super::product::MAX_STOCK;
 use super::{Problem, ProblemCode, text_problem};
@@ -38,27 +39,12 @@ impl Adjustment {
 }
 
 /// The state of a reservation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE", const_into_str)]
 pub enum ReservationState {
     Reserved,
     Committed,
     Released,
-}
-
-impl ReservationState {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Reserved => "RESERVED",
-            Self::Committed => "COMMITTED",
-            Self::Released => "RELEASED",
-        }
-    }
-
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Reserved, Self::Committed, Self::Released]
-            .into_iter()
-            .find(|state| state.as_str() == text)
-    }
 }
 
 #[derive(Debug, Clone)]

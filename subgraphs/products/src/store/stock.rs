@@ -88,8 +88,10 @@ pub async fn reservation_fetch_in_txn<C: ConnectionTrait>(
         return Ok(None);
     };
     Ok(Some(Reservation {
-        state: ReservationState::parse(&row.state)
-            .ok_or_else(|| Error::corrupt(format!("reservation state {}", row.state)))?,
+        state: row
+            .state
+            .parse()
+            .map_err(|_| Error::corrupt(format!("reservation state {}", row.state)))?,
         products: serde_json::from_str(&row.snapshot)
             .map_err(|error| Error::corrupt(error.to_string()))?,
         expires_at: row.expires_at,
@@ -107,7 +109,7 @@ pub async fn reservation_insert_in_txn<C: ConnectionTrait>(
         .map_err(|error| Error::corrupt(error.to_string()))?;
     reservation::Entity::insert(reservation::ActiveModel {
         order_id: Set(order.to_string()),
-        state: Set(reservation.state.as_str().to_owned()),
+        state: Set(reservation.state.into_str().to_owned()),
         snapshot: Set(snapshot),
         expires_at: Set(reservation.expires_at),
         created_at: Set(now),
@@ -134,7 +136,7 @@ pub async fn reservation_set_state_in_txn<C: ConnectionTrait>(
     state: ReservationState,
 ) -> Result<(), DbErr> {
     reservation::Entity::update_many()
-        .col_expr(reservation::Column::State, Expr::value(state.as_str()))
+        .col_expr(reservation::Column::State, Expr::value(state.into_str()))
         .filter(reservation::Column::OrderId.eq(order.as_str()))
         .exec(txn)
         .await?;
@@ -228,7 +230,7 @@ pub async fn reservation_expired<C: ConnectionTrait>(
     limit: u64,
 ) -> Result<Vec<OrderId>, DbErr> {
     let rows = reservation::Entity::find()
-        .filter(reservation::Column::State.eq(ReservationState::Reserved.as_str()))
+        .filter(reservation::Column::State.eq(ReservationState::Reserved.into_str()))
         .filter(reservation::Column::ExpiresAt.lte(now))
         .order_by_asc(reservation::Column::ExpiresAt)
         .limit(limit)

@@ -7,7 +7,6 @@ use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel,
     PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
 };
-use stoa_runtime::identity::Role;
 use stoa_schema::UserId;
 use stoa_service::page::Page;
 
@@ -105,7 +104,10 @@ pub async fn account_update_in_txn<C: ConnectionTrait>(
 
 fn to_account(row: account::Model) -> Result<Account, Error> {
     Ok(Account {
-        role: Role::parse(&row.role).ok_or_else(|| Error::corrupt(format!("role {}", row.role)))?,
+        role: row
+            .role
+            .parse()
+            .map_err(|_| Error::corrupt(format!("role {}", row.role)))?,
         id: UserId::trusted(row.id),
         email: row.email,
         password_hash: row.password_hash,
@@ -124,7 +126,7 @@ fn from_account(account: &Account) -> account::Model {
         password_hash: account.password_hash.clone(),
         first_name: account.first_name.clone(),
         last_name: account.last_name.clone(),
-        role: account.role.as_str().to_owned(),
+        role: account.role.into_str().to_owned(),
         is_active: account.is_active,
         created_at: account.created_at,
         updated_at: account.updated_at,
