@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`parse`] | how each setting is read and checked |
 //! | [`table`] | every setting, as `--help` and `docs/configuration.md` show it |
-//! | [`file`] | the settings file |
+//! | [`mod@file`] | the settings file |
 //! | [`check`] | `stoa config check` |
 
 pub mod check;

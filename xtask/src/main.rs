@@ -212,7 +212,10 @@ fn lint() -> Done {
         "--no-deps",
         "--document-private-items",
     ];
-    let with = [("RUSTDOCFLAGS", "-D warnings".to_owned())];
+    let with = [(
+        "RUSTDOCFLAGS",
+        "-D warnings -A rustdoc::private-intra-doc-links".to_owned(),
+    )];
     run_with(".", "cargo", &document, &with)
 }
 

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`transport`] | the trait through which subgraphs are reached, and its errors |
 //! | [`http`] | that trait over HTTP: JSON for responses, server-sent events for subscriptions |
-//! | [`execute`] | runs a plan: each fetch as soon as those it depends on are done |
+//! | [`mod@execute`] | runs a plan: each fetch as soon as those it depends on are done |
 //! | [`execution`] | what running one plan needs |
 //! | [`batch`] | the objects that a fetch is for |
 //! | [`json`] | reads responses into the data, checking and decoding nothing twice |

@@ -5,7 +5,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`subgraph`] | parses and validates one subgraph's SDL and resolves its `@link`s |
-//! | [`compose`] | merges subgraphs into supergraph SDL (join v0.4 or v0.5, link v1.0), or reports errors |
+//! | [`mod@compose`] | merges subgraphs into supergraph SDL (join v0.4 or v0.5, link v1.0), or reports errors |
 //! | [`supergraph`] | loads supergraph SDL (from any composer) into the model that planning reads |
 //! | [`access`] | access control: which fields a client may see |
 //! | [`operation`] | a client operation with fragments inlined and conditions decided |
