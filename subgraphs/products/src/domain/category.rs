@@ -81,13 +81,16 @@ pub fn check_category(all: &[Category], category: &Category) -> Result<(), Probl
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_tree_knows_its_depth() {
-        let category = |id: &str, parent: Option<&str>| Category {
+    fn category(id: &str, parent: Option<&str>) -> Category {
+        Category {
             id: CategoryId::trusted(id),
             name: id.to_owned(),
             parent_id: parent.map(CategoryId::trusted),
-        };
+        }
+    }
+
+    #[test]
+    fn the_tree_knows_its_depth() {
         let all = [
             category("a", None),
             category("b", Some("a")),
@@ -95,5 +98,38 @@ mod tests {
         ];
         assert_eq!(depth(&all, &CategoryId::trusted("c")), 3);
         assert_eq!(descendants(&all, &CategoryId::trusted("a")).len(), 3);
+    }
+
+    #[test]
+    fn a_category_is_within_the_tree_and_its_depth() {
+        let chain = ["a", "b", "c", "d", "e", "f", "g"];
+        let below = |depth: usize| {
+            let parents = [None].into_iter().chain(chain.into_iter().map(Some));
+            let chain = chain.into_iter().zip(parents).take(depth);
+            chain.map(|(id, parent)| category(id, parent))
+        };
+        let check = |tree: Vec<Category>, changed: Category| {
+            check_category(&tree, &changed).map_err(|problem| problem.code)
+        };
+        let deepest = below(6).last().unwrap();
+        assert_eq!(check(below(6).collect(), deepest), Ok(()));
+        let too_deep = below(7).last().unwrap();
+        let cycle = Err(ProblemCode::CategoryCycle);
+        assert_eq!(check(below(7).collect(), too_deep), cycle);
+
+        // "a" below its own descendant "c".
+        let looped = category("a", Some("c"));
+        let tree = [looped.clone()].into_iter().chain(below(3).skip(1));
+        assert_eq!(check(tree.collect(), looped), cycle);
+
+        let lost = category("x", Some("nowhere"));
+        let missing = Err(ProblemCode::NotFound);
+        assert_eq!(check(vec![lost.clone()], lost), missing);
+        let unnamed = Category {
+            name: String::new(),
+            ..category("x", None)
+        };
+        let invalid = Err(ProblemCode::Invalid);
+        assert_eq!(check(vec![unnamed.clone()], unnamed), invalid);
     }
 }

@@ -224,6 +224,8 @@ impl ProductSort {
 
 #[cfg(test)]
 mod tests {
+    use stoa_schema::money::Currency;
+
     use super::*;
 
     #[test]
@@ -234,5 +236,84 @@ mod tests {
         );
         assert_eq!(search_words("***").unwrap(), Vec::<String>::new());
         assert_eq!(search_words(&"a ".repeat(11)), Err(10));
+    }
+
+    fn mug() -> NewProduct {
+        NewProduct {
+            sku: "MUG-1".to_owned(),
+            name: "Mug".to_owned(),
+            description: String::new(),
+            price: Some(Money::new(1_250, Currency::EUR)),
+            category_id: None,
+            stock: 0,
+        }
+    }
+
+    #[test]
+    fn each_field_has_its_limits() {
+        type Case = (&'static str, fn(&mut NewProduct));
+        assert_eq!(mug().problems(), []);
+        let cases: [Case; 9] = [
+            ("sku", |new| new.sku = String::new()),
+            ("sku", |new| new.sku = "a b".to_owned()),
+            ("sku", |new| new.sku = "x".repeat(MAX_SKU + 1)),
+            ("name", |new| new.name = String::new()),
+            ("name", |new| new.name = "x".repeat(MAX_NAME + 1)),
+            ("description", |new| {
+                new.description = "x".repeat(MAX_DESCRIPTION + 1);
+            }),
+            ("price", |new| new.price = None),
+            ("price", |new| {
+                new.price = Some(Money::new(-1, Currency::EUR))
+            }),
+            ("stock", |new| new.stock = -1),
+        ];
+        for (field, change) in cases {
+            let mut new = mug();
+            change(&mut new);
+            let problems = new.problems();
+            assert_eq!(problems.len(), 1, "{new:?}");
+            assert_eq!(problems[0].field[1], field);
+        }
+    }
+
+    #[test]
+    fn a_change_is_checked_only_where_it_changes() {
+        assert_eq!(ProductChange::default().problems(), []);
+        let change = ProductChange {
+            sku: Some("a b".to_owned()),
+            name: Some(String::new()),
+            price: Some(None),
+            ..ProductChange::default()
+        };
+        assert_eq!(change.problems().len(), 3);
+    }
+
+    #[test]
+    fn a_cursor_is_valid_only_for_its_own_sort() {
+        let product = Product {
+            id: ProductId::new(),
+            sku: "MUG-1".to_owned(),
+            name: "Mug".to_owned(),
+            description: String::new(),
+            price: Money::new(1_250, Currency::EUR),
+            category_id: None,
+            stock: None,
+            is_active: true,
+            created_at: 0,
+            updated_at: 0,
+        };
+        let sorts = [
+            ProductSort::Newest,
+            ProductSort::NameAsc,
+            ProductSort::NameDesc,
+            ProductSort::PriceAsc,
+            ProductSort::PriceDesc,
+        ];
+        for made in sorts {
+            for used in sorts {
+                assert_eq!(used.accepts_cursor(&made.key(&product)), made == used);
+            }
+        }
     }
 }
