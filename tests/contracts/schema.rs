@@ -43,20 +43,20 @@ fn planned(query: &str) -> String {
 
 #[test]
 fn product_page() {
-    insta::assert_snapshot!(planned(include_str!("operations/product-page.graphql")));
+    insta::assert_snapshot!(planned(include_str!("../operations/product-page.graphql")));
 }
 
 #[test]
 fn my_shop() {
-    insta::assert_snapshot!(planned(include_str!("operations/my-shop.graphql")));
+    insta::assert_snapshot!(planned(include_str!("../operations/my-shop.graphql")));
 }
 
 #[test]
 fn order_status() {
-    insta::assert_snapshot!(planned(include_str!("operations/order-status.graphql")));
+    insta::assert_snapshot!(planned(include_str!("../operations/order-status.graphql")));
 }
 
 #[test]
 fn checkout() {
-    insta::assert_snapshot!(planned(include_str!("operations/checkout.graphql")));
+    insta::assert_snapshot!(planned(include_str!("../operations/checkout.graphql")));
 }

@@ -2,7 +2,7 @@
 //! router and subgraphs as separate processes, and against two replicas of each over
 //! PostgreSQL, Redis and NATS.
 //!
-//! `cargo test -p stoa-tests --test shop -- NAME` runs some of them.
+//! `cargo test -p stoa-tests --test e2e -- NAME` runs some of them.
 
 mod accounts;
 mod cart;
