@@ -8,7 +8,6 @@
 )]
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::Rng;
@@ -151,13 +150,13 @@ fn query() {
 
 #[test]
 fn answer() {
-    let graph = Arc::new(fuzz::graph());
-    let plan = fuzz::answered_plan(&graph);
+    let graph = fuzz::graph().graph;
+    let query = fuzz::answered(&graph);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
     run("answer", 20_000, |bytes| {
-        runtime.block_on(fuzz::answer(&graph, &plan, bytes));
+        runtime.block_on(fuzz::answer(&graph, &query, bytes));
     });
 }
 

@@ -3,9 +3,9 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use stoa_federation_tests::fuzz;
+use stoa_federation_tests::{Federation, fuzz};
 
 fuzz_target!(|text: &str| {
-    static GRAPH: LazyLock<fuzz::Graph> = LazyLock::new(fuzz::graph);
+    static GRAPH: LazyLock<Federation> = LazyLock::new(fuzz::graph);
     fuzz::query(&GRAPH, text);
 });
