@@ -46,12 +46,14 @@ impl Shop {
         let local = LocalPeers::default();
         let peers = |name: &str| Peers::local(name, local.clone());
         let (users, users_app) = services::users(settings, startup).await?;
+        // Without a prefix for image URLs: this process serves the images, too.
         let (products, products_app) = services::products(settings, startup, String::new()).await?;
         let (orders, orders_app) = services::orders(
             settings,
             startup,
             bus.clone(),
             peers("orders"),
+            // For the webhooks of the payment sandbox.
             own_url(address),
         )
         .await?;

@@ -298,6 +298,7 @@ impl MigrationTrait for Fulfilment {
                 "ALTER TABLE orders ADD COLUMN tax_minor bigint NOT NULL DEFAULT 0",
                 "ALTER TABLE orders ADD COLUMN shipping_tax_minor bigint NOT NULL DEFAULT 0",
                 "ALTER TABLE orders ADD COLUMN discount_code varchar(64)",
+                // So far no discount, shipping or tax existed: the parts add up to the total.
                 "UPDATE orders SET subtotal_minor = total_minor",
                 "ALTER TABLE order_line ADD COLUMN discount_minor bigint NOT NULL DEFAULT 0",
                 "ALTER TABLE order_line ADD COLUMN tax_minor bigint NOT NULL DEFAULT 0",
@@ -343,7 +344,9 @@ impl MigrationTrait for Fulfilment {
                     PRIMARY KEY (refund_id, product_id)
                 )",
                 "INSERT INTO refund SELECT key, order_id, amount_minor, 0, 'DONE', 'NONE', 'SYSTEM', NULL, created_at FROM payment_movement WHERE kind = 'REFUND'",
+                // The provider may know this key already: under another it would refund twice.
                 "INSERT INTO refund SELECT order_id || ':refund:' || refunded_minor, order_id, captured_minor - refunded_minor, 0, 'PENDING', 'NONE', 'SYSTEM', NULL, updated_at FROM payment WHERE task = 'REFUND'",
+                // So far orders were shipped whole: one shipment, with the id of its order.
                 "INSERT INTO shipment SELECT order_id, order_id, NULL, NULL, actor, reason, created_at FROM order_history WHERE status = 'SHIPPED'",
                 "INSERT INTO shipment_line SELECT s.id, l.product_id, SUM(l.quantity) FROM shipment s JOIN order_line l ON l.order_id = s.order_id GROUP BY s.id, l.product_id",
             ],

@@ -61,6 +61,7 @@ impl MigrationTrait for Start {
             )
             .await?;
         for (name, column) in [
+            // Lists are ordered by `id` last, so that a page continues exactly after a product.
             ("product_by_category", "category_id"),
             ("product_by_name", "name"),
             ("product_by_price", "price_minor"),

@@ -20,6 +20,7 @@ impl MigrationTrait for Start {
                 Table::create()
                     .table("account")
                     .col(string_len("id", ID).primary_key())
+                    // The longest address that SMTP can carry (RFC 5321).
                     .col(string_len("email", 254).unique_key())
                     .col(text("password_hash"))
                     .col(string_len("first_name", 100))
@@ -51,6 +52,7 @@ impl MigrationTrait for Start {
         manager
             .create_index(
                 Index::create()
+                    // All sessions of an account are revoked at once.
                     .name("session_by_account")
                     .table("session")
                     .col("account_id")

@@ -50,6 +50,7 @@ pub(crate) async fn respond(
     continue_trace(&span, &headers);
     async {
         rename_span(format!("batch of {}", requests.len()));
+        // All are admitted before any is executed: one mutation decides how all of them run.
         let mut admitted = Vec::with_capacity(requests.len());
         for (index, request) in requests.into_iter().enumerate() {
             // The first request was counted when the body arrived.

@@ -19,6 +19,7 @@ pub(crate) fn without_descriptions(text: &str) -> Cow<'_, str> {
     while at < bytes.len() {
         let byte = bytes[at];
         match byte {
+            // Ignored tokens (GraphQL October 2021, section 2.1): `before` stays as it is.
             b' ' | b'\t' | b'\n' | b'\r' | b',' => at += 1,
             b'#' => {
                 while at < bytes.len() && bytes[at] != b'\n' {
@@ -40,6 +41,7 @@ pub(crate) fn without_descriptions(text: &str) -> Cow<'_, str> {
                 let word = &text[at..name_end.max(at)];
                 let describes = byte == b'$'
                     || matches!(word, "query" | "mutation" | "subscription" | "fragment");
+                // After any other token, the string before it was no description.
                 if let Some(string) = open.take()
                     && describes
                 {

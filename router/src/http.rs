@@ -188,6 +188,7 @@ async fn handle(
         }
         if prepared.kind() == OperationType::Subscription {
             let refusal = Refusal {
+                // The document is valid; only this transport cannot carry it.
                 well_formed: true,
                 ..Refusal::new(
                     StatusCode::BAD_REQUEST,
@@ -203,6 +204,7 @@ async fn handle(
     }
     .instrument(span)
     .await;
+    // Out here, so that refusals have it, too.
     if let Ok(id) = HeaderValue::from_str(&correlation) {
         response.headers_mut().insert(CORRELATION_HEADER, id);
     }

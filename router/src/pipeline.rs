@@ -292,6 +292,7 @@ impl Pipeline {
                 })
                 .collect(),
         };
+        // Used on after a panic: the map holds only finished plans.
         let plans = || {
             prepared
                 .plans
@@ -301,6 +302,7 @@ impl Pipeline {
         if let Some(known) = plans().get(&decisions) {
             return Ok(known.clone());
         }
+        // Not locked: others need not wait, and at worst two requests make the same plan.
         let started = Instant::now();
         let made = plan(
             &self.graph,
@@ -321,6 +323,7 @@ impl Pipeline {
         metrics::histogram!("stoa_plan_duration_seconds").record(started.elapsed());
         let made = Arc::new(made);
         let mut plans = plans();
+        // Clients choose the conditions: without a limit they could fill the memory.
         if plans.len() >= MAX_PLANS_PER_DOCUMENT {
             plans.clear();
         }

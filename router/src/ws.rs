@@ -288,6 +288,7 @@ impl Connection {
                 truncate_reason(format!("Subscriber for {id} already exists")),
             ));
         }
+        // A refused operation gets an `error`; the connection and its other operations go on.
         let limit = self.state.config.limits.operations_per_socket;
         if self.running.len() >= limit {
             let message = format!("a connection runs at most {limit} operations at once");
@@ -302,6 +303,7 @@ impl Connection {
                 return Ok(());
             }
         };
+        // A new id for each operation, not the one that the connection's headers may have.
         let correlation: Arc<str> = correlation_id(&HeaderMap::new()).into();
         let span = tracing::info_span!("operation", correlation_id = %correlation);
         let client = Client {
@@ -354,6 +356,7 @@ impl Connection {
             }
             .instrument(span),
         );
+        // The task may have ended by now; `ended` is called later, and finds it.
         self.running.insert(key, (task.id(), cancel));
         Ok(())
     }

@@ -135,12 +135,14 @@ impl<'a> Completer<'a> {
                 }
             }
         };
+        // Once for each object: entities written at many places are what makes a response grow.
         if self.out.len() > MAX_RESPONSE_BYTES || self.too_large {
             self.too_large = true;
             self.out.clear();
             return Err(Bubble);
         }
         self.out.push(b'{');
+        // Fields mostly arrive in the order of the selection: each search begins after the last.
         let mut cursor = self.tree.start(object);
         for (index, field) in fields.iter().enumerate() {
             if index > 0 {
@@ -167,6 +169,7 @@ impl<'a> Completer<'a> {
                 FieldSource::Data => {
                     self.path.push(Step::Key(&field.key));
                     let value = self.tree.field(object, field.slot.id, &mut cursor);
+                    // Absent if its fetch failed or the subgraph left it out: the same as null.
                     let done = self.value(&field.value, value.unwrap_or(Node::Null));
                     self.path.pop();
                     done?;

@@ -184,6 +184,7 @@ impl Compose<'_> {
     /// A field that several subgraphs resolve must be shareable in each of them.
     pub(super) fn check_sharing(&mut self) {
         let mut resolvers: HashMap<Coordinate, Vec<Resolver<'_>>> = HashMap::new();
+        // Errors keep the order of declaration, which the map does not.
         let mut order = Vec::new();
         for (index, subgraph) in self.subgraphs.iter().enumerate() {
             for (name, ty) in subgraph.own_types() {
@@ -193,6 +194,7 @@ impl Compose<'_> {
                 let public = subgraph.public_name(name);
                 for (field_name, field) in fields_of(ty).into_iter().flatten() {
                     let at = (name.clone(), field_name.clone());
+                    // An external field that some @provides selects is resolved on those paths.
                     let partly = subgraph.provided.contains(&at);
                     let over = (index, (public.clone(), field_name.clone()));
                     // Skipped: fields that this subgraph does not resolve, or that are overridden.

@@ -106,6 +106,7 @@ impl Check<'_> {
             let Some(theirs) = fields_of(other).and_then(|fields| fields.get(&field.name)) else {
                 continue;
             };
+            // Clients do not see the interface's field, so nothing has to implement it.
             if theirs.directives.has(HIDDEN) {
                 continue;
             }
@@ -123,6 +124,7 @@ impl Check<'_> {
                     argument.directives.has(HIDDEN),
                     wanted.directives.has(HIDDEN),
                 );
+                // If the field itself is hidden, its arguments are hidden with it.
                 if own && !wanted_hidden && !hidden {
                     self.report(
                         "IMPLEMENTED_BY_INACCESSIBLE",
@@ -132,6 +134,8 @@ impl Check<'_> {
                         ),
                     );
                 }
+                // An argument that the interface lacks must not be required (GraphQL October 2021,
+                // section 3.6, IsValidImplementation).
                 if wanted_hidden && !own && argument.is_required() && !hidden {
                     self.report(
                         "REQUIRED_INACCESSIBLE",

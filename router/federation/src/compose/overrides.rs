@@ -74,6 +74,7 @@ impl Compose<'_> {
                     .at(over.location.clone()),
             );
         };
+        // No return: the rest can be checked whatever the label is.
         if let Some(label) = over.label
             && !is_label(label)
         {
@@ -98,6 +99,7 @@ impl Compose<'_> {
                 "[{}] \"{ty}.{field}\" overrides \"{}\", which is not a subgraph",
                 subgraph.name, over.from
             );
+            // Only a hint: the subgraph may have been removed after its fields had moved.
             self.hints.push(
                 Hint::new(Level::Warn, "FROM_SUBGRAPH_DOES_NOT_EXIST", message)
                     .at(over.location.clone()),
@@ -108,6 +110,7 @@ impl Compose<'_> {
             .overriding
             .insert(at, (over.from.to_owned(), label.clone()));
         let other = &self.subgraphs[source];
+        // By public names: the root types may have other names there.
         let theirs = other
             .own_types()
             .find(|(name, _)| other.public_name(name) == *ty)
@@ -116,10 +119,13 @@ impl Compose<'_> {
             self.hint_removable_override(subgraph, over);
             return;
         };
+        // There it is only mentioned, so there is nothing to take over.
         if other.is_external(local, field) {
             self.hint_removable_override(subgraph, over);
             return;
         }
+        // A chain of overrides would depend on their order; @requires and @provides would end
+        // with the field that they are on.
         for (directive, code) in [
             ("override", "OVERRIDE_SOURCE_HAS_OVERRIDE"),
             ("requires", "OVERRIDE_COLLISION_WITH_ANOTHER_DIRECTIVE"),

@@ -94,6 +94,7 @@ pub(super) fn add_missing_definitions(
         }
         let name = local.get(canonical.as_str()).unwrap_or(canonical).clone();
         match schema.directive_definitions.get(&name) {
+            // Not @link: its argument types may have short names, such as `Import`.
             Some(own) if canonical != "link" => {
                 if let Some(reason) = incompatible(own, definition) {
                     errors.push(

@@ -121,6 +121,7 @@ impl Links {
                 links.link_federation(url, version, renamed, imports, &mut report);
                 continue;
             }
+            // The link specification: without `as`, the last part of the URL.
             let namespace = renamed.map_or_else(
                 || identity.rsplit('/').next().unwrap_or_default().to_owned(),
                 str::to_owned,
@@ -262,6 +263,7 @@ impl Links {
                 }
                 continue;
             }
+            // A directive is imported by name, or named after its namespace, or prefixed with it.
             let link = self.other.iter().find(|other| {
                 other.imports.iter().any(|(_, to)| to == name)
                     || bare == other.namespace

@@ -94,6 +94,7 @@ impl Subgraph {
                     .collect(),
             )
         };
+        // Federation 1 extends types that other subgraphs define.
         let mut schema = Schema::builder()
             .adopt_orphan_extensions()
             .parse(sdl, name)
@@ -117,9 +118,11 @@ impl Subgraph {
             definitions::add_placeholder_query(&mut schema);
         }
         let composed = links.composed(name, &schema, &mut errors);
+        // Before validation, which would also report what follows from these errors.
         if !errors.is_empty() {
             return Err(CompositionErrors(errors));
         }
+        // From the text: in the schema, adopted extensions look like definitions.
         let extensions = extensions(sdl, &schema, local.get("extends"));
         let schema = schema.validate().map_err(|error| invalid(&error.errors))?;
         let mut subgraph = Self {

@@ -87,6 +87,7 @@ fn map_directives(ty: &mut ExtendedType, edit: &dyn Fn(&mut Vec<Node<Directive>>
 /// part of GraphQL itself, except `@resumable`.
 pub(super) fn public(schema: &Schema) -> Result<Valid<Schema>, CompositionErrors> {
     let mut api = schema.clone();
+    // By name: fields and members refer to the types when these are gone.
     let hidden_types: Vec<Name> = api
         .types
         .iter()
@@ -107,6 +108,7 @@ pub(super) fn public(schema: &Schema) -> Result<Valid<Schema>, CompositionErrors
                 .retain(|a| !a.directives.has("inaccessible"));
         }
     };
+    // Arguments and input fields of a hidden type stay: `validate` then refuses the schema.
     for ty in api.types.values_mut() {
         match ty {
             ExtendedType::Object(ty) => {
@@ -130,6 +132,7 @@ pub(super) fn public(schema: &Schema) -> Result<Valid<Schema>, CompositionErrors
                 .retain(|_, field| !field.directives.has("inaccessible")),
             ExtendedType::Scalar(_) => {}
         }
+        // The others (access, tags, costs) are for the router and for tools.
         map_directives(ty, &|list| {
             list.retain(|d| {
                 matches!(

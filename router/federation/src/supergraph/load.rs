@@ -70,6 +70,7 @@ impl Supergraph {
                 "the file has no join__Graph enum: it is not supergraph SDL; compose the subgraphs first (stoa schema compose --help)",
             )]));
         }
+        // Version 0.1 lists no members for each subgraph, and lacks this directive.
         loader.joined_members = schema
             .directive_definitions
             .contains_key("join__implements");
@@ -109,6 +110,7 @@ impl Supergraph {
             implementers,
         };
         graph.conflicted = graph.find_conflicts();
+        // Before the demands of required fields, which include inherited ones.
         graph.access.inherit_from_interfaces(&graph.schema);
         if to_execute {
             // Composition instead reports fields without these demands as errors.
@@ -237,6 +239,7 @@ impl Loader {
             .directives()
             .get("join__owner")
             .and_then(|directive| self.graph(directive));
+        // Roots have no @join__type in version 0.1; their fields name the graphs.
         let root = matches!(name.as_str(), "Query" | "Mutation" | "Subscription");
         if info.joins.is_empty() && !root {
             // A value type of version 0.1: any subgraph may have it.

@@ -118,8 +118,10 @@ impl Orders {
         let now = self.clock.now();
         let txn = self.database.begin().await?;
         match idempotency_key.claim_in_txn(&txn, id.as_str(), now).await? {
+            // The lease is not needed: claim, change and result commit together.
             ClaimOutcome::Acquired { .. } => {}
             ClaimOutcome::Done { answer } => {
+                // Before the order is read: on SQLite the transaction holds the only write lock.
                 drop(txn);
                 return self.replay(&answer).await;
             }

@@ -131,6 +131,7 @@ impl Orders {
         request: &Request,
     ) -> Result<Order, Error> {
         let idempotency_key = &attempt.idempotency_key;
+        // Problems with the request are final and stored; other errors release the key.
         let lines = match request.check(|method| self.provider.check_method(method)) {
             Ok(lines) => lines,
             Err(problems) => return self.refuse(idempotency_key, problems).await,
@@ -157,6 +158,7 @@ impl Orders {
         let reserved = match self.peers.call(&context.correlation_id, &reserve).await {
             Ok(reserved) => reserved,
             Err(error) => {
+                // It may be reserved nevertheless: a retry takes that up, or it expires.
                 self.release_key(attempt).await?;
                 return Err(error.into());
             }
@@ -196,6 +198,7 @@ impl Orders {
                 done
             }
             Err(error) => {
+                // If the commit did succeed, the key has its result, and the release does nothing.
                 let _ = self.release_key(attempt).await;
                 Err(error)
             }

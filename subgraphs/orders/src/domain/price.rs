@@ -129,6 +129,7 @@ pub fn price_order(
     country: &str,
     rates: &dyn Rates,
 ) -> Result<Priced, Problem> {
+    // Without products it does not matter: the first line is refused.
     let currency = products
         .first()
         .map_or(Currency::EUR, |product| product.price.currency);
@@ -186,6 +187,7 @@ pub fn price_order(
         tax = tax.checked_add(line.tax).ok_or_else(total_too_large)?;
     }
     let goods = subtotal.amount_minor - discount;
+    // By the discounted value: free shipping depends on what the customer pays for the goods.
     let shipping = rates.shipping(country, Money::new(goods, currency));
     let shipping_tax = apply_rate(shipping, rate);
     let tax = tax.checked_add(shipping_tax).ok_or_else(total_too_large)?;

@@ -42,6 +42,7 @@ impl Merge<'_, '_> {
                 }
             }
         }
+        // A fixed order: the output does not depend on that in the subgraphs.
         for canonical in [
             "deprecated",
             "inaccessible",
@@ -76,6 +77,7 @@ impl Merge<'_, '_> {
             }
             match canonical {
                 "deprecated" => out.push(self.most_frequent(coordinate, &same)),
+                // One subgraph is enough to hide an element, or to protect it.
                 "inaccessible" => out.push(DirectiveBuilder::new("inaccessible").build()),
                 "authenticated" => out.push(DirectiveBuilder::new("authenticated").build()),
                 "tag" => {
@@ -108,6 +110,7 @@ impl Merge<'_, '_> {
                 .flat_map(|s| &s.composed)
                 .find(|c| c.name == other.name)
                 .is_some_and(|c| c.definition.repeatable);
+            // Applied twice, a directive that is not repeatable would make the supergraph invalid.
             if repeatable || !out.iter().any(|d| d.name == other.name) {
                 out.push(other);
             } else {
@@ -287,6 +290,7 @@ impl Merge<'_, '_> {
                 by_name.insert(&composed.name, composed);
             }
         }
+        // Under two names, one definition would be two directives in the supergraph.
         let renamed = all.iter().find_map(|a| {
             let other = all.iter().find(|b| {
                 a.identity == b.identity && a.canonical == b.canonical && a.name != b.name
@@ -315,6 +319,7 @@ impl Merge<'_, '_> {
                 .directive_definitions
                 .entry(composed.name.clone())
                 .or_insert_with(|| composed.definition.clone());
+            // Directives of one specification may share a @link, which is kept once.
             if links.insert(composed.link.serialize().to_string()) {
                 schema
                     .schema_definition

@@ -14,7 +14,9 @@ impl Merge<'_, '_> {
         let Some((first, rest)) = self.compose.subgraphs.split_first() else {
             return;
         };
+        // Only what every subgraph defines is kept, so those of the first are all candidates.
         for (name, definition) in &first.schema.directive_definitions {
+            // Carried and composed directives are merged already, by rules of their own.
             if definition.is_built_in()
                 || first.canonical(&Directive::new(name.clone())).is_some()
                 || schema.directive_definitions.contains_key(name)
@@ -73,6 +75,7 @@ impl Merge<'_, '_> {
             let mut merged = (**definition).clone();
             merged.repeatable &= others.iter().all(|o| o.repeatable);
             merged.locations = locations;
+            // As for other inputs: the common arguments, each with the strictest type.
             merged.arguments.retain_mut(|argument| {
                 let theirs: Vec<_> = others
                     .iter()

@@ -103,6 +103,7 @@ impl Merge<'_, '_> {
             for applied in source.subgraph.applied(&definition.directives, "cacheTag") {
                 directives.push(self.join_directive(source, "cacheTag", applied));
             }
+            // Planning needs the subgraph's own type where it differs.
             if definition.ty != merged {
                 join = join.string("type", &definition.ty.to_string());
                 plain = false;
@@ -118,6 +119,7 @@ impl Merge<'_, '_> {
                 }
                 plain = false;
             }
+            // The overridden subgraph resolves it while the label is off, so it has the label, too.
             if let Some(Some(label)) = overridden {
                 join = join.string("overrideLabel", &label);
                 plain = false;
@@ -133,6 +135,7 @@ impl Merge<'_, '_> {
         }
         self.check_external(&coordinate, &merged, &arguments, &real, &external);
         self.hint_partial_field(&coordinate, sources, definitions);
+        // Of `base` only: beside a definition that resolves it, an @external one does not count.
         self.merge_applied_directives(
             &coordinate,
             base.iter().map(|(s, d)| (s.subgraph, d.directives.iter())),
@@ -246,6 +249,7 @@ impl Merge<'_, '_> {
         real: &[Definition<'_, '_>],
         external: &[Definition<'_, '_>],
     ) {
+        // Nothing to compare with: an interface object resolves it, or another check fails.
         if real.is_empty() {
             return;
         }
@@ -273,6 +277,7 @@ impl Merge<'_, '_> {
                     ));
                     continue;
                 };
+                // An argument is an input: here it must accept all that the merged one accepts.
                 if own.ty != wanted.ty && !self.is_subtype(&wanted.ty, &own.ty) {
                     found.push((
                         "EXTERNAL_ARGUMENT_TYPE_MISMATCH",

@@ -145,6 +145,7 @@ impl Merge<'_, '_> {
             .iter()
             .any(|(s, d)| !s.subgraph.applied(&d.directives, "inaccessible").is_empty());
         // Inputs are intersections: what some subgraph lacks is left out.
+        // A hidden one is kept: no client can send it to the subgraphs that lack it.
         if found.len() < sources && !hidden {
             match found.iter().find(|(_, d)| d.is_required()) {
                 Some((source, required)) => self.compose.errors.push(
@@ -180,6 +181,7 @@ impl Merge<'_, '_> {
             }
             self.compose.errors.push(error);
         } else if !different.is_empty() && different.len() < found.len() {
+            // Clients must not rely on a default value that some subgraph does not apply.
             default_value = None;
             let message = format!(
                 "the default value of \"{coordinate}\" is left out: some subgraph has none"
@@ -272,6 +274,7 @@ impl Merge<'_, '_> {
                 .filter_map(|(s, e)| Some((*s, e.values.get(name)?)))
                 .collect();
             let coordinate = format!("{ty}.{name}");
+            // Clients neither send nor see a hidden value, so subgraphs may differ.
             let hidden = found
                 .iter()
                 .any(|(s, d)| !s.subgraph.applied(&d.directives, "inaccessible").is_empty());
@@ -290,6 +293,7 @@ impl Merge<'_, '_> {
                     self.compose.errors.push(error);
                     continue;
                 }
+                // A subgraph that does not define the value would reject it.
                 if input {
                     let message =
                         format!("\"{coordinate}\" is left out: some subgraph does not define it");

@@ -65,8 +65,10 @@ impl Compose<'_> {
             uses_join_directive: false,
         };
         let mut schema = spec::parse(spec::DEFINITIONS);
+        // A stand-in of the definitions; merging adds the real one.
         schema.types.shift_remove("Query");
         merge.declare_graphs(&mut schema, &graphs);
+        // Before any type is merged: enums depend on their uses, fields on supertypes.
         merge.record_type_uses();
 
         let mut by_name: IndexMap<Name, Vec<Source<'_>>> = IndexMap::default();
@@ -111,6 +113,7 @@ impl Compose<'_> {
         root.subscription = by_name
             .contains_key("Subscription")
             .then(|| name!("Subscription").into());
+        // After the types, whose merging records which definitions are used.
         merge.add_carried_definitions(&mut schema);
         if merge.uses_one_of {
             let one_of = spec::parse(crate::one_of::DEFINITION);
@@ -120,6 +123,7 @@ impl Compose<'_> {
         }
         merge.add_composed_definitions(&mut schema);
         merge.add_later_join_definitions(&mut schema);
+        // Last: it leaves out directives that are defined by now.
         merge.add_executable_directives(&mut schema);
         schema
     }
@@ -230,6 +234,7 @@ impl Merge<'_, '_> {
         let description = self.description(name, sources.iter().map(|s| s.ty.description()));
         let mut directives = self.type_directives(name, sources);
         // An interface definition decides the kind over interface objects.
+        // If there is none, check_interface_objects has reported it.
         let real = sources
             .iter()
             .find(|s| !s.subgraph.is_interface_object(s.ty))

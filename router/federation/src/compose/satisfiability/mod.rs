@@ -265,11 +265,13 @@ impl Search<'_> {
         let mut held: Holders = Holders::new();
         for (id, had) in resolvers {
             let join = self.graph.field(*id, &had.name, field);
+            // The subgraph's own type, which may be narrower than the merged one.
             let answers = self
                 .graph
                 .field_type_in(*id, &had.name, field)
                 .map_or(inner, |ty| ty.inner_named_type())
                 .clone();
+            // What an enclosing @provides leaves for below, and the field's own.
             let mut provided = nested_selection(&parse(&had.provided), field).unwrap_or_default();
             provided.extend(
                 join.and_then(|join| join.provides.clone())
@@ -302,6 +304,7 @@ impl Search<'_> {
         }
         let mut children: Vec<(Name, Holders)> = Vec::new();
         for (id, had) in &real {
+            // A subgraph returns only the object types that it knows.
             for possible in self.graph.possible_types_in(*id, &had.name) {
                 let narrowed = LocalView {
                     name: possible.clone(),

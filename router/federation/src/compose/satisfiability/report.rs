@@ -19,10 +19,10 @@ impl Search<'_> {
             query.push_str(step);
             query.push(' ');
         }
-        // Why each subgraph that has the field cannot resolve it here.
         query.push_str(&"}".repeat(self.path.len() + 1));
         let name = |id: &SubgraphId| self.graph.subgraph(*id).name.clone();
         let at: Vec<String> = holders.keys().map(name).collect();
+        // Why each subgraph that has the field cannot resolve it here.
         let mut reasons = Vec::new();
         for id in self.graph.ids() {
             let Some(join) = self.graph.field_of(id, ty, field) else {
@@ -44,6 +44,7 @@ impl Search<'_> {
             } else if let Some(requires) = join
                 .requires
                 .as_ref()
+                // Not where the subgraph has no key to enter by: then that is the reason.
                 .filter(|_| holders.contains_key(&id) || !keys.is_empty())
             {
                 format!(

@@ -208,6 +208,7 @@ impl Planner<'_> {
                     let mut added = Field {
                         key: field.name.clone(),
                         slot: None,
+                        // Denial is decided above: a field has the demands of all it reads.
                         denied: false,
                         name: field.name.clone(),
                         arguments: field.arguments.clone(),

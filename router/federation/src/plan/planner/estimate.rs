@@ -195,6 +195,7 @@ impl Planner<'_> {
                                 Some(hops + waits + below)
                             })
                             .min();
+                        // No key leads there; perhaps an ancestor does, which is not estimated.
                         (elsewhere.unwrap_or(0), 1)
                     }
                 }
@@ -211,6 +212,7 @@ impl Planner<'_> {
                     }
                 }
             };
+            // Fetches of one level run concurrently: the longest chain counts, not the sum.
             depth = depth.max(below);
             count += lacking;
         }

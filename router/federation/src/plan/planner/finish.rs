@@ -203,6 +203,7 @@ impl Planner<'_> {
         let mut body = String::new();
         let mut used = BTreeSet::new();
         self.arena.print(group.root, &mut body, &mut used);
+        // A subgraph's name may have characters that a GraphQL name may not.
         let operation_name = operation.name.as_ref().map(|name| {
             let subgraph: String = self
                 .graph
@@ -227,6 +228,7 @@ impl Planner<'_> {
                 declared: declared.clone(),
                 body: body.clone(),
             });
+        // After the copy for `contexts`, which declares representations for each group.
         if group.entities.is_some() {
             declared.insert(0, format!("${REPRESENTATIONS}:[_Any!]!"));
         }
@@ -263,6 +265,7 @@ impl Planner<'_> {
             subgraph: group.subgraph,
             depends_on,
             path: group.path.clone(),
+            // Set once all fetches of the plan are known.
             copy_per_target: false,
             is_repeatable: group.operation == OperationType::Query,
             kind: match &group.entities {

@@ -38,10 +38,12 @@ impl Planner<'_> {
         filled: Vec<Node<Argument>>,
     ) -> Result<Option<PositionId>, PlanError> {
         self.touched.push(instance.group);
+        // The budget of fields does not count what `reach` selects again on its way.
         if self.arena.len() > crate::plan::BUDGET {
             return Err(PlanError::TooLarge);
         }
         let composite = self.graph.is_composite(&field.ty);
+        // A slot stands for field and arguments: this fetch may select it already.
         let selected = self.arena.get(instance.node).fields.get(&slot);
         let node = match selected {
             Some(selected) => selected.child,
@@ -60,6 +62,7 @@ impl Planner<'_> {
         };
         let known = self.resolved.get(&(at, slot.clone()));
         let Some(node) = node else {
+            // Later uses wait for the first fetch that selects it.
             self.resolved.entry((at, slot)).or_insert_with(|| Resolved {
                 group: instance.group,
                 child: None,

@@ -69,6 +69,7 @@ impl Check<'_> {
             self.report("CONTEXT_NOT_SET", directive.location(), message);
             return;
         }
+        // The value comes with an entity fetch, for each group of objects with equal values.
         let resolvable = subgraph
             .on_type(ty, "key")
             .into_iter()
@@ -133,6 +134,7 @@ impl Check<'_> {
                 _ => {}
             }
         }
+        // A fragment may be for any of the types: what is unused is known after all of them.
         let mut used: Vec<&Name> = Vec::new();
         for ty in setting {
             if self.subgraph.is_interface_object(ty) {

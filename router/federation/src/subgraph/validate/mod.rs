@@ -232,6 +232,7 @@ impl Check<'_> {
                 }
             };
             let sized = names("sizedFields");
+            // With sizedFields, the lists are below the field, as in a connection.
             if !field.ty.is_list() && sized.is_empty() {
                 let message = format!("@listSize on \"{at}\", which does not return a list");
                 self.report("LIST_SIZE_APPLIED_TO_NON_LIST", size.location(), message);

@@ -189,6 +189,7 @@ impl Check<'_> {
             directive.specified_argument_by_name("fields").map(|v| &**v),
             Some(Value::String(_))
         );
+        // Federation 1 took lists and bare names too.
         if !is_text && !subgraph.is_federation_1() {
             self.report(
                 codes.not_text,
@@ -229,6 +230,7 @@ impl Check<'_> {
             );
             return None;
         }
+        // Last, against the schema: for the errors above there are plainer messages.
         if let Err(error) =
             TypedFieldSet::parse_and_validate(&subgraph.schema, ty.clone(), text, "field set")
         {
@@ -240,6 +242,7 @@ impl Check<'_> {
             );
             return None;
         }
+        // Empty for @requires, whose fields may take arguments.
         if !codes.arguments.is_empty()
             && let Some(field) = self.with_arguments(ty, &set)
         {
