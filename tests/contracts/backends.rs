@@ -24,6 +24,7 @@ use stoa_service::bus::{Bus, BusError, Publish};
 use stoa_service::cache::{Cache, Region};
 use stoa_service::database::{Database, PoolOptions, is_unavailable};
 use stoa_service::nats_bus::{NatsBus, NatsOptions};
+use stoa_tests::poll::eventually;
 use stoa_tests::{Servers, servers};
 
 /// A temporary folder, with servers in it if the backend is real.
@@ -138,7 +139,7 @@ async fn a_value_is_loaded_once_and_expires(place: TestBackend) {
         .await
         .unwrap();
     assert_eq!((found["a"], found["b"], found["c"]), (1, 2, 9));
-    tokio::time::sleep(Duration::from_millis(1_300)).await;
+    eventually("it expires", async || read(&region, "a", &loads).await != 1).await;
     assert_eq!(read(&region, "a", &loads).await, 3);
 }
 
@@ -192,19 +193,9 @@ async fn without_redis_there_is_no_cache_and_no_error() {
     );
     servers.restart("redis");
     // It is used again without intervention.
-    let mut tries = 0;
-    loop {
-        let (one, two) = (
-            read(&region, "a", &loads).await,
-            read(&region, "a", &loads).await,
-        );
-        if one == two {
-            break;
-        }
-        tries += 1;
-        assert!(tries < 100, "redis is never used again");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let is_cached = async || read(&region, "a", &loads).await == read(&region, "a", &loads).await;
+    eventually("redis is used again", is_cached).await;
+    let kept = read(&region, "a", &loads).await;
     // An invalidation that does not reach Redis is sent again later; until then its
     // cached values are not used.
     let redis = place.redis().unwrap();
@@ -221,12 +212,9 @@ async fn without_redis_there_is_no_cache_and_no_error() {
     region.invalidate().await;
     let before = loads.load(Ordering::SeqCst);
     assert_eq!(read(&region, "a", &loads).await, before + 1);
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
-    assert_eq!(
-        read(&region, "a", &loads).await,
-        before + 2,
-        "not what it kept"
-    );
+    eventually("redis is used again", is_cached).await;
+    let cached = read(&region, "a", &loads).await;
+    assert!(cached > before, "{cached}: not {kept}, which it kept");
 }
 
 fn limiter(redis: Option<Redis>) -> Limiter {
@@ -263,8 +251,7 @@ async fn an_allowance_is_a_burst_that_refills(place: TestBackend) {
         "{wait:?}"
     );
     assert!(one.request(lin).await.is_ok(), "everybody has their own");
-    tokio::time::sleep(wait + Duration::from_millis(50)).await;
-    assert!(one.request(ada).await.is_ok(), "it refills");
+    eventually("it refills", async || one.request(ada).await.is_ok()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -411,15 +398,8 @@ async fn a_stream_that_is_lost_is_made_anew() {
     servers.restart("nats");
     let ended = tokio::time::timeout(Duration::from_secs(30), following.next()).await;
     assert_eq!(ended.expect("the follower ends"), None);
-    let mut fresh = bus.info().await;
-    for _ in 0..100 {
-        if fresh.is_ok() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        fresh = bus.info().await;
-    }
-    assert_ne!(fresh.unwrap().identity, old.identity);
+    eventually("there is a new stream", async || bus.info().await.is_ok()).await;
+    assert_ne!(bus.info().await.unwrap().identity, old.identity);
     bus.publish(event("after")).await.unwrap();
     let mut consumer = bus.consumer("c", "stoa.>").await.unwrap();
     assert_eq!(&*consumer.next().await.unwrap().message.payload, "after");
@@ -477,12 +457,7 @@ async fn everything_speaks_tls_and_wants_a_password() {
     );
 
     let redis = Redis::open("STOA_CACHE_URL", servers.redis(), Some(&ca)).unwrap();
-    let mut ready = false;
-    for _ in 0..20 {
-        ready = ready || redis.is_ready().await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    assert!(ready);
+    eventually("redis is ready", async || redis.is_ready().await).await;
     let stranger = Redis::open("STOA_CACHE_URL", servers.redis(), None).unwrap();
     assert!(!stranger.is_ready().await);
 }

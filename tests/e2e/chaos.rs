@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use stoa_tests::client::text;
+use stoa_tests::process::wait_until;
 use stoa_tests::{Client, Mode, Shop, servers};
 
 use crate::support::*;
@@ -61,20 +62,18 @@ async fn scenario(shop: Arc<Shop>) {
         tokio::task::spawn_blocking(move || {
             let mut victims: Vec<String> = ["nats", "postgres", "redis"].map(str::to_owned).into();
             victims.extend(shop.process_names());
-            for victim in victims {
-                // Between two kills, orders must succeed.
+            // Before each kill, and after the last, orders must succeed.
+            let orders_succeed = || {
                 let before = placed.load(Ordering::SeqCst);
-                let started = Instant::now();
-                while placed.load(Ordering::SeqCst) < before + CUSTOMERS / 2 {
-                    assert!(
-                        started.elapsed() < PATIENCE,
-                        "nothing is ordered any more, before {victim} is killed"
-                    );
-                    std::thread::sleep(PAUSE);
-                }
+                wait_until("orders succeed", PATIENCE, || {
+                    placed.load(Ordering::SeqCst) >= before + CUSTOMERS / 2
+                });
+            };
+            for victim in victims {
+                orders_succeed();
                 shop.kill_and_restart(&victim, Duration::from_millis(500));
             }
-            std::thread::sleep(Duration::from_secs(1));
+            orders_succeed();
             stop.store(true, Ordering::SeqCst);
         })
     };
@@ -223,8 +222,11 @@ impl Watching {
         while self.seen.lock().unwrap().len() < count {
             tokio::time::sleep(PAUSE).await;
         }
-        // A duplicate would arrive soon after.
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        let soon = Duration::from_millis(300);
+        never_within("a duplicate arrives", soon, async || {
+            self.seen.lock().unwrap().len() > count
+        })
+        .await;
         self.task.abort();
         self.seen.lock().unwrap().clone()
     }

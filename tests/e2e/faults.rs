@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use stoa_tests::client::text;
-use stoa_tests::process::{ProcessSpec, free_port};
+use stoa_tests::process::{ProcessSpec, bare_command, free_port};
 use stoa_tests::{Mode, Servers, Shop, servers, shop};
 
 use crate::support::*;
@@ -233,10 +233,8 @@ pub fn a_role_waits_for_what_it_needs() {
 pub fn the_commands_of_an_operator() {
     let shop = Shop::start(Mode::Separate);
     let stoa = || {
-        let mut stoa = Command::new(shop::binary());
-        stoa.env_clear()
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        let mut stoa = bare_command(shop::binary());
+        stoa.stdout(Stdio::piped()).stderr(Stdio::piped());
         stoa.env("STOA_DATA_DIR", shop.folder().join("data"));
         stoa
     };
@@ -359,10 +357,9 @@ pub fn rate_limits() {
 pub fn production_refuses_development() {
     let folder = std::env::temp_dir().join(format!("stoa-test-{}", key()));
     let run = |settings: &[(&str, &str)]| {
-        let output = Command::new(shop::binary())
+        let output = bare_command(shop::binary())
             .args(["up", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(&folder)
-            .env_clear()
             .envs(settings.iter().copied())
             .output()
             .unwrap();

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -101,12 +102,15 @@ pub async fn resuming_misses_and_repeats_nothing(shop: &Shop) {
     // Reconnect again and again while orders are placed and confirmed: the pieces together
     // equal the whole stream.
     let start = whole[9].id.clone().unwrap();
+    // An order is placed for each event that was read, and two before: events of one
+    // piece always come while others are read.
+    let may_place = Arc::new(tokio::sync::Semaphore::new(2));
     let placing = {
-        let (buyer, product) = (buyer.clone(), product.clone());
+        let (buyer, product, may_place) = (buyer.clone(), product.clone(), may_place.clone());
         tokio::spawn(async move {
             for _ in 0..10 {
+                may_place.acquire().await.unwrap().forget();
                 place(&buyer, &product, 1, "sandbox_approve").await;
-                tokio::time::sleep(Duration::from_millis(60)).await;
             }
         })
     };
@@ -117,6 +121,7 @@ pub async fn resuming_misses_and_repeats_nothing(shop: &Shop) {
         for event in all(&mut piece, take.min(20 - pieces.len())).await {
             at = event.id.clone().unwrap();
             pieces.push(event.value);
+            may_place.add_permits(1);
         }
     }
     placing.await.unwrap();

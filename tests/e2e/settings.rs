@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use stoa_tests::process::bare_command;
 use stoa_tests::shop;
 use tempfile::TempDir;
 
@@ -16,10 +17,9 @@ impl Scratch {
     }
 
     fn stoa(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Output {
-        Command::new(shop::binary())
+        bare_command(shop::binary())
             .args(arguments)
             .current_dir(self.0.path())
-            .env_clear()
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .output()

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use stoa_tests::client::text;
+pub use stoa_tests::poll::{eventually, never_within};
 use stoa_tests::{Client, Mode, Servers, Shop};
 
 pub const PLACE: &str = "mutation ($input: PlaceOrderInput!, $key: ID!) { placeOrder(input: $input, idempotencyKey: $key) { order { id number status total { amountMinor } } userErrors { field code message } } }";
@@ -93,17 +94,6 @@ pub async fn settled(client: &Client, order: &str) -> String {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("order {order} is never settled");
-}
-
-/// Polls until a condition holds; panics after ten seconds.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    for _ in 0..200 {
-        if holds().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("never: {what}");
 }
 
 /// Changes an order; `verb` is `ship`, `deliver`, `refund` or `cancel`. Returns the

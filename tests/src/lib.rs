@@ -6,6 +6,7 @@
 //! | [`servers`] | private PostgreSQL, Redis and NATS |
 //! | `native` | how those are started as native processes |
 //! | [`nginx`] | the proxy in front of replicas |
+//! | [`poll`] | waiting for what is to happen |
 //! | [`process`] | child processes that cannot outlive the test |
 //! | [`in_process`] | orders and products in the test's own process, with manual clocks |
 //! | [`faulty`] | their dependencies, with injected faults |
@@ -17,6 +18,7 @@ pub mod faulty;
 pub mod in_process;
 mod native;
 pub mod nginx;
+pub mod poll;
 pub mod process;
 pub mod servers;
 pub mod shop;

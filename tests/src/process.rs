@@ -1,6 +1,7 @@
 //! A child process that cannot outlive the test: it ends when it is dropped, and also
 //! when the test is killed.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -47,14 +48,13 @@ impl ProcessSpec {
             .append(true)
             .open(self.log())
             .expect("a log file");
-        let guard = Command::new("setsid")
+        let guard = bare_command("setsid")
             .args(["sh", "-c", GUARD, "guard"])
             .arg(self.log())
             .arg(&id_file)
             .arg(self.signal)
             .arg(&self.program)
             .args(&self.arguments)
-            .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .envs(self.environment.iter().map(|(k, v)| (k, v)))
             .stdin(Stdio::piped())
@@ -123,6 +123,17 @@ impl Drop for Process {
         drop(self.guard.stdin.take());
         let _ = self.guard.wait();
     }
+}
+
+/// A program that gets nothing of this process's environment but where to write its
+/// coverage, under `cargo xtask coverage`.
+pub fn bare_command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear();
+    if let Some(file) = std::env::var_os("LLVM_PROFILE_FILE") {
+        command.env("LLVM_PROFILE_FILE", file);
+    }
+    command
 }
 
 /// A port that is free at the moment.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::Client;
 use crate::nginx;
-use crate::process::{Process, ProcessSpec, free_port, tail};
+use crate::process::{Process, ProcessSpec, bare_command, free_port, tail};
 use crate::servers::Servers;
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -316,9 +316,8 @@ impl Shop {
 
     /// The same, but returns whether it succeeded instead of panicking.
     pub fn try_command(&self, arguments: &[&str]) -> (bool, String) {
-        let output = Command::new(binary())
+        let output = bare_command(binary())
             .args(arguments)
-            .env_clear()
             .envs(self.settings.iter().map(|(k, v)| (k, v)))
             .env("STOA_DATA_DIR", self.data())
             .output()

@@ -67,9 +67,11 @@ test('a server that asks for it is resumed, and final errors are final', async (
 test('stopping stops, also between two attempts', async () => {
   const { client, connections } = played()
   const { ends, stop } = start(client)
+  vi.useFakeTimers()
   connections[0].sink.error(new Error('socket closed'))
   stop()
-  await new Promise(resolve => setTimeout(resolve, 10))
+  await vi.runAllTimersAsync()
+  vi.useRealTimers()
   expect(connections).toHaveLength(1)
   expect(ends).toHaveLength(0)
 })

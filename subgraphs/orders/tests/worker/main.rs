@@ -35,6 +35,7 @@ use stoa_schema::{Money, OrderId, ProductId, UserId};
 use stoa_service::context::CallContext;
 use stoa_service::database::{Database, PoolOptions};
 use stoa_service::embedded_bus::EmbeddedBus;
+use stoa_service::failpoint::{HeldFailpoint, hold, wait_while_held};
 use stoa_service::outbox::Relay;
 use stoa_service::page::PageRequest;
 use stoa_service::peer::{LocalPeers, PeerError, PeerHandler, Peers};
@@ -48,9 +49,18 @@ async fn two_workers_confirm_once_and_refund_nothing() {
         let shop = Fixture::new(Outcome::Authorised).await;
         let order = shop.place().await;
         shop.clock.advance(Duration::from_secs(1));
-        let (one, two) = tokio::join!(
+        // Forced interleaving: both are in `commit_stock` at once.
+        let mut held = [(); 2].map(|()| hold("products.commit_stock", order.id.as_str()));
+        let meet = async {
+            for held in &mut held {
+                held.reached().await;
+            }
+            held.into_iter().for_each(HeldFailpoint::release);
+        };
+        let (one, two, ()) = tokio::join!(
             stoa_orders::tasks::work_once(&shop.app.saga),
-            stoa_orders::tasks::work_once(&shop.app.saga)
+            stoa_orders::tasks::work_once(&shop.app.saga),
+            meet
         );
         one.unwrap();
         two.unwrap();
@@ -95,9 +105,12 @@ async fn a_cancellation_while_the_stock_is_committed_wins() {
         let order = shop.place().await;
         shop.clock.advance(Duration::from_secs(1));
         // Forced interleaving: the order is cancelled while the worker waits in `commit_stock`.
+        let mut held = hold("products.commit_stock", order.id.as_str());
         let cancel = async {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            shop.change(&order, OrderAction::Cancel).await
+            held.reached().await;
+            let cancelled = shop.change(&order, OrderAction::Cancel).await;
+            held.release();
+            cancelled
         };
         let (worked, cancelled) =
             tokio::join!(stoa_orders::tasks::work_once(&shop.app.saga), cancel);
@@ -115,12 +128,13 @@ async fn a_cancellation_while_the_money_is_taken_returns_it() {
         let shop = Fixture::new(Outcome::Authorised).await;
         let order = shop.place().await;
         shop.clock.advance(Duration::from_secs(1));
-        // Forced interleaving: the cancellation waits until the capture has started.
+        // Forced interleaving: the order is cancelled while the provider captures.
+        let mut held = hold("provider.capture", order.id.as_str());
         let cancel = async {
-            while shop.provider.captures.load(Ordering::SeqCst) == 0 {
-                tokio::task::yield_now().await;
-            }
-            shop.change(&order, OrderAction::Cancel).await
+            held.reached().await;
+            let cancelled = shop.change(&order, OrderAction::Cancel).await;
+            held.release();
+            cancelled
         };
         let (worked, cancelled) =
             tokio::join!(stoa_orders::tasks::work_once(&shop.app.saga), cancel);
@@ -296,18 +310,20 @@ async fn units_that_cannot_go_back_are_seen_with_the_reason() {
 /// response is older.
 #[tokio::test]
 async fn news_while_the_provider_is_asked_is_not_slept_over() {
-    let shop = Fixture::new(Outcome::PendingLater).await;
+    let shop = Fixture::new(Outcome::Pending).await;
     let order = shop.place().await;
     let event = PaymentEvent {
         id: "one".to_owned(),
         kind: "payment.decided".to_owned(),
         order_id: Some(order.id.clone()),
     };
+    let mut held = hold("provider.pending", order.id.as_str());
     let news = async {
-        tokio::time::sleep(Duration::from_millis(30)).await;
+        held.reached().await;
         shop.clock.advance(Duration::from_millis(30));
         shop.decide(Outcome::Authorised);
         shop.app.saga.event_store(&event, b"{}").await.unwrap();
+        held.release();
     };
     let (worked, ()) = tokio::join!(stoa_orders::tasks::work_once(&shop.app.saga), news);
     worked.unwrap();

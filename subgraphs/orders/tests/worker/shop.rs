@@ -16,8 +16,6 @@ pub enum Outcome {
     Unavailable,
     /// The provider never responds.
     Hangs,
-    /// Not decided yet; the response is delayed.
-    PendingLater,
     /// The provider adapter panics.
     Panics,
 }
@@ -50,16 +48,15 @@ impl PaymentProvider for Provider {
         let reference = payment.order_id.to_string();
         let outcome = *self.outcome.lock().unwrap();
         match outcome {
-            Outcome::Pending => Ok(Authorised::Pending { reference }),
+            Outcome::Pending => {
+                wait_while_held("provider.pending", &reference).await;
+                Ok(Authorised::Pending { reference })
+            }
             Outcome::Declined => Ok(Authorised::Declined {
                 reason: "no".to_owned(),
             }),
             Outcome::Unavailable => no_response(),
             Outcome::Hangs => std::future::pending().await,
-            Outcome::PendingLater => {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                Ok(Authorised::Pending { reference })
-            }
             Outcome::Panics => panic!("as the test wants"),
             _ => Ok(Authorised::Approved { reference }),
         }
@@ -67,8 +64,7 @@ impl PaymentProvider for Provider {
 
     async fn capture(&self, payment: &Payment) -> Result<Captured, NoResponse> {
         self.captures.fetch_add(1, Ordering::SeqCst);
-        // Long enough for a cancellation to come in between.
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        wait_while_held("provider.capture", payment.order_id.as_str()).await;
         let outcome = *self.outcome.lock().unwrap();
         match outcome {
             Outcome::CaptureDeclined => {
@@ -138,8 +134,8 @@ impl PeerHandler for Products {
                 service: "products".into(),
             });
         }
-        // Long enough for two workers to be at the same place at once.
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        let order = message["order_id"].as_str().unwrap_or_default();
+        wait_while_held(&format!("products.{method}"), order).await;
         Ok(match method {
             "reserve_stock" => {
                 let product = message["lines"][0]["product_id"].clone();
