@@ -1,5 +1,7 @@
 //! Development commands: `cargo xtask --help`.
 
+mod coverage;
+
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,8 @@ Usage: cargo xtask COMMAND
             page in a real browser; installs what it needs if run as root
   check     formatting, clippy, the architecture, and the tests of the crates with
             changes since the last commit of main (or uncommitted)
+  coverage  the share of lines that the tests run, for each crate, as a table; installs
+            cargo-llvm-cov if it is missing
   lint      formatting, clippy and cargo doc, with warnings as errors
   docs      writes docs/configuration.md from the table of settings
   schema    regenerates schema/*.graphql from the code
@@ -29,6 +33,7 @@ fn main() -> ExitCode {
     let done = match command.as_str() {
         "test" => test(),
         "check" => check(),
+        "coverage" => coverage::coverage(),
         "lint" => lint(),
         "schema" => schema(),
         "docs" => docs(),
