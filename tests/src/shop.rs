@@ -241,8 +241,11 @@ impl Shop {
             .expect("a runtime");
         runtime.block_on(async {
             loop {
-                let answer = reqwest::get(&url).await;
-                if answer.is_ok_and(|answer| answer.status().is_success()) {
+                // Not degraded: every service must be there.
+                if let Ok(answer) = reqwest::get(&url).await
+                    && let Ok(body) = answer.json::<serde_json::Value>().await
+                    && body["status"] == "ok"
+                {
                     return;
                 }
                 assert!(

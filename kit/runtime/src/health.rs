@@ -17,9 +17,19 @@ const WATCH_EVERY: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Check {
     pub name: String,
-    /// Whether the process can serve requests without it.
-    pub optional: bool,
+    pub need: Need,
     pub is_ready: Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>,
+}
+
+/// What a process is without a dependency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Not ready.
+    Required,
+    /// Degraded.
+    Optional,
+    /// Degraded; not ready if all dependencies of this kind are unavailable.
+    Partial,
 }
 
 impl Check {
@@ -30,7 +40,7 @@ impl Check {
     {
         Self {
             name: name.to_owned(),
-            optional: false,
+            need: Need::Required,
             is_ready: Arc::new(move || is_ready().boxed()),
         }
     }
@@ -41,13 +51,22 @@ impl Check {
         W: Future<Output = bool> + Send + 'static,
     {
         Self {
-            optional: true,
+            need: Need::Optional,
             ..Self::required(name, is_ready)
         }
     }
-}
 
-impl Check {
+    /// Without this the process runs degraded, and without all such it is not ready.
+    pub fn partial<W>(name: &str, is_ready: impl Fn() -> W + Send + Sync + 'static) -> Self
+    where
+        W: Future<Output = bool> + Send + 'static,
+    {
+        Self {
+            need: Need::Partial,
+            ..Self::required(name, is_ready)
+        }
+    }
+
     async fn is_available(&self) -> bool {
         tokio::time::timeout(CHECK_TIMEOUT, (self.is_ready)())
             .await
@@ -75,17 +94,18 @@ pub async fn watch(checks: Vec<Check>) {
     }
 }
 
-/// 200 when every required dependency is available, 503 otherwise; the body lists
-/// all dependencies either way.
+/// 200 when every required dependency is available, and of partial ones at least one;
+/// 503 otherwise. The body lists all dependencies either way.
 pub async fn readiness(checks: &[Check]) -> Response {
     let results = join_all(checks.iter().map(|check| async move {
         let ready = check.is_available().await;
         (check, ready)
     }))
     .await;
-    let ready = results
-        .iter()
-        .all(|(check, ready)| *ready || check.optional);
+    let of = |need: Need| results.iter().filter(move |(check, _)| check.need == need);
+    let is_available = |(_, ready): &&(&Check, bool)| *ready;
+    let ready = of(Need::Required).all(|one| is_available(&one))
+        && (of(Need::Partial).next().is_none() || of(Need::Partial).any(|one| is_available(&one)));
     let whole = results.iter().all(|(_, ready)| *ready);
     let dependencies: Map<String, Value> = results
         .into_iter()
@@ -101,4 +121,63 @@ pub async fn readiness(checks: &[Check]) -> Response {
     };
     let body = json!({ "status": word, "dependencies": dependencies });
     (status, Json(body)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn statuses(checks: &[Check]) -> (u16, Value) {
+        let response = readiness(checks).await;
+        let status = response.status().as_u16();
+        let body = axum::body::to_bytes(response.into_body(), 1_000).await;
+        (status, serde_json::from_slice(&body.unwrap()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_process_is_ready_while_it_can_answer_something() {
+        let partial = |name| move |is_ready| Check::partial(name, move || async move { is_ready });
+        let required = Check::required("keys", || async { true });
+        for (users, orders, status, word) in [
+            (true, true, 200, "ok"),
+            (true, false, 200, "degraded"),
+            (false, true, 200, "degraded"),
+            (false, false, 503, "unavailable"),
+        ] {
+            let checks = [
+                required.clone(),
+                partial("users")(users),
+                partial("orders")(orders),
+            ];
+            let (found, body) = statuses(&checks).await;
+            assert_eq!((found, body["status"].as_str()), (status, Some(word)));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_process_is_ready_with_what_it_requires_and_degraded_without_the_rest() {
+        let required = |is_ready| Check::required("database", move || async move { is_ready });
+        let optional = |is_ready| Check::optional("redis", move || async move { is_ready });
+        // Whether the database and Redis respond; the status, and three words.
+        let cases = [
+            (true, true, 200, ["ok", "ok", "ok"]),
+            (true, false, 200, ["degraded", "ok", "unavailable"]),
+            (false, true, 503, ["unavailable", "unavailable", "ok"]),
+            (
+                false,
+                false,
+                503,
+                ["unavailable", "unavailable", "unavailable"],
+            ),
+        ];
+        for (database, redis, status, [word, of_database, of_redis]) in cases {
+            let (found, body) = statuses(&[required(database), optional(redis)]).await;
+            assert_eq!(found, status);
+            let expected = json!({
+                "status": word,
+                "dependencies": { "database": of_database, "redis": of_redis },
+            });
+            assert_eq!(body, expected);
+        }
+    }
 }
