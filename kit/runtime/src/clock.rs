@@ -64,3 +64,53 @@ pub fn to_rfc3339(at: Micros) -> String {
 pub fn from_rfc3339(text: &str) -> Option<Micros> {
     Some(DateTime::parse_from_rfc3339(text).ok()?.timestamp_micros())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_is_text_in_utc_and_comes_back() {
+        let cases = [
+            (0, "1970-01-01T00:00:00.000000Z"),
+            (-1, "1969-12-31T23:59:59.999999Z"),
+            (1_795_339_800_000_007, "2026-11-22T09:30:00.000007Z"),
+        ];
+        for (at, text) in cases {
+            assert_eq!(to_rfc3339(at), text);
+            assert_eq!(from_rfc3339(text), Some(at));
+        }
+        let elsewhere = from_rfc3339("2026-11-22T10:30:00.000007+01:00");
+        assert_eq!(elsewhere, Some(1_795_339_800_000_007));
+        for bad in ["", "now", "2026-11-22", "2026-11-22T09:30:00", "1"] {
+            assert_eq!(from_rfc3339(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_duration_too_long_to_count_is_the_longest() {
+        assert_eq!(micros(Duration::from_secs(2)), 2_000_000);
+        assert_eq!(micros(Duration::from_nanos(1_999)), 1);
+        assert_eq!(micros(Duration::MAX), Micros::MAX);
+    }
+
+    #[test]
+    fn a_manual_clock_moves_for_all_of_its_clones_and_not_by_itself() {
+        let clock = Clock::manual(1_000_000);
+        let clone = clock.clone();
+        clock.advance(Duration::from_micros(5));
+        assert_eq!(clone.now(), 1_000_005);
+        clone.set(7);
+        assert_eq!(clock.now(), 7);
+    }
+
+    #[test]
+    fn the_clock_of_the_machine_is_not_moved() {
+        let clock = Clock::system();
+        let before = clock.now();
+        clock.advance(Duration::from_secs(1_000_000));
+        assert!(clock.now() < before + micros(Duration::from_secs(500_000)));
+        clock.set(0);
+        assert!(clock.now() >= before);
+    }
+}

@@ -165,4 +165,95 @@ mod tests {
         headers.insert(IDENTITY_HEADER, HeaderValue::from_static("nonsense"));
         assert!(key.verify(&headers).is_err());
     }
+
+    fn clock() -> Clock {
+        Clock::manual(1_700_000_000_000_000)
+    }
+
+    fn key(clock: &Clock) -> IdentityKey {
+        IdentityKey::new("a secret of more than thirty-two bytes", clock.clone())
+    }
+
+    fn user(role: Role) -> Caller {
+        let id = "a user's id".to_owned();
+        Caller::User { id, role }
+    }
+
+    fn service() -> Caller {
+        let name = "orders".to_owned();
+        Caller::Service { name }
+    }
+
+    fn verified(key: &IdentityKey, value: HeaderValue) -> Option<Caller> {
+        let headers = HeaderMap::from_iter([(IDENTITY_HEADER.parse().unwrap(), value)]);
+        key.verify(&headers).ok()
+    }
+
+    #[test]
+    fn every_caller_arrives_as_it_was_signed() {
+        let key = key(&clock());
+        assert_eq!(key.sign(&Caller::Anonymous), None, "no header says it");
+        for caller in [user(Role::Customer), user(Role::Admin), service()] {
+            let signed = key.sign(&caller).unwrap();
+            assert_eq!(verified(&key, signed), Some(caller));
+        }
+    }
+
+    #[test]
+    fn an_identity_lasts_for_a_minute_and_the_tolerated_clock_skew() {
+        let clock = clock();
+        let key = key(&clock);
+        let signed = key.sign(&service()).unwrap();
+        clock.advance(Duration::from_secs(90));
+        assert_eq!(verified(&key, signed.clone()), Some(service()));
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(verified(&key, signed), None);
+    }
+
+    #[test]
+    fn an_identity_is_of_our_issuer_and_algorithm() {
+        let key = key(&clock());
+        let signed = |iss: &str, algorithm| {
+            let claims = Claims {
+                iss: iss.to_owned(),
+                exp: 1_700_000_060,
+                caller: user(Role::Admin),
+            };
+            let token = jsonwebtoken::encode(&Header::new(algorithm), &claims, &key.encoding);
+            HeaderValue::from_str(&token.unwrap()).unwrap()
+        };
+        let ours = signed(ISSUER, Algorithm::HS256);
+        assert_eq!(verified(&key, ours), Some(user(Role::Admin)));
+        assert_eq!(verified(&key, signed("other", Algorithm::HS256)), None);
+        assert_eq!(verified(&key, signed(ISSUER, Algorithm::HS384)), None);
+    }
+
+    #[test]
+    fn only_an_administrator_is_one() {
+        // The subject, and whether it is an administrator or a service.
+        let cases = [
+            (Caller::Anonymous, None, false, false),
+            (user(Role::Customer), Some("a user's id"), false, false),
+            (user(Role::Admin), Some("a user's id"), true, false),
+            (service(), None, false, true),
+        ];
+        for (caller, subject, is_admin, is_service) in cases {
+            assert_eq!(caller.subject(), subject, "{caller:?}");
+            assert_eq!(caller.is_admin(), is_admin, "{caller:?}");
+            assert_eq!(caller.is_service(), is_service, "{caller:?}");
+        }
+    }
+
+    #[test]
+    fn a_role_has_one_text_in_tokens_and_in_rows() {
+        for (role, text) in [(Role::Customer, "CUSTOMER"), (Role::Admin, "ADMIN")] {
+            assert_eq!(role.into_str(), text);
+            assert_eq!(text.parse(), Ok(role));
+            assert_eq!(serde_json::to_value(role).unwrap(), text);
+        }
+        for bad in ["", "admin", "Admin", "ROOT"] {
+            assert!(bad.parse::<Role>().is_err(), "{bad}");
+            assert!(serde_json::from_value::<Role>(bad.into()).is_err(), "{bad}");
+        }
+    }
 }

@@ -156,3 +156,69 @@ pub fn load_or_generate(
         .map(|value| value.trim().to_owned())
         .map_err(|error| failed("read", error))
 }
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    const NAME: &str = "STOA_TEST_SECRET";
+
+    #[test]
+    fn a_generated_secret_is_kept_and_known_as_one_of_development() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = generated(NAME, folder.path()).unwrap();
+        let first = first.expose_secret();
+        assert!(first.starts_with(DEVELOPMENT_PREFIX), "{first}");
+        let second = generated(NAME, folder.path()).unwrap();
+        assert_eq!(second.expose_secret(), first);
+        let other = generated("STOA_OTHER_SECRET", folder.path()).unwrap();
+        assert_ne!(other.expose_secret(), first);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn only_the_owner_reads_a_generated_secret() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        generated(NAME, folder.path()).unwrap();
+        let file = folder.path().join("secrets/stoa_test_secret");
+        let mode = std::fs::metadata(file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_secret_that_was_cut_off_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secrets/stoa_test_secret");
+        std::fs::create_dir(folder.path().join("secrets")).unwrap();
+        std::fs::write(file, "development-only-1234").unwrap();
+        let refused = generated(NAME, folder.path()).unwrap_err();
+        assert_eq!(refused.name, NAME);
+        assert!(refused.problem.contains("cut off"), "{refused}");
+    }
+
+    #[test]
+    fn processes_that_start_together_have_the_same_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let start = std::sync::Barrier::new(8);
+        let values: Vec<String> = std::thread::scope(|scope| {
+            let process = |number: usize| {
+                start.wait();
+                load_or_generate(NAME, path, || format!("secret {number}")).unwrap()
+            };
+            let threads: Vec<_> = (0..8)
+                .map(|number| scope.spawn(move || process(number)))
+                .collect();
+            let values = threads.into_iter().map(|thread| thread.join().unwrap());
+            values.collect()
+        });
+        assert!(values.iter().all(|value| *value == values[0]), "{values:?}");
+        // No draft is left behind.
+        let files = std::fs::read_dir(path.join("secrets")).unwrap();
+        assert_eq!(files.count(), 1);
+    }
+}

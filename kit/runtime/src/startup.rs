@@ -119,3 +119,87 @@ async fn respond(State(startup): State<StartupListener>, request: Request) -> Re
     )
         .into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use axum::body::{Body, to_bytes};
+    use axum::routing::get;
+    use serde_json::Value;
+
+    use super::*;
+
+    async fn request(startup: &StartupListener, path: &str) -> (StatusCode, String) {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = respond(State(startup.clone()), request).await;
+        let status = response.status();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        }
+        let body = to_bytes(response.into_body(), 10_000).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    /// What the response says while the process starts.
+    async fn starting(startup: &StartupListener) -> (String, Value) {
+        let (status, body) = request(startup, "/graphql").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        let body: Value = serde_json::from_str(&body).unwrap();
+        let error = &body["errors"][0];
+        assert_eq!(error["extensions"]["code"], "UNAVAILABLE");
+        let message = error["message"].as_str().unwrap().to_owned();
+        (message, body["waitingFor"].clone())
+    }
+
+    #[tokio::test]
+    async fn a_starting_process_is_alive_and_unavailable_until_its_router_is_set() {
+        let startup = StartupListener::default();
+        let alive = request(&startup, "/health/live").await;
+        assert_eq!(alive, (StatusCode::OK, "ok".to_owned()));
+        let expected = ("starting".to_owned(), Value::Null);
+        assert_eq!(starting(&startup).await, expected);
+
+        startup.serve_app(Router::new().route("/graphql", get(|| async { "first" })));
+        startup.serve_app(Router::new().route("/graphql", get(|| async { "second" })));
+        let served = request(&startup, "/graphql").await;
+        assert_eq!(served, (StatusCode::OK, "first".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_dependency_is_waited_for_by_name() {
+        let startup = StartupListener::default();
+        let attempts = AtomicU32::new(0);
+        let attempt = async || match attempts.fetch_add(1, Ordering::SeqCst) {
+            0 => Err("refused"),
+            _ => Ok(starting(&startup).await),
+        };
+        let meanwhile = startup
+            .wait_until_available("the database", |_: &&str| true, attempt)
+            .await;
+        let expected = (
+            "starting: waiting for the database".to_owned(),
+            Value::from("the database"),
+        );
+        assert_eq!(meanwhile, Ok(expected));
+        let expected = ("starting".to_owned(), Value::Null);
+        assert_eq!(starting(&startup).await, expected);
+    }
+
+    #[tokio::test]
+    async fn an_error_that_does_not_pass_ends_the_wait() {
+        let startup = StartupListener::default();
+        let attempts = AtomicU32::new(0);
+        let attempt = async || match attempts.fetch_add(1, Ordering::SeqCst) {
+            0 => Err("refused"),
+            1 => Err("wrong password"),
+            _ => Ok(()),
+        };
+        let is_transient = |error: &&str| *error == "refused";
+        let failed = startup
+            .wait_until_available("the database", is_transient, attempt)
+            .await;
+        assert_eq!(failed, Err("wrong password"));
+        assert_eq!(attempts.load(Ordering::SeqCst), 2);
+    }
+}

@@ -250,3 +250,40 @@ pub fn traceparent() -> Option<String> {
     TraceContextPropagator::new().inject_context(&Span::current().context(), &mut carrier);
     carrier.remove(TRACE_HEADER)
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_well_formed_correlation_id_is_kept_and_any_other_replaced() {
+        let id = |given: Option<&[u8]>| {
+            let mut headers = HeaderMap::new();
+            if let Some(given) = given {
+                let value = HeaderValue::from_bytes(given).unwrap();
+                headers.insert(CORRELATION_HEADER, value);
+            }
+            correlation_id(&headers)
+        };
+        let (longest, too_long) = ("x".repeat(64), "x".repeat(65));
+        for good in ["12345678", "a-b_c-D9", &longest] {
+            assert_eq!(id(Some(good.as_bytes())), good);
+        }
+        let bad: [&[u8]; 6] = [
+            b"",
+            b"1234567",
+            too_long.as_bytes(),
+            b"a b c d e",
+            b"12345678;x=1",
+            "größe-größe".as_bytes(),
+        ];
+        let replaced = bad.into_iter().map(Some).chain([None]).map(id);
+        let replaced: Vec<String> = replaced.collect();
+        for (index, made) in replaced.iter().enumerate() {
+            assert!(Uuid::try_parse(made).is_ok(), "{made}");
+            assert!(!replaced[..index].contains(made), "each is new");
+        }
+    }
+}

@@ -189,3 +189,135 @@ fn sqlite(url: &str, connections: u32) -> ConnectOptions {
         });
     options
 }
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::error::Error;
+    use std::fmt;
+    use std::sync::Arc;
+
+    use sea_orm::ConnAcquireErr;
+    use sea_orm::sqlx::error::{DatabaseError, ErrorKind};
+
+    use super::*;
+
+    /// What a server says, by its SQLSTATE.
+    #[derive(Debug)]
+    struct Refusal(&'static str);
+
+    impl fmt::Display for Refusal {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl Error for Refusal {}
+
+    impl DatabaseError for Refusal {
+        fn message(&self) -> &str {
+            self.0
+        }
+
+        fn code(&self) -> Option<Cow<'_, str>> {
+            Some(self.0.into())
+        }
+
+        fn as_error(&self) -> &(dyn Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn as_error_mut(&mut self) -> &mut (dyn Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn into_error(self: Box<Self>) -> Box<dyn Error + Send + Sync + 'static> {
+            self
+        }
+
+        fn kind(&self) -> ErrorKind {
+            ErrorKind::Other
+        }
+    }
+
+    fn runtime(error: sqlx::Error) -> RuntimeErr {
+        RuntimeErr::SqlxError(Arc::new(error))
+    }
+
+    fn refused(state: &'static str) -> RuntimeErr {
+        runtime(sqlx::Error::Database(Box::new(Refusal(state))))
+    }
+
+    #[test]
+    fn a_database_is_unavailable_when_waiting_may_help() {
+        let unavailable = [
+            DbErr::ConnectionAcquire(ConnAcquireErr::Timeout),
+            DbErr::Conn(runtime(sqlx::Error::Io(std::io::Error::other("reset")))),
+            DbErr::Query(runtime(sqlx::Error::PoolTimedOut)),
+            DbErr::Exec(runtime(sqlx::Error::PoolClosed)),
+        ];
+        for error in unavailable {
+            assert!(is_unavailable(&error), "{error}");
+        }
+        let rejected = [
+            DbErr::Custom("nonsense".to_owned()),
+            DbErr::RecordNotFound("idempotency".to_owned()),
+            DbErr::Query(runtime(sqlx::Error::RowNotFound)),
+            DbErr::Exec(RuntimeErr::Internal("nonsense".to_owned())),
+        ];
+        for error in rejected {
+            assert!(!is_unavailable(&error), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_state_of_a_server_says_whether_waiting_may_help() {
+        let states = [
+            // The server stops, has too many connections, was cut off, a deadlock, a lock.
+            ("57P01", true),
+            ("53300", true),
+            ("08006", true),
+            ("40P01", true),
+            ("40001", true),
+            ("55P03", true),
+            ("25P03", true),
+            ("25006", true),
+            // A constraint, a missing table, a transaction that has failed.
+            ("23505", false),
+            ("42P01", false),
+            ("25P02", false),
+            ("55000", false),
+        ];
+        for (state, expected) in states {
+            let errors = [
+                DbErr::Exec(refused(state)),
+                DbErr::Query(refused(state)),
+                DbErr::Conn(refused(state)),
+            ];
+            for error in errors {
+                assert_eq!(is_unavailable(&error), expected, "{state}");
+                assert_eq!(may_become_available(&error), expected, "{state}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_database_that_is_missing_may_still_be_created() {
+        let missing = DbErr::Conn(refused("3D000"));
+        assert!(may_become_available(&missing));
+        assert!(!is_unavailable(&missing));
+        let wrong_password = DbErr::Conn(refused("28P01"));
+        assert!(!may_become_available(&wrong_password));
+    }
+
+    #[tokio::test]
+    async fn a_url_names_sqlite_or_postgresql() {
+        for url in ["", "mysql://host/db", "data/users.db"] {
+            let refused = Database::connect(url, &PoolOptions::default()).await;
+            assert!(
+                matches!(refused, Err(DbErr::Custom(message)) if message.contains("sqlite://")),
+                "{url}"
+            );
+        }
+    }
+}

@@ -105,3 +105,30 @@ macro_rules! service_error {
         }
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::ConnAcquireErr;
+
+    use super::*;
+
+    #[test]
+    fn every_common_error_has_its_code() {
+        let timeout = DbErr::ConnectionAcquire(ConnAcquireErr::Timeout);
+        let cases = [
+            (CommonError::Unauthenticated, UNAUTHENTICATED),
+            (CommonError::NotOwner, FORBIDDEN),
+            (CommonError::NotAdmin, FORBIDDEN),
+            (PageError::Cursor.into(), BAD_USER_INPUT),
+            (timeout.into(), UNAVAILABLE),
+            (DbErr::Custom("a bad statement".into()).into(), INTERNAL),
+            (CommonError::Corrupt("role X".into()), INTERNAL),
+        ];
+        for (error, code) in cases {
+            assert_eq!(error.code(), code, "{error}");
+            assert_eq!(error.is_internal(), code == INTERNAL, "{error}");
+            // As a data loader shares it.
+            assert_eq!(Arc::new(error).code(), code);
+        }
+    }
+}

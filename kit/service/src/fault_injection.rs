@@ -57,3 +57,38 @@ pub async fn call_with_faults<T, E>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // One test: the rate is the process's.
+    #[tokio::test]
+    async fn a_rate_of_0_fails_no_call_and_a_rate_of_1_every_call() {
+        let made = AtomicU64::new(0);
+        let call = async || {
+            let work = async {
+                made.fetch_add(1, Ordering::SeqCst);
+                Ok(())
+            };
+            call_with_faults(work, || "unavailable").await
+        };
+        for rate in [0.0, -1.0] {
+            set_rate(rate);
+            for _ in 0..100 {
+                assert_eq!(call().await, Ok(()), "{rate}");
+            }
+        }
+        assert_eq!(made.swap(0, Ordering::SeqCst), 200);
+        for rate in [1.0, 2.0] {
+            set_rate(rate);
+            for _ in 0..100 {
+                assert_eq!(call().await, Err("unavailable"), "{rate}");
+            }
+        }
+        set_rate(0.0);
+        // Some are not made, of some the response is lost.
+        let made = made.load(Ordering::SeqCst);
+        assert!((1..200).contains(&made), "{made} of 200");
+    }
+}

@@ -306,3 +306,113 @@ impl<T: OutputType> Connection<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use async_graphql::{Number, Pos};
+
+    use super::*;
+    use crate::error::{CommonError, FORBIDDEN, INTERNAL};
+
+    fn parse<T: ScalarType>(value: Value) -> InputValueResult<T> {
+        T::parse(value)
+    }
+
+    fn is_refused<T: InputType + std::fmt::Debug>(parsed: InputValueResult<T>) -> bool {
+        let Err(error) = parsed else { return false };
+        let extensions = error.into_server_error(Pos::default()).extensions;
+        extensions.unwrap().get("code") == Some(&Value::from(BAD_USER_INPUT))
+    }
+
+    #[test]
+    fn a_big_integer_is_a_string_or_a_number_of_64_bits() {
+        let number = |number: f64| Value::Number(Number::from_f64(number).unwrap());
+        let cases = [
+            (Value::from(7), 7),
+            (Value::from(i64::MIN), i64::MIN),
+            (Value::from("9223372036854775807"), i64::MAX),
+            (Value::from("-1"), -1),
+        ];
+        for (value, expected) in cases {
+            let parsed = parse::<BigInt>(value);
+            assert!(matches!(parsed, Ok(BigInt(found)) if found == expected));
+        }
+        let bad = [
+            Value::Null,
+            Value::from(true),
+            number(1.5),
+            Value::from(u64::MAX),
+            Value::from("9223372036854775808"),
+            Value::from(""),
+            Value::from(" 1"),
+            Value::from("1.0"),
+        ];
+        for value in bad {
+            assert!(is_refused(parse::<BigInt>(value.clone())), "{value}");
+        }
+        // No client rounds it.
+        assert_eq!(
+            ScalarType::to_value(&BigInt(i64::MAX)),
+            Value::from("9223372036854775807")
+        );
+    }
+
+    #[test]
+    fn an_instant_is_of_rfc_3339_and_returned_in_utc() {
+        let parsed = parse::<DateTime>(Value::from("2026-11-22T10:30:00+01:00"));
+        let Ok(instant) = parsed else {
+            panic!("an offset is accepted")
+        };
+        let text = Value::from("2026-11-22T09:30:00.000000Z");
+        assert_eq!(ScalarType::to_value(&instant), text);
+        let bad = ["", "yesterday", "2026-11-22", "2026-13-22T09:30:00Z"];
+        for value in bad.map(Value::from).into_iter().chain([Value::from(7)]) {
+            assert!(is_refused(parse::<DateTime>(value.clone())), "{value}");
+        }
+    }
+
+    #[test]
+    fn an_error_keeps_its_code_and_hides_what_is_internal() {
+        let cases = [
+            (CommonError::NotAdmin, FORBIDDEN, true),
+            (CommonError::Corrupt("role X".to_owned()), INTERNAL, false),
+        ];
+        for (error, code, is_shown) in cases {
+            let message = error.to_string();
+            let shown = to_graphql_error(error);
+            assert_eq!(
+                shown.extensions.unwrap().get("code"),
+                Some(&Value::from(code))
+            );
+            assert_eq!(shown.message.contains(&message), is_shown, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_page_begins_and_ends_at_the_cursors_of_its_entries() {
+        let count: Count = Arc::new(|| Box::pin(async { Ok(0) }));
+        let page = |rows: Vec<i32>, has_next| {
+            let slice = Slice {
+                rows,
+                has_next,
+                has_previous: true,
+            };
+            Connection::new(slice, |row| row * 10, |row| row, count.clone())
+        };
+        let two = page(vec![1, 2], true);
+        let edges: Vec<_> = two
+            .edges
+            .iter()
+            .map(|edge| (edge.node, edge.cursor.clone()))
+            .collect();
+        assert_eq!(edges, [(1, page::encode(&10)), (2, page::encode(&20))]);
+        let info = two.page_info;
+        assert!(info.has_next_page && info.has_previous_page);
+        assert_eq!(info.start_cursor, Some(page::encode(&10)));
+        assert_eq!(info.end_cursor, Some(page::encode(&20)));
+
+        let info = page(Vec::new(), false).page_info;
+        assert!(!info.has_next_page);
+        assert_eq!((info.start_cursor, info.end_cursor), (None, None));
+    }
+}

@@ -67,7 +67,10 @@ impl IdempotencyKey {
         operation: &'static str,
         body: &impl Serialize,
     ) -> Option<Self> {
-        if key.trim().is_empty() || key.len() > MAX_KEY || key.chars().any(char::is_control) {
+        if key.trim().is_empty()
+            || key.chars().count() > MAX_KEY
+            || key.chars().any(char::is_control)
+        {
             return None;
         }
         let body = serde_json::to_vec(body).unwrap_or_default();
@@ -92,6 +95,7 @@ impl IdempotencyKey {
     ) -> Result<ClaimOutcome, DbErr> {
         let lease = now + micros(LEASE);
         // Takes a new key, or one that has expired and has no attempt in progress.
+        // One statement: a concurrent first attempt waits for this one, and finds its row below.
         let inserted = txn
             .execute_raw(Statement::from_sql_and_values(
                 txn.get_database_backend(),
@@ -129,6 +133,7 @@ impl IdempotencyKey {
         if operation != self.operation || body_hash != self.body_hash {
             return Ok(ClaimOutcome::Reused);
         }
+        // Before the lease, which may still run after the result is stored.
         if let Some(answer) = row.try_get::<Option<String>>("", "answer")? {
             return Ok(ClaimOutcome::Done { answer });
         }
@@ -152,6 +157,7 @@ impl IdempotencyKey {
             .rows_affected();
         if taken == 1 {
             Ok(ClaimOutcome::Acquired {
+                // The first attempt's: what it has done is continued under the same id.
                 subject_id: row.try_get("", "subject_id")?,
                 lease,
             })

@@ -5,11 +5,14 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// The most entries that one page may hold.
 pub const MAX_PAGE: i32 = 100;
 const DEFAULT_PAGE: i32 = 20;
-const MAX_CURSOR: usize = 1024;
+/// In bytes; the longest key has a name of 200 characters, which may be 800 bytes and
+/// twice that when escaped.
+const MAX_CURSOR: usize = 4096;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PageError {
@@ -88,11 +91,21 @@ fn decode<K: DeserializeOwned>(cursor: &str) -> Result<K, PageError> {
     let bytes = URL_SAFE_NO_PAD
         .decode(cursor)
         .map_err(|_| PageError::Cursor)?;
+    let key: Value = serde_json::from_slice(&bytes).map_err(|_| PageError::Cursor)?;
     // No key contains NUL, and PostgreSQL would reject it.
-    if bytes.windows(6).any(|window| window == b"\\u0000") {
+    if contains_nul(&key) {
         return Err(PageError::Cursor);
     }
-    serde_json::from_slice(&bytes).map_err(|_| PageError::Cursor)
+    serde_json::from_value(key).map_err(|_| PageError::Cursor)
+}
+
+fn contains_nul(key: &Value) -> bool {
+    match key {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(contains_nul),
+        Value::Object(fields) => fields.values().any(contains_nul),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -100,27 +113,81 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_have_limits_and_cursors_come_back() {
-        let request = |first, after: Option<String>| PageRequest { first, after };
+    fn the_cursor_of_any_name_is_accepted() {
+        for name in ["😀".repeat(200), "\"".repeat(200), "\\u0000".to_owned()] {
+            let cursor = encode(&(&name, "id"));
+            let page = request(None, Some(&cursor)).check::<(String, String)>();
+            assert_eq!(page.unwrap().after, Some((name, "id".to_owned())));
+        }
+    }
+
+    fn request(first: Option<i32>, after: Option<&str>) -> PageRequest {
+        let after = after.map(str::to_owned);
+        PageRequest { first, after }
+    }
+
+    #[test]
+    fn a_page_has_20_entries_unless_the_client_says_otherwise_and_at_most_100() {
+        for (first, size) in [(None, 20), (Some(0), 0), (Some(1), 1), (Some(100), 100)] {
+            let page = request(first, None).check::<String>().unwrap();
+            assert_eq!((page.size, page.after), (size, None), "{first:?}");
+        }
+        for first in [i32::MIN, -1, 101, i32::MAX] {
+            let refused = request(Some(first), None).check::<String>();
+            assert_eq!(refused, Err(PageError::First(first)));
+        }
         assert_eq!(
-            request(Some(-1), None).check::<String>(),
-            Err(PageError::First(-1))
+            PageError::First(101).to_string(),
+            "first must be between 0 and 100, not 101"
         );
-        assert_eq!(
-            request(Some(101), None).check::<String>(),
-            Err(PageError::First(101))
-        );
-        assert_eq!(
-            request(None, Some("nonsense".into())).check::<String>(),
-            Err(PageError::Cursor)
-        );
-        let key = ("name".to_owned(), 7_i64);
-        let page: Page<(String, i64)> = request(Some(2), Some(encode(&key))).check().unwrap();
-        assert_eq!(page.after, Some(key));
-        let slice = page.slice(vec![1, 2, 3]);
-        assert_eq!(
-            (slice.rows.len(), slice.has_next, slice.has_previous),
-            (2, true, true)
-        );
+    }
+
+    #[test]
+    fn a_cursor_gives_back_the_key_it_was_made_of() {
+        for key in [("", 0), ("name", 7), ("größe \"XL\"\n", i64::MIN)] {
+            let key = (key.0.to_owned(), key.1);
+            let page = request(None, Some(&encode(&key))).check::<(String, i64)>();
+            assert_eq!(page.unwrap().after, Some(key));
+        }
+    }
+
+    #[test]
+    fn what_is_no_cursor_of_this_list_is_refused() {
+        let long = "x".repeat(MAX_CURSOR);
+        let cases = [
+            ("empty", String::new()),
+            ("not Base64", "%".to_owned()),
+            ("padded Base64", "Inh4Ig==".to_owned()),
+            ("not JSON", URL_SAFE_NO_PAD.encode("nonsense")),
+            ("not UTF-8", URL_SAFE_NO_PAD.encode(b"\"\xff\"")),
+            ("of another list", encode(&7)),
+            ("with more behind it", URL_SAFE_NO_PAD.encode("\"a\"\"b\"")),
+            ("with a NUL", encode(&"a\0b")),
+            ("too long", encode(&long)),
+        ];
+        for (what, cursor) in cases {
+            let refused = request(None, Some(&cursor)).check::<String>();
+            assert_eq!(refused, Err(PageError::Cursor), "{what}");
+        }
+    }
+
+    #[test]
+    fn one_row_more_than_the_page_shows_that_another_page_follows() {
+        let page = |size, after: Option<i32>| Page { size, after };
+        // Size and cursor; rows that were fetched; rows, next and previous of the page.
+        let cases = [
+            (page(2, None), vec![], (vec![], false, false)),
+            (page(2, None), vec![1, 2], (vec![1, 2], false, false)),
+            (page(2, None), vec![1, 2, 3], (vec![1, 2], true, false)),
+            (page(2, Some(0)), vec![1, 2, 3], (vec![1, 2], true, true)),
+            (page(2, Some(2)), vec![3], (vec![3], false, true)),
+            (page(0, None), vec![1], (vec![], true, false)),
+        ];
+        for (page, fetched, expected) in cases {
+            assert_eq!(page.limit(), page.size + 1);
+            let slice = page.slice(fetched.clone());
+            let found = (slice.rows, slice.has_next, slice.has_previous);
+            assert_eq!(found, expected, "{page:?} of {fetched:?}");
+        }
     }
 }

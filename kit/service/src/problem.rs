@@ -52,3 +52,37 @@ impl<C: IdempotencyCodes> Problem<C> {
         Self::new(&["idempotencyKey"], code, message)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq)]
+    enum Code {
+        Invalid,
+        InProgress,
+        Reused,
+    }
+
+    impl IdempotencyCodes for Code {
+        const INVALID: Self = Self::Invalid;
+        const IN_PROGRESS: Self = Self::InProgress;
+        const REUSED: Self = Self::Reused;
+    }
+
+    #[test]
+    fn each_trouble_with_an_idempotency_key_has_its_code() {
+        let cases = [
+            (Problem::<Code>::invalid_key(), Code::Invalid),
+            (
+                Problem::key_conflict(&ClaimOutcome::InProgress),
+                Code::InProgress,
+            ),
+            (Problem::key_conflict(&ClaimOutcome::Reused), Code::Reused),
+        ];
+        for (problem, code) in cases {
+            assert_eq!(problem.code, code);
+            assert_eq!(problem.field, ["idempotencyKey"]);
+        }
+    }
+}

@@ -26,3 +26,38 @@ where
         tokio::time::sleep(INTERVAL).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    /// How many batches run before the purge waits.
+    fn batches(results: &[Result<u64, &'static str>]) -> usize {
+        let left = RefCell::new(results.to_vec());
+        let batch = || std::future::ready(left.borrow_mut().remove(0));
+        let mut run = Box::pin(run_purge("rows", batch));
+        // Polled once: it goes on until it sleeps.
+        assert_eq!(run.as_mut().now_or_never(), None);
+        results.len() - left.borrow().len()
+    }
+
+    #[tokio::test]
+    async fn batches_are_deleted_until_one_is_not_full() {
+        let cases = [
+            (vec![Ok(0), Ok(0)], 1),
+            (vec![Ok(BATCH - 1), Ok(0)], 1),
+            (vec![Ok(BATCH), Ok(BATCH), Ok(3), Ok(0)], 3),
+            (
+                vec![Ok(BATCH), Err("the database is unavailable"), Ok(0)],
+                2,
+            ),
+        ];
+        for (results, expected) in cases {
+            assert_eq!(batches(&results), expected, "{results:?}");
+        }
+    }
+}

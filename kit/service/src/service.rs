@@ -159,3 +159,82 @@ pub fn spawn_tasks(tasks: Vec<Task>, stop: &CancellationToken) -> tokio::task::J
         all_well
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use async_graphql::{EmptySubscription, Object};
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    /// Where a mutation is, and when it may go on.
+    #[derive(Default)]
+    struct Gate {
+        begun: Notify,
+        released: Notify,
+        done: Notify,
+    }
+
+    struct Query;
+
+    #[Object]
+    impl Query {
+        async fn one(&self) -> i32 {
+            1
+        }
+    }
+
+    struct Mutation(Arc<Gate>);
+
+    #[Object]
+    impl Mutation {
+        async fn change(&self) -> bool {
+            self.0.begun.notify_one();
+            self.0.released.notified().await;
+            self.0.done.notify_one();
+            true
+        }
+    }
+
+    #[tokio::test]
+    async fn a_mutation_goes_on_when_its_client_disconnects() {
+        let gate = Arc::new(Gate::default());
+        let mutation = Mutation(gate.clone());
+        let service = Service::graphql(Schema::new(Query, mutation, EmptySubscription));
+        let mut request = service.execute(Request::new("mutation { change }"));
+        tokio::select! {
+            response = &mut request => panic!("{response:?}"),
+            () = gate.begun.notified() => drop(request),
+        }
+        gate.released.notify_one();
+        let done = tokio::time::timeout(LIMIT, gate.done.notified()).await;
+        assert!(done.is_ok(), "it was cancelled");
+    }
+
+    #[tokio::test]
+    async fn the_process_stops_when_a_background_task_ends() {
+        let ended: Task = Box::pin(async {});
+        let failed: Task = Box::pin(async { panic!("a bug") });
+        for task in [ended, failed] {
+            let stop = CancellationToken::new();
+            let tasks: Vec<Task> = vec![Box::pin(std::future::pending()), task];
+            let running = spawn_tasks(tasks, &stop);
+            let all_well = tokio::time::timeout(LIMIT, running).await;
+            assert!(!all_well.unwrap().unwrap());
+            assert!(stop.is_cancelled());
+        }
+    }
+
+    #[tokio::test]
+    async fn background_tasks_end_well_when_the_process_stops() {
+        let stop = CancellationToken::new();
+        let running = spawn_tasks(vec![Box::pin(std::future::pending())], &stop);
+        stop.cancel();
+        let all_well = tokio::time::timeout(LIMIT, running).await;
+        assert!(all_well.unwrap().unwrap());
+    }
+}

@@ -17,3 +17,26 @@ pub fn derived_secret(secret: &str, purpose: &str) -> String {
     let tag = mac(secret).chain_update(purpose).finalize().into_bytes();
     HEXLOWER.encode(&tag)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keyed_hash_is_that_of_rfc_4231() {
+        let tag = mac("Jefe").chain_update("what do ya want for nothing?");
+        assert_eq!(
+            HEXLOWER.encode(&tag.finalize().into_bytes()),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
+    }
+
+    #[test]
+    fn a_derived_secret_depends_on_the_secret_and_the_purpose() {
+        let cursors = derived_secret("a secret", "cursors");
+        assert_eq!(cursors.len(), 64);
+        assert_eq!(cursors, derived_secret("a secret", "cursors"));
+        assert_ne!(cursors, derived_secret("a secret", "carts"));
+        assert_ne!(cursors, derived_secret("another secret", "cursors"));
+    }
+}

@@ -11,7 +11,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
 use serde_json::{Value, json};
 use stoa_runtime::clock::Clock;
-use stoa_runtime::identity::{Caller, IDENTITY_HEADER, IdentityKey};
+use stoa_runtime::identity::{Caller, IDENTITY_HEADER, IdentityKey, Role};
 use stoa_service::context::CallContext;
 use stoa_service::database::{Database, PoolOptions};
 use stoa_service::peer::{PeerError, PeerHandler};
@@ -40,10 +40,18 @@ impl PeerHandler for Length {
     async fn call(
         &self,
         _context: &CallContext,
-        _method: &str,
+        method: &str,
         message: Value,
     ) -> Result<Value, PeerError> {
-        Ok(json!(message.as_str().map(str::len)))
+        match (method, message.as_str()) {
+            ("length", Some(text)) => Ok(json!(text.len())),
+            ("length", None) => Err(PeerError::BadMessage("not a text".to_owned())),
+            ("broken", _) => Err(PeerError::Unreachable {
+                service: "products".to_owned(),
+                cause: "an internal address".to_owned(),
+            }),
+            _ => Err(PeerError::UnknownMethod(method.to_owned())),
+        }
     }
 }
 
@@ -94,13 +102,23 @@ impl Server {
     }
 
     async fn peer(&self, caller: &Caller, length: usize) -> (StatusCode, Value) {
-        let mut request =
-            Request::post("/internal/peer/length").header(header::CONTENT_TYPE, "application/json");
+        let message = json!("x".repeat(length));
+        self.peer_call(caller, "length", &message).await
+    }
+
+    async fn peer_call(
+        &self,
+        caller: &Caller,
+        method: &str,
+        message: &Value,
+    ) -> (StatusCode, Value) {
+        let mut request = Request::post(format!("/internal/peer/{method}"))
+            .header(header::CONTENT_TYPE, "application/json");
         if let Some(identity) = self.key.sign(caller) {
             request = request.header(IDENTITY_HEADER, identity);
         }
-        let message = json!("x".repeat(length)).to_string();
-        self.send(request.body(message.into()).unwrap()).await
+        let body = message.to_string();
+        self.send(request.body(body.into()).unwrap()).await
     }
 }
 
@@ -181,9 +199,37 @@ async fn bodies_are_limited_to_16_megabytes() {
 #[tokio::test]
 async fn only_services_make_peer_calls() {
     let server = Server::new().await;
-    let (status, refusal) = server.peer(&Caller::Anonymous, 1).await;
-    assert_eq!(status, StatusCode::FORBIDDEN);
-    assert_eq!(code(&refusal), "FORBIDDEN");
+    let admin = Caller::User {
+        id: "a user's id".to_owned(),
+        role: Role::Admin,
+    };
+    for caller in [Caller::Anonymous, admin] {
+        let (status, refusal) = server.peer(&caller, 1).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{caller:?}");
+        assert_eq!(code(&refusal), "FORBIDDEN");
+    }
+}
+
+#[tokio::test]
+async fn a_peer_call_that_fails_has_its_status_and_code() {
+    let server = Server::new().await;
+    let cases = [
+        ("unknown", json!("x"), StatusCode::NOT_FOUND, "NOT_FOUND"),
+        ("length", json!(7), StatusCode::BAD_REQUEST, "BAD_REQUEST"),
+        (
+            "broken",
+            json!("x"),
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "INTERNAL",
+        ),
+    ];
+    for (method, message, expected, error_code) in cases {
+        let (status, refusal) = server.peer_call(&service(), method, &message).await;
+        assert_eq!(status, expected, "{refusal}");
+        assert_eq!(code(&refusal), error_code, "{refusal}");
+        let shown = refusal.to_string();
+        assert!(!shown.contains("an internal address"), "{shown}");
+    }
 }
 
 #[tokio::test]

@@ -93,3 +93,38 @@ fn hash_blocking(password: &str) -> Result<String, Error> {
         .map(|hash| hash.to_string())
         .map_err(|_| Error::Hashing)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_password_matches_its_own_hash_alone() {
+        let hasher = Hasher::new();
+        let hash = hasher.hash("a long enough secret").await.unwrap();
+        let cases = [
+            ("a long enough secret", Some(&*hash), true),
+            ("a long enough secret ", Some(&*hash), false),
+            ("A long enough secret", Some(&*hash), false),
+            ("", Some(&*hash), false),
+            ("a long enough secret", None, false),
+            // The password of the hash that is used when there is no account.
+            ("no account has this password", None, false),
+            // The hash of a deleted account.
+            ("!", Some("!"), false),
+            ("", Some(""), false),
+        ];
+        for (password, hash, expected) in cases {
+            let matches = hasher.verify(password, hash).await.unwrap();
+            assert_eq!(matches, expected, "{password:?} {hash:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_hash_has_its_own_salt() {
+        let hasher = Hasher::new();
+        let one = hasher.hash("a long enough secret").await.unwrap();
+        let two = hasher.hash("a long enough secret").await.unwrap();
+        assert_ne!(one, two);
+    }
+}

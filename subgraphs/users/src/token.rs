@@ -125,3 +125,48 @@ pub fn new_refresh_token() -> String {
 pub fn hash_refresh_token(token: &str) -> String {
     HEXLOWER.encode(&Sha256::digest(token.as_bytes()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signing_key_is_read_from_pem_with_the_same_public_key_each_time() {
+        let pem = generate_signing_key();
+        let jwks = SigningKey::from_pem(&pem).unwrap().jwks();
+        assert_eq!(SigningKey::from_pem(&pem).unwrap().jwks(), jwks);
+        let other = SigningKey::from_pem(&generate_signing_key()).unwrap();
+        assert_ne!(other.jwks()["keys"][0]["kid"], jwks["keys"][0]["kid"]);
+        let key = &jwks["keys"][0];
+        assert_eq!(key["kty"], "OKP");
+        assert_eq!(key["crv"], "Ed25519");
+        assert_eq!(key["alg"], "EdDSA");
+        let public = URL_SAFE_NO_PAD.decode(key["x"].as_str().unwrap());
+        assert_eq!(public.unwrap().len(), 32);
+        assert_eq!(key.get("d"), None, "the private key is not published");
+    }
+
+    #[test]
+    fn what_is_no_ed25519_key_is_refused() {
+        let pem = generate_signing_key();
+        let cut_off = &pem[..pem.len() / 2];
+        for bad in ["", "nonsense", cut_off] {
+            let refused = SigningKey::from_pem(bad).map(|_| ());
+            let message = refused.unwrap_err();
+            assert!(message.contains("Ed25519"), "{bad:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_refresh_token_is_random_and_stored_as_its_hash() {
+        let (one, two) = (new_refresh_token(), new_refresh_token());
+        assert_ne!(one, two);
+        assert_eq!(URL_SAFE_NO_PAD.decode(&one).unwrap().len(), 32);
+        assert_ne!(hash_refresh_token(&one), hash_refresh_token(&two));
+        // SHA-256 of "abc" (FIPS 180-2).
+        assert_eq!(
+            hash_refresh_token("abc"),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+}

@@ -125,31 +125,110 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses() {
-        for good in ["ada@stoa.test", "a.b+c@sub.example.co", "ü@exämple.de"] {
-            assert_eq!(email_problem(good), None, "{good}");
-        }
-        for bad in [
-            "", "a", "@b.c", "a@b", "a@b..c", "a b@c.d", "a@b@c.d", "a@.c",
-        ] {
-            assert!(email_problem(bad).is_some(), "{bad}");
+    fn an_address_is_compared_in_lower_case_and_without_spaces_around_it() {
+        let cases = [
+            ("ada@stoa.test", "ada@stoa.test"),
+            (" Ada@STOA.test\n", "ada@stoa.test"),
+            ("ÜNÜ@exämple.de", "ünü@exämple.de"),
+            ("a da@stoa.test", "a da@stoa.test"),
+            ("", ""),
+        ];
+        for (written, stored) in cases {
+            assert_eq!(normalize_email(written), stored, "{written:?}");
         }
     }
 
     #[test]
-    fn passwords() {
-        for good in ["stoa-demo-password", "correct horse battery"] {
+    fn an_address_has_a_local_part_and_a_domain_with_a_dot() {
+        let longest = format!("{}@{}.co", "a".repeat(64), "b".repeat(186));
+        assert_eq!(longest.len(), MAX_EMAIL);
+        let good = [
+            "ada@stoa.test",
+            "a.b+c@sub.example.co",
+            "ü@exämple.de",
+            &longest,
+        ];
+        for good in good {
+            assert_eq!(email_problem(good), None, "{good}");
+        }
+        let too_long = format!("{}@{}.co", "a".repeat(64), "b".repeat(187));
+        let local_too_long = format!("{}@b.co", "a".repeat(65));
+        let bad = [
+            "",
+            "a",
+            "@b.c",
+            "a@b",
+            "a@b..c",
+            "a@b.c.",
+            "a b@c.d",
+            "a@b@c.d",
+            "a@.c",
+            "a@b_c.d",
+            "a\0@b.c",
+            &too_long,
+            &local_too_long,
+        ];
+        for bad in bad {
+            let problem = email_problem(bad).unwrap();
+            assert_eq!(problem.field, ["input", "email"], "{bad:?}");
+            assert_eq!(problem.code, ProblemCode::Invalid, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_long_enough_and_not_easy_to_guess() {
+        let longest = "x1y2z".repeat(40);
+        let good = [
+            "stoa-demo-password",
+            "correct horse battery",
+            "1x2y3z4w5v",
+            "größe-größ",
+            "password and more",
+            &longest,
+        ];
+        for good in good {
             assert_eq!(password_problem(good, "ada@stoa.test"), None, "{good}");
         }
-        for bad in [
-            "short",
-            "aaaaaaaaaaaa",
-            "password123",
-            "qwertyuiop",
-            "margaret-12",
-        ] {
-            assert!(password_problem(bad, "margaret@x.y").is_some(), "{bad}");
+        let too_long = format!("{longest}x");
+        let cases = [
+            ("", "between 10 and 200"),
+            ("1x2y3z4w5", "between 10 and 200"),
+            ("größe-grö", "between 10 and 200"),
+            (&*too_long, "between 10 and 200"),
+            ("aaaaaaaaaaaa", "5 different"),
+            ("abcdabcdABCD", "5 different"),
+            ("password123", "easy to guess"),
+            ("PASSWORD123", "easy to guess"),
+            ("qwertyuiop", "easy to guess"),
+            ("margaret-12", "e-mail address"),
+            ("my MARGARET", "e-mail address"),
+        ];
+        for (bad, reason) in cases {
+            let problem = password_problem(bad, "margaret@x.y").unwrap();
+            assert_eq!(problem.field, ["input", "password"], "{bad}");
+            assert_eq!(problem.code, ProblemCode::WeakPassword, "{bad}");
+            assert!(problem.message.contains(reason), "{bad}: {problem:?}");
         }
-        assert!(password_problem(&"x1y2z".repeat(41), "a@b.c").is_some());
+        // A short name is in many words.
+        assert_eq!(password_problem("a bandana, red", "ada@stoa.test"), None);
+    }
+
+    #[test]
+    fn a_name_has_1_to_100_characters_besides_spaces_around_it() {
+        let longest = "ü".repeat(MAX_NAME);
+        for good in [
+            "A",
+            " Ada ",
+            "de la Cruz",
+            &longest,
+            &format!(" {longest} "),
+        ] {
+            assert_eq!(name_problem("firstName", good), None, "{good}");
+        }
+        for bad in ["", "  ", "a\nb", "a\0", &format!("{longest}ü")] {
+            let problem = name_problem("firstName", bad).unwrap();
+            assert_eq!(problem.field, ["input", "firstName"], "{bad:?}");
+            assert_eq!(problem.code, ProblemCode::Invalid, "{bad:?}");
+        }
     }
 }
