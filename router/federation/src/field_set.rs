@@ -52,6 +52,9 @@ pub fn print_pretty(fields: &[Selection], level: usize) -> String {
                     ..(**field).clone()
                 }));
                 head.push_str(&print(&[bare]));
+                for directive in field.directives.iter() {
+                    head.push_str(&format!(" {}", directive.serialize().no_indent()));
+                }
                 (head, &field.selection_set)
             }
             Selection::InlineFragment(fragment) => {

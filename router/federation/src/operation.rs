@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use apollo_compiler::ast::{Argument, DirectiveList, Value};
+use apollo_compiler::ast::{Argument, Directive, DirectiveList, Value};
 use apollo_compiler::executable::{self, Operation, Selection, SelectionSet};
 use apollo_compiler::{ExecutableDocument, Name, Node};
 
@@ -50,6 +50,8 @@ pub(crate) struct Field {
     pub slot: Option<Name>,
     pub name: Name,
     pub arguments: Vec<Node<Argument>>,
+    /// The executable directives that the subgraph gets, too.
+    pub directives: Vec<Node<Directive>>,
     /// The named type that the field returns.
     pub ty: Name,
     pub selections: Selections,
@@ -99,6 +101,14 @@ fn note_conditions(
 
 fn condition<'a>(directives: &'a DirectiveList, name: &str) -> Option<&'a Value> {
     Some(directives.get(name)?.specified_argument_by_name("if")?)
+}
+
+/// The directives of a client that subgraphs get: all but those that the router obeys.
+pub(crate) fn passed_on(directives: &DirectiveList) -> impl Iterator<Item = &Node<Directive>> {
+    let own = ["skip", "include"];
+    directives
+        .iter()
+        .filter(move |directive| !own.contains(&directive.name.as_str()))
 }
 
 /// The access demands that an operation's fields may have.
@@ -248,12 +258,18 @@ impl Flatten<'_> {
                 denied,
                 name: field.name.clone(),
                 arguments: field.arguments.clone(),
+                directives: Vec::new(),
                 ty: field.ty().inner_named_type().clone(),
                 selections: Selections::default(),
             }));
             out.0.len() - 1
         });
         if let Some(Item::Field(merged)) = out.0.get_mut(index) {
+            for directive in passed_on(&field.directives) {
+                if !merged.directives.contains(directive) {
+                    merged.directives.push(directive.clone());
+                }
+            }
             let ty = merged.ty.clone();
             // Below a denied field nothing is fetched or reported.
             if !denied {

@@ -6,7 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
-use stoa_federation::{Subgraph, compose};
+use stoa_federation::{Subgraph, Supergraph, compose};
 
 const LINK: &str = r#"extend schema @link(url: "https://specs.apollo.dev/federation/v2.5", import: ["@key", "@shareable", "@external", "@requires", "@provides", "@override", { name: "@inaccessible", as: "@hidden" }])"#;
 
@@ -198,4 +198,19 @@ fn what_is_legal_composes() {
     assert!(sdl.contains("b: [Int]"), "{sdl}");
     assert!(!sdl.contains("  Y"), "{sdl}");
     assert!(sdl.contains("@inaccessible"), "{sdl}");
+}
+
+#[test]
+fn the_schema_keeps_its_description() {
+    let parse = |name: &str, sdl: &str| Subgraph::parse(name, "http://x", sdl).unwrap();
+    let composed = compose(&[
+        parse(
+            "a",
+            "\"\"\"What it is for.\"\"\" schema { query: Query } type Query { a: Int }",
+        ),
+        parse("b", "type Query { b: Int }"),
+    ]);
+    let graph = Supergraph::parse(&composed.unwrap().supergraph_sdl).unwrap();
+    let description = graph.api().schema_definition.description.as_deref();
+    assert_eq!(description, Some("What it is for."));
 }

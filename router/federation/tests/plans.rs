@@ -17,11 +17,15 @@ use stoa_federation::{Subgraph, Supergraph, apollo_compiler, compose, operation,
 const LINK: &str = r#"extend schema @link(url: "https://specs.apollo.dev/federation/v2.5", import: ["@key", "@shareable", "@external", "@requires", "@provides", "@inaccessible"])"#;
 
 const ACCOUNTS: &str = r#"
+directive @trace(v: String) repeatable on FIELD
+directive @op on QUERY
 type Query { me: User user(id: ID!): User }
 type Mutation { rename(name: String!): User }
 type User @key(fields: "id") @key(fields: "email") { id: ID! email: String! name: String @shareable secret: String @inaccessible }
 "#;
 const REVIEWS: &str = r#"
+directive @trace(v: String) repeatable on FIELD
+directive @op on QUERY
 type Query { latest(first: Int = 3): [Review!]! feed: [Media!]! }
 type Mutation { review(body: String!): Review }
 type Subscription { reviewed: Review! }
@@ -34,6 +38,8 @@ type Book implements Media @key(fields: "id") { id: ID! pages: Int }
 type Film implements Media @key(fields: "id") { id: ID! minutes: Int }
 "#;
 const PRODUCTS: &str = r#"
+directive @trace(v: String) repeatable on FIELD
+directive @op on QUERY
 type Query { product(upc: ID!): Product }
 type Product @key(fields: "upc region { code }") @key(fields: "upc", resolvable: false) { upc: ID! region: Region! name: String weight: Int }
 type Region @shareable { code: String! }
@@ -41,6 +47,8 @@ type Book @key(fields: "id") { id: ID! price: Int @shareable }
 type Film @key(fields: "id") { id: ID! price: Int @shareable }
 "#;
 const SHIPPING: &str = r#"
+directive @trace(v: String) repeatable on FIELD
+directive @op on QUERY
 type Product @key(fields: "upc region { code }") { upc: ID! region: Region! weight: Int @external estimate(zone: String): Int @requires(fields: "weight") }
 type Region @shareable { code: String! }
 "#;
@@ -228,4 +236,40 @@ type P @join__type(graph: A, key: "id") @join__type(graph: B, key: "id") {
         planned,
         Err(plan::PlanError::RequiresCycle { .. })
     ));
+}
+
+#[test]
+fn executable_directives_go_to_the_subgraphs_that_resolve_the_field() {
+    let query = r#"query O($v: String) @op { me @trace(v: $v) { name nick: name @trace reviews @trace(v: "x") @trace(v: "y") { body } } }"#;
+    assert_snapshot!(planned(query), @r#"
+    #0 accounts
+        me @trace(v: $v) {
+          name
+          _stoa_name_1: name @trace
+          id
+        }
+    #1 reviews after #0
+      me of User by id
+        _entities(representations: $_stoa_representations) {
+          ... on User {
+            reviews @trace(v: "x") @trace(v: "y") {
+              body
+            }
+          }
+        }
+    "#);
+    // The operation's own directives go to operations of the same type.
+    let texts = |query: &str| {
+        let graph = supergraph();
+        let document = ExecutableDocument::parse_and_validate(graph.api(), query, "q").unwrap();
+        let operation = document.operations.get(None).unwrap();
+        let plan = plan::plan(&graph, &document, operation, &Default::default()).unwrap();
+        let texts = plan.fetches.iter().map(|fetch| fetch.text.to_string());
+        texts.collect::<Vec<_>>()
+    };
+    for text in texts(query) {
+        assert!(text.contains(") @op{"), "{text}");
+    }
+    let mutation = r#"mutation { rename(name: "x") @trace { reviews { body } } }"#;
+    assert!(texts(mutation)[0].contains(r#"rename(name:"x") @trace{"#));
 }

@@ -41,6 +41,8 @@ pub struct Contexts {
     pub(super) name: Option<Arc<str>>,
     /// The declarations of the client's variables.
     pub(super) declared: Vec<String>,
+    /// Those of the operation, each after a space.
+    pub(super) directives: String,
     /// The selection set for each entity.
     pub(super) body: String,
 }
@@ -75,7 +77,7 @@ impl Contexts {
         if let Some(name) = &self.name {
             let _ = write!(text, " {name}");
         }
-        let _ = write!(text, "({}){{", declared.join(","));
+        let _ = write!(text, "({}){}{{", declared.join(","), self.directives);
         for group in 0..groups {
             let _ = write!(
                 text,

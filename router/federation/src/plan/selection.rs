@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use apollo_compiler::ast::{Argument, Value};
+use apollo_compiler::ast::{Argument, Directive, Value};
 use apollo_compiler::collections::IndexMap;
 use apollo_compiler::{Name, Node};
 
@@ -25,6 +25,7 @@ pub(super) struct SelectionNode {
 pub(super) struct SelectedField {
     pub name: Name,
     pub arguments: Vec<Node<Argument>>,
+    pub directives: Vec<Node<Directive>>,
     pub child: Option<NodeId>,
 }
 
@@ -67,6 +68,7 @@ impl Arena {
             .or_insert(SelectedField {
                 name,
                 arguments: Vec::new(),
+                directives: Vec::new(),
                 child: None,
             });
     }
@@ -146,6 +148,7 @@ impl Arena {
                 }
                 out.push(')');
             }
+            print_directives(&field.directives, out, variables);
             if let Some(child) = field.child {
                 self.print(child, out, variables);
             }
@@ -166,6 +169,20 @@ impl Arena {
             });
         }
         out.push('}');
+    }
+}
+
+/// Writes directives, each after a space, and collects the variables that they use.
+pub(super) fn print_directives<'a>(
+    directives: impl IntoIterator<Item = &'a Node<Directive>>,
+    out: &mut String,
+    variables: &mut BTreeSet<Name>,
+) {
+    for directive in directives {
+        let _ = write!(out, " {}", directive.serialize().no_indent());
+        for argument in &directive.arguments {
+            note_variables(&argument.value, variables);
+        }
     }
 }
 

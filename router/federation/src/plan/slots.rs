@@ -1,12 +1,12 @@
-//! Slots: the keys of fetched data. A slot is for a field and its arguments,
-//! independent of the client's aliases, so that a field is fetched once and nothing
+//! Slots: the keys of fetched data. A slot is for a field, its arguments and
+//! directives, independent of the client's aliases, so that a field is fetched once and nothing
 //! that planning adds collides with a client's response key.
 
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::hash::{Hash, Hasher};
 
-use apollo_compiler::ast::Argument;
+use apollo_compiler::ast::{Argument, Directive};
 use apollo_compiler::{Name, Node, name};
 
 use crate::operation::Field;
@@ -92,7 +92,8 @@ impl Slots {
     }
 
     pub fn slot_of(&mut self, graph: &Supergraph, ty: &Name, field: &Field) -> Name {
-        let mut text = slot_distinction(graph, ty, &field.name, &field.arguments);
+        let mut text =
+            slot_distinction(graph, ty, &field.name, &field.arguments, &field.directives);
         if self.effects.as_ref() == Some(ty) {
             text.push_str(&field.key);
         }
@@ -115,7 +116,7 @@ impl Slots {
         field: &Name,
         arguments: &[Node<Argument>],
     ) -> Option<Name> {
-        let text = slot_distinction(graph, ty, field, arguments);
+        let text = slot_distinction(graph, ty, field, arguments, &[]);
         let known = self.known.get(field)?;
         Some(slot_name(
             field,
@@ -137,11 +138,15 @@ fn slot_distinction(
     ty: &Name,
     field: &Name,
     arguments: &[Node<Argument>],
+    directives: &[Node<Directive>],
 ) -> String {
     let mut text = String::new();
     for argument in arguments {
         let value = argument.value.serialize().no_indent().to_string();
         let _ = write!(text, "{}:{value} ", argument.name);
+    }
+    for directive in directives {
+        let _ = write!(text, "{} ", directive.serialize().no_indent());
     }
     if graph.is_conflicted(field) {
         text.push_str(ty);

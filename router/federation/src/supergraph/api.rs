@@ -8,6 +8,7 @@ use apollo_compiler::{Name, Node, Schema};
 
 use super::is_federation_internal;
 use crate::error::{CompositionError, CompositionErrors};
+use crate::subgraph::is_executable;
 
 /// The schema without the definitions and directives of `join` and `link`.
 pub(super) fn without_join_definitions(mut schema: Schema) -> Schema {
@@ -143,8 +144,17 @@ pub(super) fn public(schema: &Schema) -> Result<Valid<Schema>, CompositionErrors
         });
     }
     api.directive_definitions.retain(|name, definition| {
-        definition.is_built_in() || name == "resumable" || name == "oneOf"
+        definition.is_built_in()
+            || name == "resumable"
+            || name == "oneOf"
+            || definition.locations.iter().any(is_executable)
     });
+    for definition in api.directive_definitions.values_mut() {
+        // Clients write those in documents; those in schemas are not for them.
+        if definition.locations.iter().any(is_executable) && !definition.is_built_in() {
+            definition.make_mut().locations.retain(is_executable);
+        }
+    }
     crate::one_of::add_introspection(&mut api);
     api.validate().map_err(|invalid| {
         CompositionErrors(

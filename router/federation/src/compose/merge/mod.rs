@@ -105,7 +105,10 @@ impl Compose<'_> {
                 schema.types.insert(name.clone(), ty);
             }
         }
+        let described = subgraphs.iter().map(|s| &s.schema.schema_definition);
+        let description = merge.description("schema", described.map(|d| d.description.as_ref()));
         let root = schema.schema_definition.make_mut();
+        root.description = description;
         root.query = Some(name!("Query").into());
         root.mutation = by_name
             .contains_key("Mutation")

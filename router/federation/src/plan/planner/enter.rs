@@ -212,6 +212,7 @@ impl Planner<'_> {
                         denied: false,
                         name: field.name.clone(),
                         arguments: field.arguments.clone(),
+                        directives: Vec::new(),
                         ty: inner_ty,
                         selections: inner,
                     };

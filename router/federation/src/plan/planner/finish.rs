@@ -5,12 +5,15 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 use std::sync::Arc;
 
-use apollo_compiler::Name;
+use apollo_compiler::ast::{Directive, DirectiveLocation};
 use apollo_compiler::executable::Operation;
 use apollo_compiler::executable::OperationType;
+use apollo_compiler::{Name, Node};
 
 use super::{Entities, GroupId, PlanCost, Planned, Planner};
+use crate::operation::passed_on;
 use crate::plan::contexts::{ContextValue, Contexts, prefix};
+use crate::plan::selection::print_directives;
 use crate::plan::{EntityInput, Fetch, FetchKind, REPRESENTATIONS, Required, Slot};
 
 impl Planner<'_> {
@@ -203,6 +206,9 @@ impl Planner<'_> {
         let mut body = String::new();
         let mut used = BTreeSet::new();
         self.arena.print(group.root, &mut body, &mut used);
+        let mut directives = String::new();
+        let passed_on = self.directives_for(operation, group.operation);
+        print_directives(passed_on, &mut directives, &mut used);
         // A subgraph's name may have characters that a GraphQL name may not.
         let operation_name = operation.name.as_ref().map(|name| {
             let subgraph: String = self
@@ -226,6 +232,7 @@ impl Planner<'_> {
                 values: entities.contexts.clone(),
                 name: operation_name.clone(),
                 declared: declared.clone(),
+                directives: directives.clone(),
                 body: body.clone(),
             });
         // After the copy for `contexts`, which declares representations for each group.
@@ -239,6 +246,7 @@ impl Planner<'_> {
         if !declared.is_empty() {
             let _ = write!(text, "({})", declared.join(","));
         }
+        text.push_str(&directives);
         match &group.entities {
             Some(_) => {
                 let _ = write!(
@@ -285,6 +293,21 @@ impl Planner<'_> {
             operation_name,
             variables,
         }
+    }
+
+    /// The directives of the client's operation that one of this type may have, too:
+    /// below a mutation, entities are fetched by queries.
+    fn directives_for<'o>(
+        &self,
+        operation: &'o Operation,
+        ty: OperationType,
+    ) -> impl Iterator<Item = &'o Node<Directive>> {
+        let location = DirectiveLocation::from(ty);
+        let known = &self.graph.api().directive_definitions;
+        passed_on(&operation.directives).filter(move |directive| {
+            let definition = known.get(&directive.name);
+            definition.is_some_and(|known| known.locations.contains(&location))
+        })
     }
 
     fn declare(

@@ -54,6 +54,7 @@ impl Planner<'_> {
                     SelectedField {
                         name: field.name.clone(),
                         arguments: field.arguments.iter().cloned().chain(filled).collect(),
+                        directives: field.directives.clone(),
                         child,
                     },
                 );
