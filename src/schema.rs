@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use apollo_compiler::ExecutableDocument;
-use apollo_compiler::request::coerce_variable_values;
-use apollo_compiler::response::JsonMap;
+use serde_json::value::RawValue;
+use stoa_engine::Variables;
 use stoa_federation::operation::condition_variables;
 use stoa_federation::plan::Decisions;
 use stoa_federation::{
@@ -175,17 +175,13 @@ pub fn plan(
         .operations
         .get(operation)
         .map_err(|error| invalid(error.message().to_string()))?;
-    let given: JsonMap = match variables {
-        None => JsonMap::default(),
-        Some(text) => serde_json::from_str(text)
-            .map_err(|error| Error::failed("--variables is not a JSON object", error))?,
-    };
-    let coerced = coerce_variable_values(graph.api(), operation, &given)
-        .map_err(|error| invalid(error.message().to_string()))?;
+    let given: &RawValue = serde_json::from_str(variables.unwrap_or("{}"))
+        .map_err(|error| Error::failed("--variables is not a JSON object", error))?;
+    let coerced = Variables::coerce(graph.api(), operation, given.get()).map_err(invalid)?;
     let decisions = Decisions {
         conditions: condition_variables(&document, operation)
             .into_iter()
-            .filter_map(|name| Some((name.clone(), coerced.get(name.as_str())?.as_bool()?)))
+            .filter_map(|name| Some((name.clone(), coerced.boolean(&name)?)))
             .collect(),
         denied: Default::default(),
         labels: labels.iter().map(|label| label.as_str().into()).collect(),

@@ -9,7 +9,7 @@ use apollo_compiler::executable::OperationType;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use futures_util::future::join_all;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use stoa_engine::{GraphQLError, Response};
 use stoa_federation::apollo_compiler;
 use stoa_runtime::telemetry::{CORRELATION_HEADER, continue_trace, correlation_id, rename_span};
@@ -26,7 +26,7 @@ pub(crate) async fn respond(
     state: Arc<AppState>,
     address: IpAddr,
     headers: HeaderMap,
-    requests: Vec<Value>,
+    requests: Vec<Box<RawValue>>,
 ) -> HttpResponse {
     let limit = state.config.limits.batch;
     // A list is never sent as an event stream, so that falls back to JSON.
@@ -59,7 +59,7 @@ pub(crate) async fn respond(
                 _ => state.limiter.request(address).await,
             };
             let parsed = match counted {
-                Ok(()) => request_from_json(request),
+                Ok(()) => request_from_json(request.get().as_bytes()),
                 Err(limited) => Err(limited.into()),
             };
             let one = admit(

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use apollo_compiler::executable::OperationType;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{ConnectInfo, FromRequestParts, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
+use http_body_util::LengthLimitError;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde::de::DeserializeOwned;
 use stoa_engine::{GraphQLError, Response};
 use stoa_federation::apollo_compiler;
 use stoa_runtime::telemetry::{CORRELATION_HEADER, continue_trace, correlation_id, rename_span};
@@ -22,7 +23,8 @@ use tracing::Instrument;
 use crate::AppState;
 use crate::operation::GraphqlRequest;
 use crate::request::{
-    Media, Parameters, Refusal, admit, log_operation, refusal_response, request_from_json,
+    Media, Parameters, Refusal, admit, is_list, log_operation, not_json, refusal_response,
+    request_from_json,
 };
 use crate::{batch, sse, ws};
 
@@ -51,16 +53,21 @@ pub(crate) async fn post(
         Err(limited) => Err(limited.into()),
     };
     let parsed = match parsed {
-        Ok(Value::Array(requests)) if state.config.limits.batch > 0 => {
-            return batch::respond(state, address, parts.headers, requests).await;
+        Ok(body) if state.config.limits.batch > 0 && is_list(&body) => {
+            match serde_json::from_slice(&body) {
+                Ok(requests) => {
+                    return batch::respond(state, address, parts.headers, requests).await;
+                }
+                Err(error) => Err(Refusal::bad_request(not_json(&error))),
+            }
         }
-        Ok(value) => request_from_json(value),
+        Ok(body) => request_from_json(&body),
         Err(refusal) => Err(refusal),
     };
     handle(state, address, parts.headers, parsed, false).await
 }
 
-async fn read_post(state: &AppState, headers: &HeaderMap, body: Body) -> Result<Value, Refusal> {
+async fn read_post(state: &AppState, headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
     let content_type = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
@@ -79,7 +86,7 @@ async fn read_post(state: &AppState, headers: &HeaderMap, body: Body) -> Result<
         ));
     }
     let limit = state.config.limits.body;
-    let bytes = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, limit))
+    tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, limit))
         .await
         .map_err(|_| {
             Refusal::new(
@@ -88,20 +95,18 @@ async fn read_post(state: &AppState, headers: &HeaderMap, body: Body) -> Result<
                 format!("the request's body took longer than {BODY_TIMEOUT:?}"),
             )
         })?
-        .map_err(|_| {
-            Refusal::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "BODY_TOO_LARGE",
-                format!("the request's body has more than {limit} bytes, or was cut off"),
-            )
-        })?;
-    serde_json::from_slice(&bytes).map_err(|error| {
-        Refusal::new(
-            StatusCode::BAD_REQUEST,
-            "BAD_REQUEST",
-            format!("the request's body is not JSON: {error}"),
-        )
-    })
+        .map_err(|error| {
+            let source = std::error::Error::source(&error);
+            match source.is_some_and(|source| source.is::<LengthLimitError>()) {
+                true => Refusal::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "BODY_TOO_LARGE",
+                    format!("the request's body has more than {limit} bytes"),
+                ),
+                // It was cut off, or is not compressed as its headers say.
+                false => Refusal::bad_request(format!("cannot read the request's body: {error}")),
+            }
+        })
 }
 
 pub(crate) async fn get(
@@ -125,24 +130,26 @@ pub(crate) async fn get(
 }
 
 fn read_get(uri: &axum::http::Uri) -> Result<GraphqlRequest, Refusal> {
-    let bad = |message: String| Refusal::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message);
-    let Query(text) =
-        Query::<QueryParameters>::try_from_uri(uri).map_err(|error| bad(error.body_text()))?;
-    let object =
-        |name: &str, text: Option<String>| -> Result<Option<Map<String, Value>>, Refusal> {
-            match text.filter(|text| !text.is_empty()) {
-                None => Ok(None),
-                Some(text) => serde_json::from_str(&text)
-                    .map_err(|error| bad(format!("\"{name}\" is not a JSON object: {error}"))),
-            }
-        };
+    let Query(text) = Query::<QueryParameters>::try_from_uri(uri)
+        .map_err(|error| Refusal::bad_request(error.body_text()))?;
     Parameters {
         query: text.query,
         operation_name: text.operation_name,
-        variables: object("variables", text.variables)?,
-        extensions: object("extensions", text.extensions)?,
+        variables: json_parameter("variables", text.variables)?,
+        extensions: json_parameter("extensions", text.extensions)?,
     }
     .into_request()
+}
+
+fn json_parameter<T: DeserializeOwned>(
+    name: &str,
+    text: Option<String>,
+) -> Result<Option<T>, Refusal> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    serde_json::from_str(&text)
+        .map_err(|error| Refusal::bad_request(format!("\"{name}\" is not a JSON object: {error}")))
 }
 
 async fn handle(

@@ -36,9 +36,10 @@ pub mod sse;
 pub mod ws;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderName, HeaderValue, Method};
 use axum::routing::{get, post};
 use stoa_engine::Transport;
 use stoa_federation::Supergraph;
@@ -50,12 +51,16 @@ use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
-use tower_http::cors::CorsLayer;
+use tower_http::cors::{AllowHeaders, CorsLayer};
+use tower_http::decompression::RequestDecompressionLayer;
 
 pub use auth::Verifier;
 pub use config::{Config, Limits, RateLimits};
 pub use headers::HeaderRules;
 use pipeline::Pipeline;
+
+/// How long browsers remember that an origin may call; Chromium takes at most two hours.
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// What a router needs to serve.
 pub struct Server {
@@ -108,6 +113,8 @@ pub fn app(server: Server, stop: CancellationToken) -> Router {
     let cors = cors(&shared.config.cors_origins);
     Router::new()
         .route("/graphql", post(http::post).get(http::get))
+        // The limit of a body's size is that of the decompressed one.
+        .route_layer(RequestDecompressionLayer::new())
         .route("/health", get(health::ready))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
@@ -133,12 +140,9 @@ fn cors(origins: &[String]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::GET, Method::POST])
-        .allow_headers([
-            header::AUTHORIZATION,
-            header::CONTENT_TYPE,
-            HeaderName::from_static("last-event-id"),
-            HeaderName::from_static(CORRELATION_HEADER),
-        ])
+        // Clients add headers of their own, such as names and versions.
+        .allow_headers(AllowHeaders::mirror_request())
+        .max_age(PREFLIGHT_MAX_AGE)
         .expose_headers([HeaderName::from_static(CORRELATION_HEADER)])
         .allow_credentials(true)
 }

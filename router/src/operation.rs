@@ -7,7 +7,7 @@ use apollo_compiler::executable::{Operation, OperationType};
 use apollo_compiler::validation::Valid;
 use apollo_compiler::{ExecutableDocument, Node};
 use axum::http::HeaderMap;
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 use stoa_federation::access::DemandId;
 use stoa_federation::plan::Decisions;
 use stoa_federation::{QueryPlan, apollo_compiler};
@@ -19,7 +19,8 @@ use crate::auth::Principal;
 pub struct GraphqlRequest {
     pub query: String,
     pub operation_name: Option<String>,
-    pub variables: Map<String, Value>,
+    /// A JSON object, as it was written.
+    pub variables: Option<Box<RawValue>>,
     /// Whether the client also asks for the plan.
     pub explain: bool,
 }

@@ -7,14 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use apollo_compiler::parser::Parser;
-use apollo_compiler::request::coerce_variable_values;
-use apollo_compiler::response::JsonMap;
 use apollo_compiler::validation::Valid;
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use futures_util::stream::{BoxStream, StreamExt};
 use serde_json::{Map, Value};
-use stoa_engine::{Execution, GraphQLError, Response, Transport};
+use stoa_engine::{Execution, GraphQLError, Response, Transport, Variables};
 use stoa_federation::operation::{condition_variables, demands, percent};
 use stoa_federation::plan::{Decisions, PlanError, plan};
 use stoa_federation::{Grants, Labels, QueryPlan, Supergraph, apollo_compiler, one_of};
@@ -226,34 +224,21 @@ impl Pipeline {
         {
             return Err(Box::new(token_expired()));
         }
-        let values = JsonMap::from_iter(
-            request
-                .variables
-                .iter()
-                .map(|(name, value)| (name.as_str().into(), value.clone().into())),
-        );
-        let coerced = coerce_variable_values(self.graph.api(), &prepared.operation, &values)
-            .map_err(|error| GraphQLError::new("BAD_USER_INPUT", error.message().to_string()))?;
-        let plan = self.plan(prepared, &coerced, client)?;
+        let given = request.variables.as_ref().map_or("{}", |given| given.get());
+        let mut variables = Variables::coerce(self.graph.api(), &prepared.operation, given)
+            .map_err(|problem| GraphQLError::new("BAD_USER_INPUT", problem))?;
+        let plan = self.plan(prepared, &variables, client)?;
         let introspection = if plan.introspects {
-            self.introspect(prepared, &coerced)?
+            self.introspect(prepared, &variables)?
         } else {
             Map::new()
         };
-        let mut variables = crate::introspection::to_map(&coerced);
-        one_of::check_variables(self.graph.api(), &prepared.operation, |name| {
-            variables.get(name)
-        })
-        .map_err(|error| GraphQLError::new("BAD_USER_INPUT", error))?;
         if let (Some(resume), Some(id)) = (&plan.resume, &client.last_event_id)
             && let Some(variable) = &resume.variable
         {
             // An explicit `after` wins over the header.
             // Otherwise the stream resumes after the event that the client saw last.
-            let slot = variables.entry(variable.as_str()).or_insert(Value::Null);
-            if slot.is_null() {
-                *slot = Value::from(id.as_str());
-            }
+            variables.set_string_if_null(variable, id);
         }
         Ok(Execution {
             graph: self.graph.clone(),
@@ -268,7 +253,7 @@ impl Pipeline {
     fn plan(
         &self,
         prepared: &Prepared,
-        variables: &JsonMap,
+        variables: &Variables,
         client: &Client,
     ) -> Result<Arc<QueryPlan>, Box<GraphQLError>> {
         let nothing = Grants::default();
@@ -279,7 +264,7 @@ impl Pipeline {
             conditions: prepared
                 .conditions
                 .iter()
-                .filter_map(|name| Some((name.clone(), variables.get(name.as_str())?.as_bool()?)))
+                .filter_map(|name| Some((name.clone(), variables.boolean(name)?)))
                 .collect(),
             labels: self.labels(),
             denied: prepared
@@ -347,7 +332,7 @@ impl Pipeline {
     fn introspect(
         &self,
         prepared: &Prepared,
-        variables: &Valid<JsonMap>,
+        variables: &Variables,
     ) -> Result<Map<String, Value>, Box<GraphQLError>> {
         if self.config.hide_schema {
             return Err(Box::new(GraphQLError::new(
@@ -360,7 +345,8 @@ impl Pipeline {
             self.graph.implementers(),
             &prepared.document,
             &prepared.operation,
-            variables,
+            // Coerced above to the types that the document was validated with.
+            &Valid::assume_valid(variables.parsed()),
         );
         answer.map_err(|error| Box::new(GraphQLError::new("BAD_REQUEST", error)))
     }

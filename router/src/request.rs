@@ -9,6 +9,8 @@ use apollo_compiler::executable::OperationType;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use serde::Deserialize;
+use serde_json::error::Category;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use stoa_engine::{GraphQLError, Response};
 use stoa_federation::apollo_compiler;
@@ -96,6 +98,10 @@ impl Refusal {
             retry_after: None,
         }
     }
+
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message)
+    }
 }
 
 impl From<AuthError> for Refusal {
@@ -127,23 +133,42 @@ impl From<RateLimited> for Refusal {
 pub(crate) struct Parameters {
     pub query: Option<String>,
     pub operation_name: Option<String>,
-    pub variables: Option<Map<String, Value>>,
+    pub variables: Option<Box<RawValue>>,
     #[serde(default)]
     pub extensions: Option<Map<String, Value>>,
 }
 
 impl Parameters {
     pub(crate) fn into_request(self) -> Result<GraphqlRequest, Refusal> {
-        Ok(GraphqlRequest {
-            query: self.query.ok_or_else(|| {
-                Refusal::new(
+        let variables = self.variables;
+        if variables
+            .as_ref()
+            .is_some_and(|given| !given.get().starts_with('{'))
+        {
+            return Err(Refusal::bad_request("\"variables\" is not a JSON object"));
+        }
+        // Clients of automatic persisted queries then send the document.
+        let is_persisted = self.query.is_none()
+            && self
+                .extensions
+                .as_ref()
+                .is_some_and(|extensions| extensions.contains_key("persistedQuery"));
+        if is_persisted {
+            return Err(Refusal {
+                well_formed: true,
+                ..Refusal::new(
                     StatusCode::BAD_REQUEST,
-                    "BAD_REQUEST",
-                    "\"query\" is missing",
+                    "PERSISTED_QUERY_NOT_SUPPORTED",
+                    "PersistedQueryNotSupported",
                 )
-            })?,
+            });
+        }
+        Ok(GraphqlRequest {
+            query: self
+                .query
+                .ok_or_else(|| Refusal::bad_request("\"query\" is missing"))?,
             operation_name: self.operation_name.filter(|name| !name.is_empty()),
-            variables: self.variables.unwrap_or_default(),
+            variables,
             explain: self
                 .extensions
                 .is_some_and(|extensions| extensions.get("plan") == Some(&Value::Bool(true))),
@@ -152,19 +177,28 @@ impl Parameters {
 }
 
 /// Reads a request from JSON: an HTTP body or a WebSocket message's payload.
-pub(crate) fn request_from_json(value: Value) -> Result<GraphqlRequest, Refusal> {
-    if value.is_array() {
+pub(crate) fn request_from_json(text: &[u8]) -> Result<GraphqlRequest, Refusal> {
+    if is_list(text) {
         return Err(batching_disabled());
     }
-    serde_json::from_value::<Parameters>(value)
-        .map_err(|error| {
-            Refusal::new(
-                StatusCode::BAD_REQUEST,
-                "BAD_REQUEST",
-                format!("the request is not of the form {{query, operationName, variables, extensions}}: {error}"),
-            )
-        })?
-        .into_request()
+    let parameters: Parameters = serde_json::from_slice(text).map_err(|error| {
+        Refusal::bad_request(match error.classify() {
+            Category::Data => format!(
+                "the request is not of the form {{query, operationName, variables, extensions}}: {error}"
+            ),
+            _ => not_json(&error),
+        })
+    })?;
+    parameters.into_request()
+}
+
+pub(crate) fn not_json(error: &serde_json::Error) -> String {
+    format!("the request's body is not JSON: {error}")
+}
+
+/// Whether a JSON text is a list, as a batch is.
+pub(crate) fn is_list(text: &[u8]) -> bool {
+    text.trim_ascii_start().starts_with(b"[")
 }
 
 pub(crate) fn batching_disabled() -> Refusal {

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,26 +39,41 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many messages may wait to be sent.
 const OUTBOX_CAPACITY: usize = 32;
 
+/// A message. Its payload stays text, as variables are not to be changed.
 #[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum FromClient {
-    ConnectionInit {
-        #[serde(default)]
-        payload: Option<Map<String, Value>>,
-    },
+struct FromClient {
+    #[serde(rename = "type")]
+    kind: MessageType,
+    id: Option<String>,
+    payload: Option<Box<RawValue>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum MessageType {
+    ConnectionInit,
     Ping,
     Pong,
-    Subscribe {
-        id: String,
-        payload: Value,
-    },
-    Complete {
-        id: String,
-    },
+    Subscribe,
+    Complete,
+}
+
+impl FromClient {
+    fn id(&mut self) -> Result<String, Close> {
+        self.id
+            .take()
+            .ok_or_else(|| Close::invalid("missing field `id`"))
+    }
 }
 
 /// Why we close a connection: a close code of the protocol, and a reason.
 struct Close(u16, Cow<'static, str>);
+
+impl Close {
+    fn invalid(problem: impl fmt::Display) -> Self {
+        Self(4400, truncate_reason(format!("Invalid message: {problem}")))
+    }
+}
 
 pub(crate) async fn upgrade(
     state: Arc<AppState>,
@@ -205,10 +221,7 @@ impl Connection {
             let message = match serde_json::from_str(&text) {
                 Ok(message) => message,
                 Err(error) => {
-                    return Some(Close(
-                        4400,
-                        truncate_reason(format!("Invalid message: {error}")),
-                    ));
+                    return Some(Close::invalid(error));
                 }
             };
             if let Err(close) = self.handle(message).await {
@@ -217,20 +230,30 @@ impl Connection {
         }
     }
 
-    async fn handle(&mut self, message: FromClient) -> Result<(), Close> {
-        match message {
-            FromClient::ConnectionInit { payload } => {
+    async fn handle(&mut self, mut message: FromClient) -> Result<(), Close> {
+        match message.kind {
+            MessageType::ConnectionInit => {
                 if self.principal.is_some() {
                     return Err(Close(4429, "Too many initialisation requests".into()));
                 }
+                let payload: Option<Map<String, Value>> = match message.payload {
+                    Some(payload) => serde_json::from_str(payload.get()).map_err(Close::invalid)?,
+                    None => None,
+                };
                 self.principal = Some(self.authenticate(payload.unwrap_or_default()).await?);
                 self.send(json!({ "type": "connection_ack" })).await;
             }
-            FromClient::Ping => self.send(json!({ "type": "pong" })).await,
-            FromClient::Pong => {}
-            FromClient::Subscribe { id, payload } => self.start(id, payload).await?,
-            FromClient::Complete { id } => {
-                if let Some((_, cancel)) = self.running.remove(&id) {
+            MessageType::Ping => self.send(json!({ "type": "pong" })).await,
+            MessageType::Pong => {}
+            MessageType::Subscribe => {
+                let id = message.id()?;
+                let Some(payload) = message.payload else {
+                    return Err(Close::invalid("missing field `payload`"));
+                };
+                self.start(id, &payload).await?;
+            }
+            MessageType::Complete => {
+                if let Some((_, cancel)) = self.running.remove(&message.id()?) {
                     cancel.cancel();
                 }
             }
@@ -263,10 +286,10 @@ impl Connection {
     }
 
     /// Counts an operation for the rate limits, parses and checks it.
-    async fn admit(&self, payload: Value) -> Result<(GraphqlRequest, Arc<Prepared>), Refusal> {
+    async fn admit(&self, payload: &RawValue) -> Result<(GraphqlRequest, Arc<Prepared>), Refusal> {
         let limiter = &self.state.limiter;
         limiter.request(self.address).await?;
-        let request = request_from_json(payload)?;
+        let request = request_from_json(payload.get().as_bytes())?;
         let prepared = prepare(&self.state, &request)?;
         limiter
             .operation(self.address, prepared.root_fields())
@@ -274,7 +297,7 @@ impl Connection {
         Ok((request, prepared))
     }
 
-    async fn start(&mut self, id: String, payload: Value) -> Result<(), Close> {
+    async fn start(&mut self, id: String, payload: &RawValue) -> Result<(), Close> {
         let Some(principal) = self.principal.clone() else {
             return Err(Close(4401, "Unauthorized".into()));
         };

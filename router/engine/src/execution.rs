@@ -8,6 +8,7 @@ use stoa_federation::Supergraph;
 use stoa_federation::plan::QueryPlan;
 
 use crate::transport::{Transport, TransportError};
+use crate::variables::Variables;
 
 /// Everything that running one plan needs.
 #[derive(Clone)]
@@ -16,7 +17,7 @@ pub struct Execution {
     pub plan: Arc<QueryPlan>,
     pub transport: Arc<dyn Transport>,
     /// The operation's variables, coerced.
-    pub variables: Arc<Map<String, Value>>,
+    pub variables: Arc<Variables>,
     /// The values of `__schema` and `__type`, by response key.
     pub introspection: Arc<Map<String, Value>>,
     /// Makes the headers for each subgraph, by its index in the graph: once for an

@@ -12,11 +12,9 @@ use serde_json::Value;
 use stoa_federation::plan::SlotTable;
 
 use crate::response::GraphQLError;
+use crate::scan::{Scan, Scanner};
 use crate::transport::TransportError;
 use crate::tree::{Node, ObjectId, Tree};
-
-/// The deepest nesting of values.
-const MAX_DEPTH: usize = 128;
 
 /// How many root keys that the plan does not know are kept.
 const MAX_ENTITIES: usize = 200;
@@ -47,19 +45,17 @@ pub fn read(
     }
     let buffer = tree.add_buffer(body.clone(), source.clone());
     let mut reader = Reader {
-        bytes: &body,
-        at: 0,
+        scan: Scanner::new(&body),
         tree,
         slots,
         buffer,
         source,
-        depth: 0,
         known: Vec::new(),
         items: Vec::new(),
         entities: Vec::new(),
     };
     let response = reader.response();
-    response.map_err(|reason| format!("{reason} at byte {}", reader.at))
+    response.map_err(|reason| format!("{reason} at byte {}", reader.scan.at))
 }
 
 /// One entry of `errors`; a generic error if it is malformed.
@@ -72,14 +68,12 @@ fn error(entry: Value, source: &Arc<str>) -> GraphQLError {
 }
 
 struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
+    scan: Scanner<'a>,
     tree: &'a mut Tree,
     slots: &'a SlotTable,
     buffer: u32,
     /// The subgraph's name.
     source: Arc<str>,
-    depth: usize,
     /// By depth: the slots of the previous object's keys, in order.
     known: Vec<Vec<u32>>,
     /// A stack with the items of the lists that are being read.
@@ -87,27 +81,25 @@ struct Reader<'a> {
     entities: Vec<(Box<str>, Node)>,
 }
 
-type Read<T> = Result<T, &'static str>;
-
 const UNKNOWN: u32 = u32::MAX;
 
 impl Reader<'_> {
-    fn response(&mut self) -> Read<ParsedResponse> {
+    fn response(&mut self) -> Scan<ParsedResponse> {
         let mut response = ParsedResponse::default();
         let mut has_data = false;
-        self.skip_whitespace();
-        self.expect_byte(b'{')?;
-        self.skip_whitespace();
-        if self.peek() == Some(b'}') {
-            self.at += 1;
+        self.scan.skip_whitespace();
+        self.scan.expect_byte(b'{')?;
+        self.scan.skip_whitespace();
+        if self.scan.peek() == Some(b'}') {
+            self.scan.at += 1;
         } else {
             loop {
-                self.skip_whitespace();
-                let (start, end) = self.string()?;
-                self.skip_whitespace();
-                self.expect_byte(b':')?;
-                self.skip_whitespace();
-                match &self.bytes[start..end] {
+                self.scan.skip_whitespace();
+                let (start, end) = self.scan.string()?;
+                self.scan.skip_whitespace();
+                self.scan.expect_byte(b':')?;
+                self.scan.skip_whitespace();
+                match &self.scan.bytes[start..end] {
                     b"\"data\"" => {
                         has_data = true;
                         match self.value()? {
@@ -118,26 +110,26 @@ impl Reader<'_> {
                         response.entities = std::mem::take(&mut self.entities);
                     }
                     b"\"errors\"" => {
-                        let from = self.at;
-                        self.skip()?;
+                        let from = self.scan.at;
+                        self.scan.skip()?;
                         let errors: Option<Vec<Value>> =
-                            serde_json::from_slice(&self.bytes[from..self.at])
+                            serde_json::from_slice(&self.scan.bytes[from..self.scan.at])
                                 .map_err(|_| "the errors are not a list")?;
                         let errors = errors.unwrap_or_default().into_iter();
                         response.errors = errors.map(|entry| error(entry, &self.source)).collect();
                     }
-                    _ => self.skip()?,
+                    _ => self.scan.skip()?,
                 }
-                self.skip_whitespace();
-                match self.next() {
+                self.scan.skip_whitespace();
+                match self.scan.next() {
                     Some(b',') => {}
                     Some(b'}') => break,
                     _ => return Err("expected a comma or a brace"),
                 }
             }
         }
-        self.skip_whitespace();
-        if self.at < self.bytes.len() {
+        self.scan.skip_whitespace();
+        if self.scan.at < self.scan.bytes.len() {
             return Err("there is text after the response");
         }
         if response.data.is_none() && response.errors.is_empty() {
@@ -149,220 +141,118 @@ impl Reader<'_> {
         Ok(response)
     }
 
-    fn peek(&self) -> Option<u8> {
-        self.bytes.get(self.at).copied()
-    }
-
-    fn next(&mut self) -> Option<u8> {
-        let byte = self.peek()?;
-        self.at += 1;
-        Some(byte)
-    }
-
-    fn skip_whitespace(&mut self) {
-        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
-            self.at += 1;
-        }
-    }
-
-    fn expect_byte(&mut self, byte: u8) -> Read<()> {
-        if self.next() == Some(byte) {
-            Ok(())
-        } else {
-            Err("unexpected character")
-        }
-    }
-
-    fn value(&mut self) -> Read<Node> {
-        match self.peek() {
+    fn value(&mut self) -> Scan<Node> {
+        match self.scan.peek() {
             Some(b'"') => {
-                let (start, end) = self.string()?;
+                let (start, end) = self.scan.string()?;
                 Ok(Node::Text(self.tree.span(self.buffer, start, end)))
             }
             Some(b'{') => self.object(),
             Some(b'[') => self.list(),
-            Some(b't') => self.word(b"true", Node::Bool(true)),
-            Some(b'f') => self.word(b"false", Node::Bool(false)),
-            Some(b'n') => self.word(b"null", Node::Null),
+            Some(b't') => self.scan.word(b"true").map(|()| Node::Bool(true)),
+            Some(b'f') => self.scan.word(b"false").map(|()| Node::Bool(false)),
+            Some(b'n') => self.scan.word(b"null").map(|()| Node::Null),
             Some(b'-' | b'0'..=b'9') => {
-                let (start, end) = self.number()?;
+                let (start, end) = self.scan.number()?;
                 Ok(Node::Number(self.tree.span(self.buffer, start, end)))
             }
             _ => Err("expected a value"),
         }
     }
 
-    fn word(&mut self, word: &[u8], node: Node) -> Read<Node> {
-        if self.bytes[self.at..].starts_with(word) {
-            self.at += word.len();
-            Ok(node)
-        } else {
-            Err("expected a value")
-        }
-    }
-
-    /// The start and end of a string, with its quotes.
-    fn string(&mut self) -> Read<(usize, usize)> {
-        let start = self.at;
-        self.expect_byte(b'"')?;
-        loop {
-            match self.next() {
-                Some(b'"') => return Ok((start, self.at)),
-                Some(b'\\') => match self.next() {
-                    Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {}
-                    Some(b'u') => {
-                        for _ in 0..4 {
-                            if !self.next().is_some_and(|byte| byte.is_ascii_hexdigit()) {
-                                return Err("a malformed escape");
-                            }
-                        }
-                    }
-                    _ => return Err("a malformed escape"),
-                },
-                Some(0..=0x1f) => return Err("a control character in a string"),
-                Some(_) => {}
-                None => return Err("the response is cut off"),
-            }
-        }
-    }
-
-    fn digits(&mut self) -> Read<()> {
-        let start = self.at;
-        while let Some(b'0'..=b'9') = self.peek() {
-            self.at += 1;
-        }
-        if self.at > start {
-            Ok(())
-        } else {
-            Err("a malformed number")
-        }
-    }
-
-    fn number(&mut self) -> Read<(usize, usize)> {
-        let start = self.at;
-        if self.peek() == Some(b'-') {
-            self.at += 1;
-        }
-        if self.peek() == Some(b'0') {
-            self.at += 1;
-        } else {
-            self.digits()?;
-        }
-        if self.peek() == Some(b'.') {
-            self.at += 1;
-            self.digits()?;
-        }
-        if let Some(b'e' | b'E') = self.peek() {
-            self.at += 1;
-            if let Some(b'+' | b'-') = self.peek() {
-                self.at += 1;
-            }
-            self.digits()?;
-        }
-        Ok((start, self.at))
-    }
-
-    fn enter_level(&mut self) -> Read<()> {
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return Err("values nest too deep");
-        }
-        Ok(())
-    }
-
-    fn list(&mut self) -> Read<Node> {
-        self.enter_level()?;
-        let start = self.at;
+    fn list(&mut self) -> Scan<Node> {
+        self.scan.enter_level()?;
+        let start = self.scan.at;
         let first = self.items.len();
-        self.at += 1;
-        self.skip_whitespace();
-        if self.peek() == Some(b']') {
-            self.at += 1;
+        self.scan.at += 1;
+        self.scan.skip_whitespace();
+        if self.scan.peek() == Some(b']') {
+            self.scan.at += 1;
         } else {
             loop {
-                self.skip_whitespace();
+                self.scan.skip_whitespace();
                 let item = self.value()?;
                 self.items.push(item);
-                self.skip_whitespace();
-                match self.next() {
+                self.scan.skip_whitespace();
+                match self.scan.next() {
                     Some(b',') => {}
                     Some(b']') => break,
                     _ => return Err("expected a comma or a bracket"),
                 }
             }
         }
-        self.depth -= 1;
-        let raw = self.tree.span(self.buffer, start, self.at);
+        self.scan.depth -= 1;
+        let raw = self.tree.span(self.buffer, start, self.scan.at);
         Ok(Node::List(self.tree.add_list(raw, &mut self.items, first)))
     }
 
-    fn object(&mut self) -> Read<Node> {
-        self.enter_level()?;
-        let start = self.at;
+    fn object(&mut self) -> Scan<Node> {
+        self.scan.enter_level()?;
+        let start = self.scan.at;
         let id = self
             .tree
             .add_object(self.tree.span(self.buffer, start, start));
-        let depth = self.depth;
+        let depth = self.scan.depth;
         if self.known.len() <= depth {
             self.known.resize_with(depth + 1, Vec::new);
         }
-        self.at += 1;
-        self.skip_whitespace();
-        if self.peek() == Some(b'}') {
-            self.at += 1;
+        self.scan.at += 1;
+        self.scan.skip_whitespace();
+        if self.scan.peek() == Some(b'}') {
+            self.scan.at += 1;
         } else {
             let mut ordinal = 0;
             loop {
-                self.skip_whitespace();
-                let from = self.at;
+                self.scan.skip_whitespace();
+                let from = self.scan.at;
                 let slot = self.key(depth, ordinal)?;
-                let key = from..self.at;
+                let key = from..self.scan.at;
                 ordinal += 1;
-                self.skip_whitespace();
-                self.expect_byte(b':')?;
-                self.skip_whitespace();
+                self.scan.skip_whitespace();
+                self.scan.expect_byte(b':')?;
+                self.scan.skip_whitespace();
                 let value = self.value()?;
                 if slot != UNKNOWN {
                     self.tree.add_field(id, slot, value);
                 } else if depth == 1 && self.entities.len() < MAX_ENTITIES {
-                    let key = String::from_utf8_lossy(&self.bytes[key]);
+                    let key = String::from_utf8_lossy(&self.scan.bytes[key]);
                     self.entities.push((key.trim_matches('"').into(), value));
                 }
-                self.skip_whitespace();
-                match self.next() {
+                self.scan.skip_whitespace();
+                match self.scan.next() {
                     Some(b',') => {}
                     Some(b'}') => break,
                     _ => return Err("expected a comma or a brace"),
                 }
             }
         }
-        self.depth -= 1;
-        let raw = self.tree.span(self.buffer, start, self.at);
+        self.scan.depth -= 1;
+        let raw = self.tree.span(self.buffer, start, self.scan.at);
         self.tree.set_raw(id, raw);
         Ok(Node::Object(id))
     }
 
     /// The slot of a key; most likely the previous object's key at this position.
-    fn key(&mut self, depth: usize, ordinal: usize) -> Read<u32> {
+    fn key(&mut self, depth: usize, ordinal: usize) -> Scan<u32> {
         if let Some(known) = self.known[depth].get(ordinal)
             && let Some(name) = self.slots.names.get(*known as usize)
         {
-            let rest = &self.bytes[self.at..];
+            let rest = &self.scan.bytes[self.scan.at..];
             let (name, length) = (name.as_bytes(), name.len());
             if rest.len() > length + 2
                 && rest[0] == b'"'
                 && rest[length + 1] == b'"'
                 && rest[1..=length] == *name
             {
-                self.at += length + 2;
+                self.scan.at += length + 2;
                 return Ok(*known);
             }
         }
-        let (start, end) = self.string()?;
-        let text = std::str::from_utf8(&self.bytes[start + 1..end - 1]).unwrap_or_default();
+        let (start, end) = self.scan.string()?;
+        let text = std::str::from_utf8(&self.scan.bytes[start + 1..end - 1]).unwrap_or_default();
         let slot = if text.contains('\\') {
-            let decoded: String =
-                serde_json::from_slice(&self.bytes[start..end]).map_err(|_| "a malformed key")?;
+            let decoded: String = serde_json::from_slice(&self.scan.bytes[start..end])
+                .map_err(|_| "a malformed key")?;
             self.slots.id(&decoded)
         } else {
             self.slots.id(text)
@@ -374,43 +264,6 @@ impl Reader<'_> {
         }
         known[ordinal] = slot;
         Ok(slot)
-    }
-
-    /// Skips a value.
-    fn skip(&mut self) -> Read<()> {
-        match self.peek() {
-            Some(open @ (b'{' | b'[')) => {
-                self.enter_level()?;
-                let close = if open == b'{' { b'}' } else { b']' };
-                self.at += 1;
-                self.skip_whitespace();
-                if self.peek() == Some(close) {
-                    self.at += 1;
-                } else {
-                    loop {
-                        self.skip_whitespace();
-                        if open == b'{' {
-                            self.string()?;
-                            self.skip_whitespace();
-                            self.expect_byte(b':')?;
-                            self.skip_whitespace();
-                        }
-                        self.skip()?;
-                        self.skip_whitespace();
-                        match self.next() {
-                            Some(b',') => {}
-                            Some(byte) if byte == close => break,
-                            _ => return Err("expected a comma or a bracket"),
-                        }
-                    }
-                }
-                self.depth -= 1;
-                Ok(())
-            }
-            Some(b'"') => self.string().map(|_| ()),
-            Some(b'-' | b'0'..=b'9') => self.number().map(|_| ()),
-            _ => self.value().map(|_| ()),
-        }
     }
 }
 

@@ -8,6 +8,8 @@
 //! | [`execution`] | what running one plan needs |
 //! | [`batch`] | the objects that a fetch is for |
 //! | [`json`] | reads responses into the data, checking and decoding nothing twice |
+//! | `scan` | reads JSON text without decoding it |
+//! | [`variables`] | coerces variables, whose text stays as it was written |
 //! | [`tree`] | the data: spans of what was received, merged into one tree |
 //! | [`request`] | builds the requests of a fetch, in parts of bounded size |
 //! | [`settle`] | merges responses into the data and maps errors to paths |
@@ -28,12 +30,15 @@ pub mod paths;
 pub mod representation;
 mod request;
 pub mod response;
+mod scan;
 mod settle;
 pub mod transport;
 pub mod tree;
+pub mod variables;
 
 pub use execute::{execute, subscribe};
 pub use execution::Execution;
 pub use http::{HttpLimits, HttpTransport};
 pub use response::{GraphQLError, PathSegment, Response};
 pub use transport::{SubgraphRequest, SubgraphResponse, Transport, TransportError};
+pub use variables::Variables;

@@ -89,8 +89,7 @@ impl Execution {
         for name in &fetch.variables {
             if let Some(value) = self.variables.get(name.as_str()) {
                 write_key(&mut variables, name);
-                // Writing JSON into memory cannot fail.
-                let _ = serde_json::to_writer(&mut variables, value);
+                variables.extend_from_slice(value.as_bytes());
             }
         }
         let mut text = (fetch.text.clone(), fetch.prefix.clone());

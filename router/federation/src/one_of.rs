@@ -1,4 +1,5 @@
-//! `@oneOf`: input objects of which exactly one field is given.
+//! `@oneOf`: input objects of which exactly one field is given. Literals are checked here,
+//! the values of variables where they are coerced.
 //!
 //! Source: GraphQL September 2025, sections 3.10 (OneOf Input Objects) and
 //! 5.6.5 (All Required Input Object Fields / OneOf).
@@ -7,7 +8,6 @@ use apollo_compiler::ast::{FieldDefinition, Type, Value};
 use apollo_compiler::executable::{Operation, Selection, SelectionSet};
 use apollo_compiler::schema::{Component, ExtendedType, InputObjectType};
 use apollo_compiler::{ExecutableDocument, Name, Schema, name};
-use serde_json::Value as Json;
 
 /// The directive's definition, which GraphQL's October 2021 edition lacks.
 pub(crate) const DEFINITION: &str = "directive @oneOf on INPUT_OBJECT";
@@ -126,48 +126,6 @@ impl Check<'_> {
             .iter()
             .find(|known| known.name == *variable)
             .is_some_and(|known| !known.ty.is_non_null())
-    }
-}
-
-/// Checks the variables' values, coerced.
-///
-/// # Errors
-/// The first that does not give exactly one field.
-pub fn check_variables<'v>(
-    schema: &Schema,
-    operation: &Operation,
-    value_of: impl Fn(&str) -> Option<&'v Json>,
-) -> Result<(), String> {
-    if !schema.directive_definitions.contains_key("oneOf") {
-        return Ok(());
-    }
-    operation
-        .variables
-        .iter()
-        .filter_map(|variable| Some((&variable.ty, value_of(&variable.name)?)))
-        .try_for_each(|(ty, value)| check_json(schema, ty.inner_named_type(), value))
-}
-
-fn check_json(schema: &Schema, ty: &Name, value: &Json) -> Result<(), String> {
-    match value {
-        Json::Array(items) => items
-            .iter()
-            .try_for_each(|item| check_json(schema, ty, item)),
-        Json::Object(fields) => {
-            let given = fields.values().filter(|value| !value.is_null()).count();
-            if one_of(schema, ty).is_some() && (fields.len() != 1 || given != 1) {
-                return Err(exactly_one(ty));
-            }
-            let Some(input) = schema.get_input_object(ty) else {
-                return Ok(());
-            };
-            fields.iter().try_for_each(|(name, value)| {
-                input.fields.get(name.as_str()).map_or(Ok(()), |field| {
-                    check_json(schema, field.ty.inner_named_type(), value)
-                })
-            })
-        }
-        _ => Ok(()),
     }
 }
 

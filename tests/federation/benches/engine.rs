@@ -19,7 +19,7 @@ use apollo_compiler::ExecutableDocument;
 use async_trait::async_trait;
 use bytes::Bytes;
 use criterion::Criterion;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use stoa_engine::transport::Events;
 use stoa_engine::{
     Execution, SubgraphRequest, SubgraphResponse, Transport, TransportError, execute,
@@ -132,7 +132,7 @@ fn main() {
         graph: graph.clone(),
         plan: Arc::new(planned(&graph, QUERY)),
         transport: recorded.clone(),
-        variables: Arc::new(Map::new()),
+        variables: Arc::default(),
         introspection: Arc::default(),
         headers: Arc::new(|| Arc::from(vec![])),
     };

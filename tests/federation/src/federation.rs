@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use apollo_compiler::ExecutableDocument;
-use apollo_compiler::request::coerce_variable_values;
-use apollo_compiler::response::JsonMap;
 use async_trait::async_trait;
 use axum::extract::{Path, State};
 use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 use stoa_engine::transport::Events;
-use stoa_engine::{Execution, SubgraphRequest, SubgraphResponse, Transport, TransportError};
+use stoa_engine::{
+    Execution, SubgraphRequest, SubgraphResponse, Transport, TransportError, Variables,
+};
 use stoa_federation::operation::{condition_variables, demands};
 use stoa_federation::plan::{self, Decisions};
 use stoa_federation::{Grants, Hint, QueryPlan, Subgraph, Supergraph, compose, one_of};
@@ -110,25 +110,21 @@ impl Federation {
         query: &str,
         variables: &Map<String, Value>,
         given: &RequestContext<'_>,
-    ) -> Result<(QueryPlan, Map<String, Value>), String> {
+    ) -> Result<(QueryPlan, Variables), String> {
         let document = ExecutableDocument::parse_and_validate(self.graph.api(), query, "query")
             .map_err(|invalid| format!("invalid: {}", invalid.errors))?;
         let operation = document
             .operations
             .get(None)
             .map_err(|_| "no operation".to_owned())?;
-        let values: JsonMap = variables
-            .iter()
-            .map(|(name, value)| (name.as_str().into(), value.clone().into()))
-            .collect();
-        let coerced = coerce_variable_values(self.graph.api(), operation, &values)
-            .map_err(|error| error.message().to_string())?;
+        let json = Value::Object(variables.clone()).to_string();
+        let coerced = Variables::coerce(self.graph.api(), operation, &json)?;
         one_of::check_operation(self.graph.api(), &document, operation)?;
         let decisions = Decisions {
             conditions: condition_variables(&document, operation)
                 .into_iter()
                 .filter_map(|name| {
-                    let value = coerced.get(name.as_str())?.as_bool()?;
+                    let value = coerced.boolean(&name)?;
                     Some((name, value))
                 })
                 .collect(),
@@ -140,15 +136,7 @@ impl Federation {
         };
         let plan = plan::plan(&self.graph, &document, operation, &decisions)
             .map_err(|error| error.to_string())?;
-        let variables = coerced
-            .iter()
-            .map(|(name, value)| {
-                let value = serde_json::to_value(value).unwrap_or_default();
-                (name.as_str().to_owned(), value)
-            })
-            .collect::<Map<String, Value>>();
-        one_of::check_variables(self.graph.api(), operation, |name| variables.get(name))?;
-        Ok((plan, variables))
+        Ok((plan, coerced))
     }
 
     /// Plans and executes a query over a transport.

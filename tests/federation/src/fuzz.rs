@@ -21,7 +21,7 @@ use apollo_compiler::validation::Valid;
 use apollo_compiler::{ExecutableDocument, Name, Schema};
 use async_trait::async_trait;
 use bytes::Bytes;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use stoa_engine::transport::Events;
 use stoa_engine::{Execution, SubgraphRequest, SubgraphResponse, Transport, TransportError};
 use stoa_federation::plan::{self, Decisions, PlanError};
@@ -182,7 +182,7 @@ pub async fn answer(graph: &Arc<Supergraph>, query: &Answered, bytes: &[u8]) {
         graph: graph.clone(),
         plan: query.plan.clone(),
         transport: Arc::new(FixedResponse(Bytes::copy_from_slice(bytes))),
-        variables: Arc::new(Map::new()),
+        variables: Arc::default(),
         introspection: Arc::default(),
         headers: Arc::new(|| Arc::from(vec![])),
     };

@@ -1,0 +1,167 @@
+//! Reads JSON text without decoding it: every byte is checked (RFC 8259), strings and
+//! numbers stay as they are written.
+
+/// The deepest nesting of values.
+const MAX_DEPTH: usize = 128;
+
+/// A result, or what is wrong at the scanner's position.
+pub type Scan<T> = Result<T, &'static str>;
+
+pub struct Scanner<'a> {
+    /// UTF-8.
+    pub bytes: &'a [u8],
+    pub at: usize,
+    pub depth: usize,
+}
+
+impl<'a> Scanner<'a> {
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            at: 0,
+            depth: 0,
+        }
+    }
+
+    pub fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    pub fn next(&mut self) -> Option<u8> {
+        let byte = self.peek()?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    pub fn skip_whitespace(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    pub fn expect_byte(&mut self, byte: u8) -> Scan<()> {
+        if self.next() == Some(byte) {
+            Ok(())
+        } else {
+            Err("unexpected character")
+        }
+    }
+
+    /// The start and end of a string, with its quotes.
+    pub fn string(&mut self) -> Scan<(usize, usize)> {
+        let start = self.at;
+        self.expect_byte(b'"')?;
+        loop {
+            match self.next() {
+                Some(b'"') => return Ok((start, self.at)),
+                Some(b'\\') => match self.next() {
+                    Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {}
+                    Some(b'u') => {
+                        for _ in 0..4 {
+                            if !self.next().is_some_and(|byte| byte.is_ascii_hexdigit()) {
+                                return Err("a malformed escape");
+                            }
+                        }
+                    }
+                    _ => return Err("a malformed escape"),
+                },
+                Some(0..=0x1f) => return Err("a control character in a string"),
+                Some(_) => {}
+                None => return Err("the text is cut off"),
+            }
+        }
+    }
+
+    fn digits(&mut self) -> Scan<()> {
+        let start = self.at;
+        while let Some(b'0'..=b'9') = self.peek() {
+            self.at += 1;
+        }
+        if self.at > start {
+            Ok(())
+        } else {
+            Err("a malformed number")
+        }
+    }
+
+    pub fn number(&mut self) -> Scan<(usize, usize)> {
+        let start = self.at;
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        if self.peek() == Some(b'0') {
+            self.at += 1;
+        } else {
+            self.digits()?;
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.peek() {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.peek() {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok((start, self.at))
+    }
+
+    pub fn enter_level(&mut self) -> Scan<()> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err("values nest too deep");
+        }
+        Ok(())
+    }
+
+    /// Skips a value.
+    pub fn skip(&mut self) -> Scan<()> {
+        match self.peek() {
+            Some(open @ (b'{' | b'[')) => {
+                self.enter_level()?;
+                let close = if open == b'{' { b'}' } else { b']' };
+                self.at += 1;
+                self.skip_whitespace();
+                if self.peek() == Some(close) {
+                    self.at += 1;
+                } else {
+                    loop {
+                        self.skip_whitespace();
+                        if open == b'{' {
+                            self.string()?;
+                            self.skip_whitespace();
+                            self.expect_byte(b':')?;
+                            self.skip_whitespace();
+                        }
+                        self.skip()?;
+                        self.skip_whitespace();
+                        match self.next() {
+                            Some(b',') => {}
+                            Some(byte) if byte == close => break,
+                            _ => return Err("expected a comma or a bracket"),
+                        }
+                    }
+                }
+                self.depth -= 1;
+                Ok(())
+            }
+            Some(b'"') => self.string().map(drop),
+            Some(b'-' | b'0'..=b'9') => self.number().map(drop),
+            Some(b't') => self.word(b"true"),
+            Some(b'f') => self.word(b"false"),
+            _ => self.word(b"null"),
+        }
+    }
+
+    /// Reads `true`, `false` or `null`.
+    pub fn word(&mut self, word: &[u8]) -> Scan<()> {
+        if self.bytes[self.at..].starts_with(word) {
+            self.at += word.len();
+            Ok(())
+        } else {
+            Err("expected a value")
+        }
+    }
+}
