@@ -31,7 +31,7 @@ impl Compose<'_> {
     pub(super) fn check_names(&mut self) {
         let mut seen = HashSet::new();
         for subgraph in self.subgraphs {
-            if !seen.insert(super::spec::graph_name(&subgraph.name)) {
+            if !seen.insert(&subgraph.name) {
                 self.errors.push(CompositionError::new(
                     "INVALID_SUBGRAPH_NAME",
                     format!("two subgraphs are called \"{}\"", subgraph.name),

@@ -45,13 +45,16 @@ struct Compose<'a> {
     hints: Vec<Hint>,
 }
 
-/// Composes subgraphs, which must have distinct names.
+/// Composes subgraphs, which must have distinct names. Their order changes nothing: they
+/// are composed in the order of their names.
 ///
 /// # Errors
 /// Every violation found, with its published code, subgraph and position.
 pub fn compose(subgraphs: &[Subgraph]) -> Result<Composition, CompositionErrors> {
+    let mut subgraphs = subgraphs.to_vec();
+    subgraphs.sort_by(|a, b| a.name.cmp(&b.name));
     let mut compose = Compose {
-        subgraphs,
+        subgraphs: &subgraphs,
         overrides: overrides::Overrides::default(),
         errors: Vec::new(),
         hints: Vec::new(),

@@ -29,7 +29,7 @@ use apollo_compiler::schema::{
 };
 use apollo_compiler::{Name, Node, Schema, name};
 
-use super::spec::{self, DirectiveBuilder, graph_name};
+use super::spec::{self, DirectiveBuilder, graph_names};
 use super::{Compose, Source};
 use crate::error::{CompositionError, Hint, Level};
 use crate::subgraph::{Fields, fields_of};
@@ -53,7 +53,7 @@ struct Merge<'c, 'a> {
 impl Compose<'_> {
     pub(super) fn merge(&mut self) -> Schema {
         let subgraphs = self.subgraphs;
-        let graphs: Vec<Name> = subgraphs.iter().map(|s| graph_name(&s.name)).collect();
+        let graphs = graph_names(subgraphs);
         let mut merge = Merge {
             compose: self,
             used_as_input: HashSet::new(),
