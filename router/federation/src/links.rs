@@ -10,8 +10,6 @@ use apollo_compiler::ast::{Directive, Value};
 use apollo_compiler::schema::Component;
 use apollo_compiler::{Node, Schema};
 
-use crate::subgraph::string_argument;
-
 pub(crate) const LINK: &str = "https://specs.apollo.dev/link";
 const CORE: &str = "https://specs.apollo.dev/core";
 
@@ -67,14 +65,14 @@ impl Link {
         argument: &str,
     ) -> Result<Self, (&'static str, String)> {
         let usage = |message: String| ("INVALID_LINK_DIRECTIVE_USAGE", message);
-        let url = string_argument(directive, argument)
+        let url = text(directive, argument)
             .ok_or_else(|| usage(format!("@{} needs a {argument}", directive.name)))?;
         let (identity, version) = parse_url(url).ok_or_else(|| {
             let message =
                 format!("the @link to \"{url}\" has no version: it ends in /vMAJOR.MINOR");
             ("INVALID_LINK_IDENTIFIER", message)
         })?;
-        let renamed = string_argument(directive, "as");
+        let renamed = text(directive, "as");
         if let Some(renamed) = renamed
             && (renamed.is_empty() || renamed.contains("__") || renamed.ends_with('_'))
         {
@@ -182,6 +180,10 @@ pub(crate) fn clashes(links: &[Link]) -> Vec<(&Link, String)> {
         }
     }
     found
+}
+
+fn text<'a>(directive: &'a Directive, argument: &str) -> Option<&'a str> {
+    directive.specified_argument_by_name(argument)?.as_str()
 }
 
 /// A specification's name, which is the last part of its identity.

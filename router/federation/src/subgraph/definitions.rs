@@ -10,7 +10,6 @@ use apollo_compiler::schema::ExtendedType;
 use apollo_compiler::{Name, Schema, name};
 
 use super::Subgraph;
-use super::link::Links;
 use crate::error::{CompositionError, Location};
 
 /// The latest supported minor version of Federation 2.
@@ -104,12 +103,23 @@ pub(crate) fn is_federation_internal(name: &str) -> bool {
         )
 }
 
+/// The names that a subgraph has for what is Federation's.
+pub(super) struct Names<'a> {
+    /// Directives, by their own names.
+    pub directives: &'a HashMap<&'static str, Name>,
+    /// Types, in the order of [`TYPES`].
+    pub types: Vec<String>,
+    /// Whether anything is linked.
+    pub linked: bool,
+    /// Whether it is Federation 1.
+    pub old: bool,
+}
+
 /// Federation's definitions under the names that a subgraph has them by.
-fn known(links: &Links) -> Option<Schema> {
+fn known(names: &Names<'_>) -> Option<Schema> {
     let mut text = DEFINITIONS.to_owned();
-    for (specification, name) in TYPES {
-        let local = links.local_type(specification, name);
-        text = text.replace(&format!("{specification}__{name}"), &local);
+    for ((specification, name), local) in TYPES.iter().zip(&names.types) {
+        text = text.replace(&format!("{specification}__{name}"), local);
     }
     Schema::parse(text, "federation.graphql").ok()
 }
@@ -118,27 +128,24 @@ fn known(links: &Links) -> Option<Schema> {
 pub(super) fn add_missing_definitions(
     subgraph: &str,
     schema: &mut Schema,
-    links: &Links,
-    local: &HashMap<&'static str, Name>,
+    names: &Names<'_>,
     errors: &mut Vec<CompositionError>,
 ) {
-    let Some(known) = known(links) else {
+    let Some(known) = known(names) else {
         return;
     };
     for (canonical, definition) in &known.directive_definitions {
-        let name = match local.get(canonical.as_str()) {
+        let name = match names.directives.get(canonical.as_str()) {
             Some(local) => local.clone(),
             // Without a link, the name is the subgraph's own.
-            None if canonical == "link" && links.any => canonical.clone(),
+            None if canonical == "link" && names.linked => canonical.clone(),
             None => continue,
         };
         let own = schema.directive_definitions.get(&name);
-        let own =
-            own.filter(|own| links.federation.is_some() || !is_of_old_library(canonical, own));
+        let own = own.filter(|own| !names.old || !is_of_old_library(canonical, own));
         match own {
             Some(own) => {
-                let old = links.federation.is_none();
-                if let Some(reason) = incompatible(own, definition, old) {
+                if let Some(reason) = incompatible(own, definition, names.old) {
                     errors.push(
                         CompositionError::new(
                             "DIRECTIVE_DEFINITION_INVALID",

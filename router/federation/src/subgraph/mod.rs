@@ -121,7 +121,17 @@ impl Subgraph {
             .filter(|(known, since)| links.has(known, *since, &schema))
             .filter_map(|(known, _)| Some((*known, Name::new(&links.local(known)).ok()?)))
             .collect();
-        definitions::add_missing_definitions(name, &mut schema, &links, &local, &mut errors);
+        let names = definitions::Names {
+            directives: &local,
+            types: definitions::TYPES
+                .iter()
+                .map(|(specification, name)| links.local_type(specification, name))
+                .collect(),
+            linked: links.any,
+            old: links.federation.is_none(),
+        };
+        definitions::add_missing_definitions(name, &mut schema, &names, &mut errors);
+        let own_names = names.types.into_iter().collect();
         definitions::add_placeholder_query(&mut schema);
         let text = text::definitions(sdl);
         errors.extend(text::redefined_scalars(name, &text));
@@ -150,10 +160,7 @@ impl Subgraph {
             schema,
             local,
             composed,
-            own_names: definitions::TYPES
-                .iter()
-                .map(|(specification, name)| links.local_type(specification, name))
-                .collect(),
+            own_names,
             federation: links.federation,
             links: links.other,
             extensions,
