@@ -127,6 +127,9 @@ pub fn compose(specs: &[String], out: Option<&Path>, as_json: bool) -> Result<()
 fn compose_files(specs: &[String]) -> Result<Result<Composition, CompositionErrors>, Error> {
     let mut subgraphs = Vec::new();
     let mut errors = Vec::new();
+    // As in composition, the order of the arguments changes nothing.
+    let mut specs: Vec<&String> = specs.iter().collect();
+    specs.sort();
     for spec in specs {
         let (name, rest) = spec.split_once('=').ok_or_else(|| {
             Error::failed(

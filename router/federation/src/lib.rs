@@ -9,6 +9,7 @@
 //! | [`supergraph`] | loads supergraph SDL (from any composer) into the model that planning reads |
 //! | [`access`] | access control: which fields a client may see |
 //! | [`operation`] | a client operation with fragments inlined and conditions decided |
+//! | `links` | what a `@link` says: a specification, and the names it brings |
 //! | [`one_of`] | the rules of `@oneOf`, which apollo-compiler does not check |
 //! | [`plan`] | chooses the fetches for an operation, and the shape of its response |
 //!
@@ -20,6 +21,7 @@ pub mod compose;
 pub mod decisions;
 pub mod error;
 pub mod field_set;
+mod links;
 pub mod one_of;
 pub mod operation;
 pub mod plan;

@@ -6,7 +6,8 @@
 //! response's exact text) and `## fetches`. The
 //! expectation is the whole response; `"errors": N` is the number of errors, `"errors":
 //! "text"` a text within one. `## refused` holds the errors with which composition must
-//! fail. Fetches are written `a:1 b:2`; other subgraphs must not be queried.
+//! fail. `## includes` and `## excludes` hold texts, one on each line, that the composed
+//! supergraph must and must not contain. Fetches are written `a:1 b:2`; other subgraphs must not be queried.
 
 use std::collections::BTreeMap;
 
@@ -30,6 +31,10 @@ pub struct Case {
     pub refused: Option<String>,
     /// The expected codes of composition hints, if they are checked.
     pub hints: Option<Vec<String>>,
+    /// Texts that the composed supergraph must contain.
+    pub includes: Vec<String>,
+    /// Texts that it must not contain.
+    pub excludes: Vec<String>,
 }
 
 /// One query with its expected result.
@@ -102,6 +107,14 @@ fn read(case: &mut Case, title: &str, content: &str) -> Result<(), String> {
         }
         "refused" => {
             case.refused = Some(content.to_owned());
+            return Ok(());
+        }
+        "includes" => {
+            case.includes = content.lines().map(str::to_owned).collect();
+            return Ok(());
+        }
+        "excludes" => {
+            case.excludes = content.lines().map(str::to_owned).collect();
             return Ok(());
         }
         "hints" => {

@@ -22,6 +22,8 @@ use crate::mock_subgraph::{MockSubgraph, MockSubgraphs};
 /// A composed graph over mock subgraphs.
 pub struct Federation {
     pub graph: Arc<Supergraph>,
+    /// The supergraph's text.
+    pub sdl: String,
     pub subgraphs: Arc<MockSubgraphs>,
     /// The hints of composition.
     pub hints: Vec<Hint>,
@@ -96,6 +98,7 @@ impl Federation {
             .collect();
         Ok(Self {
             graph: Arc::new(graph),
+            sdl,
             subgraphs: Arc::new(mock),
             hints,
         })

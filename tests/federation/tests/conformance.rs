@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use stoa_engine::{HttpLimits, HttpTransport};
+use stoa_federation::{CompositionErrors, Subgraph, compose};
 use stoa_federation_tests::case::{self, Case};
 use stoa_federation_tests::federation::{Federation, RequestContext, ServedTransport, serve};
 
@@ -52,6 +53,9 @@ fn main() {
 
 fn run(case: &Case, supergraph: Option<&str>) -> Result<(), Failed> {
     let supergraph = supergraph.or(case.supergraph.as_deref());
+    if supergraph.is_none() {
+        check_order(case)?;
+    }
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
@@ -67,6 +71,13 @@ fn run(case: &Case, supergraph: Option<&str>) -> Result<(), Failed> {
                 if codes != *wanted {
                     let hints = &federation.hints;
                     return Err(format!("hints {codes:?}, not {wanted:?}\n{hints:?}").into());
+                }
+            }
+            if supergraph.is_none() {
+                let has = |text: &&String| federation.sdl.contains(text.as_str());
+                let missing = case.includes.iter().find(|text| !has(text));
+                if let Some(text) = missing.or(case.excludes.iter().find(has)) {
+                    return Err(format!("{text}: is it there?\n{}", federation.sdl).into());
                 }
             }
             let address = serve(federation.subgraphs.clone()).await?;
@@ -108,6 +119,50 @@ fn run(case: &Case, supergraph: Option<&str>) -> Result<(), Failed> {
             }
             Ok(())
         })
+}
+
+/// The order of the subgraphs must change nothing: supergraph, hints or errors.
+fn check_order(case: &Case) -> Result<(), Failed> {
+    let parsed: Result<Vec<Subgraph>, CompositionErrors> = case
+        .subgraphs
+        .iter()
+        .map(|(name, sdl, _)| Subgraph::parse(name, &format!("http://{name}"), sdl))
+        .collect();
+    // What is wrong with a subgraph by itself does not depend on the others.
+    let Ok(mut subgraphs) = parsed else {
+        return Ok(());
+    };
+    let composed = |subgraphs: &[Subgraph]| match compose(subgraphs) {
+        Ok(composed) => format!("{}\n{:#?}", composed.supergraph_sdl, composed.hints),
+        Err(errors) => format!("{:#?}", errors.0),
+    };
+    let first = composed(&subgraphs);
+    let count = subgraphs.len();
+    subgraphs.reverse();
+    let mut orders = vec![subgraphs.clone()];
+    // Every rotation, and every other subgraph first: of up to three, that is all orders.
+    for _ in 1..count {
+        subgraphs.rotate_left(1);
+        orders.push(subgraphs.clone());
+        let (mut even, mut odd) = (Vec::new(), Vec::new());
+        for (index, subgraph) in subgraphs.iter().enumerate() {
+            match index % 2 {
+                0 => even.push(subgraph.clone()),
+                _ => odd.push(subgraph.clone()),
+            }
+        }
+        even.append(&mut odd);
+        orders.push(even);
+    }
+    for order in orders {
+        let other = composed(&order);
+        if other != first {
+            let names: Vec<&str> = order.iter().map(|s| s.name.as_str()).collect();
+            let order = names.join(", ");
+            return Err(format!("another result in the order {order}:\n{first}\n\n{other}").into());
+        }
+    }
+    Ok(())
 }
 
 /// Whether the errors have exactly the expected codes, or contain the expected text.

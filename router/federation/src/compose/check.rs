@@ -1,16 +1,16 @@
 //! The rules that span subgraphs.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::HashSet;
 
-use apollo_compiler::ast::{FieldDefinition, Selection};
-use apollo_compiler::schema::{Component, ExtendedType};
+use apollo_compiler::ast::Selection;
+use apollo_compiler::schema::ExtendedType;
 use apollo_compiler::{Name, Schema};
 
 use super::Compose;
 use super::interface_objects::implements;
 use crate::access::imply;
 use crate::error::{CompositionError, Hint, Level};
-use crate::subgraph::{Coordinate, Fields, Subgraph, fields_of, is_federation_internal};
+use crate::subgraph::{Fields, Subgraph, fields_of};
 use crate::supergraph::Supergraph;
 
 /// Federation directives that every supergraph carries.
@@ -24,14 +24,11 @@ pub(super) const CARRIED: &[&str] = &[
     "listSize",
 ];
 
-/// A subgraph that resolves a field, with its definition and whether it shares it.
-type Resolver<'a> = (&'a Subgraph, &'a Component<FieldDefinition>, bool);
-
 impl Compose<'_> {
     pub(super) fn check_names(&mut self) {
         let mut seen = HashSet::new();
         for subgraph in self.subgraphs {
-            if !seen.insert(super::spec::graph_name(&subgraph.name)) {
+            if !seen.insert(&subgraph.name) {
                 self.errors.push(CompositionError::new(
                     "INVALID_SUBGRAPH_NAME",
                     format!("two subgraphs are called \"{}\"", subgraph.name),
@@ -68,26 +65,30 @@ impl Compose<'_> {
         }
     }
 
-    /// An extended type must be defined in some subgraph.
+    /// An extended type must be defined in some subgraph: with `@extends` it is. In
+    /// Federation 1 it must be another subgraph.
     pub(super) fn check_extensions(&mut self) {
-        for subgraph in self.subgraphs {
+        for (index, subgraph) in self.subgraphs.iter().enumerate() {
             for (name, ty) in subgraph.own_types() {
                 let public = subgraph.public_name(name);
-                if !subgraph.extensions.contains(name)
+                let elsewhere = subgraph.is_federation_1()
+                    && (ty.is_object() || ty.is_interface())
+                    && subgraph.extensions.contains(name);
+                if !(elsewhere || subgraph.undefined.contains(name))
                     || matches!(public.as_str(), "Query" | "Mutation" | "Subscription")
                 {
                     continue;
                 }
-                let defined = self.subgraphs.iter().any(|other| {
-                    other.schema.types.contains_key(name) && !other.extensions.contains(name)
+                let defined = self.subgraphs.iter().enumerate().any(|(other, definer)| {
+                    !(elsewhere && other == index)
+                        && definer.schema.types.contains_key(name)
+                        && !definer.undefined.contains(name)
                 });
                 // In Federation 2 an extended object with a key needs no base definition.
-                let alone = !subgraph.is_federation_1() && !ty.is_object();
-                if !defined
-                    && (subgraph.is_federation_1()
-                        || alone
-                        || subgraph.on_type(ty, "key").is_empty())
-                {
+                let alone = !subgraph.is_federation_1()
+                    && ty.is_object()
+                    && !subgraph.on_type(ty, "key").is_empty();
+                if !defined && !alone {
                     self.errors.push(
                         CompositionError::new(
                             "EXTENSION_WITH_NO_BASE",
@@ -175,89 +176,9 @@ impl Compose<'_> {
                 let held = other.is_interface_object(definition) && interfaces.contains(name);
                 (other.public_name(name) == *ty || held)
                     && fields_of(definition).is_some_and(|fields| fields.contains_key(field))
-                    && (!other.is_external(name, field)
-                        || other.key_fields.contains(&(name.clone(), field.clone())))
+                    && !other.is_external(name, field)
             })
         })
-    }
-
-    /// A field that several subgraphs resolve must be shareable in each of them.
-    pub(super) fn check_sharing(&mut self) {
-        let mut resolvers: HashMap<Coordinate, Vec<Resolver<'_>>> = HashMap::new();
-        // Errors keep the order of declaration, which the map does not.
-        let mut order = Vec::new();
-        for (index, subgraph) in self.subgraphs.iter().enumerate() {
-            for (name, ty) in subgraph.own_types() {
-                if !ty.is_object() || subgraph.is_interface_object(ty) {
-                    continue;
-                }
-                let public = subgraph.public_name(name);
-                for (field_name, field) in fields_of(ty).into_iter().flatten() {
-                    let at = (name.clone(), field_name.clone());
-                    // An external field that some @provides selects is resolved on those paths.
-                    let partly = subgraph.provided.contains(&at);
-                    let over = (index, (public.clone(), field_name.clone()));
-                    // Skipped: fields that this subgraph does not resolve, or that are overridden.
-                    if is_federation_internal(field_name)
-                        || (subgraph.externals.contains(&at) && !partly)
-                        || self.overrides.overridden.contains_key(&over)
-                    {
-                        continue;
-                    }
-                    let coordinate = (public.clone(), field_name.clone());
-                    let shareable = subgraph.is_shareable(ty, field) && public != "Subscription";
-                    let entry = resolvers.entry(coordinate.clone()).or_default();
-                    if entry.is_empty() {
-                        order.push(coordinate);
-                    }
-                    entry.push((subgraph, field, shareable));
-                }
-            }
-        }
-        for (coordinate, resolver) in interface_object_fields(self.subgraphs) {
-            // An interface object also resolves its fields for each object type that
-            // has the same field of its own.
-            let entry = resolvers.entry(coordinate.clone()).or_default();
-            if entry.is_empty() {
-                order.push(coordinate);
-            }
-            entry.push(resolver);
-        }
-        for coordinate in order {
-            let Some(found) = resolvers.get(&coordinate) else {
-                continue;
-            };
-            // Sharing is an error unless all of the subgraphs agree to it.
-            if found.len() < 2 || found.iter().all(|(_, _, shareable)| *shareable) {
-                continue;
-            }
-            let (ty, field) = &coordinate;
-            let names: Vec<_> = found.iter().map(|(s, _, _)| s.name.as_str()).collect();
-            let not: Vec<_> = found
-                .iter()
-                .filter(|(_, _, shareable)| !shareable)
-                .map(|(s, _, _)| s.name.as_str())
-                .collect();
-            let mut error = CompositionError::new(
-                "INVALID_FIELD_SHARING",
-                if ty == "Subscription" {
-                    format!(
-                        "\"{ty}.{field}\" is resolved by {}: a subscription has one source",
-                        names.join(", ")
-                    )
-                } else {
-                    format!(
-                        "\"{ty}.{field}\" is resolved by {} but is not @shareable in {}",
-                        names.join(", "),
-                        not.join(", ")
-                    )
-                },
-            );
-            for (subgraph, definition, _) in found {
-                error = error.at(subgraph.location(definition.location()));
-            }
-            self.errors.push(error);
-        }
     }
 
     /// A directive that the supergraph keeps must have the same name in all
@@ -272,6 +193,18 @@ impl Compose<'_> {
                 if let Some(used) = used {
                     names.push((subgraph.name.as_str(), used.name.as_str()));
                 }
+            }
+            let reserved = names.iter().find(|(_, name)| {
+                let specification = name.split_once("__").map_or("", |(prefix, _)| prefix);
+                matches!(specification, "join" | "link")
+            });
+            if let Some((subgraph, name)) = reserved {
+                self.errors.push(CompositionError::new(
+                    "INVALID_LINK_DIRECTIVE_USAGE",
+                    format!(
+                        "[{subgraph}] @{canonical} cannot be imported as @{name}: in the supergraph that is a name of another specification"
+                    ),
+                ));
             }
             if let Some((first, rest)) = names.split_first()
                 && rest.iter().any(|(_, name)| *name != first.1)
@@ -386,42 +319,6 @@ impl Compose<'_> {
     }
 }
 
-/// The fields of interface objects: for the interface, and for each of its objects
-/// for which some subgraph defines the field.
-fn interface_object_fields(subgraphs: &[Subgraph]) -> Vec<(Coordinate, Resolver<'_>)> {
-    let mut held = Vec::new();
-    for subgraph in subgraphs {
-        for (name, ty) in subgraph.own_types() {
-            if !subgraph.is_interface_object(ty) {
-                continue;
-            }
-            for (field_name, field) in fields_of(ty).into_iter().flatten() {
-                let at = (name.clone(), field_name.clone());
-                if subgraph.externals.contains(&at) || subgraph.key_fields.contains(&at) {
-                    continue;
-                }
-                let resolver = (subgraph, field, subgraph.is_shareable(ty, field));
-                held.push((at, resolver));
-                let objects: BTreeSet<&Name> = subgraphs
-                    .iter()
-                    .flat_map(|other| other.own_types().map(move |own| (other, own)))
-                    .filter(|(other, (object, ty))| {
-                        implements(ty, name)
-                            && ty.is_object()
-                            && fields_of(ty).is_some_and(|f| f.contains_key(field_name))
-                            && !other.is_external(object, field_name)
-                    })
-                    .map(|(_, (object, _))| object)
-                    .collect();
-                for object in objects {
-                    held.push(((object.clone(), field_name.clone()), resolver));
-                }
-            }
-        }
-    }
-    held
-}
-
 fn unselectable_reason(schema: &Schema, ty: &Name, set: &[Selection]) -> Option<String> {
     set.iter().find_map(|selection| match selection {
         Selection::Field(field) if field.name == "__typename" => None,
@@ -453,13 +350,34 @@ fn unselectable_reason(schema: &Schema, ty: &Name, set: &[Selection]) -> Option<
                 &field.selection_set,
             )
         }
-        Selection::InlineFragment(inline) => unselectable_reason(
-            schema,
-            inline.type_condition.as_ref().unwrap_or(ty),
-            &inline.selection_set,
-        ),
+        Selection::InlineFragment(inline) => {
+            let condition = inline.type_condition.as_ref().unwrap_or(ty);
+            if !overlap(schema, ty, condition) {
+                return Some(format!("\"{ty}\" is never \"{condition}\""));
+            }
+            unselectable_reason(schema, condition, &inline.selection_set)
+        }
         Selection::FragmentSpread(_) => None,
     })
+}
+
+/// Whether some object can be of both types.
+fn overlap(schema: &Schema, a: &Name, b: &Name) -> bool {
+    let possible = |name: &Name| -> HashSet<Name> {
+        match schema.types.get(name) {
+            Some(ExtendedType::Union(union)) => {
+                union.members.iter().map(|m| m.name.clone()).collect()
+            }
+            Some(ExtendedType::Interface(_)) => {
+                let all = schema.types.iter();
+                all.filter(|(_, ty)| ty.is_object() && implements(ty, name))
+                    .map(|(name, _)| name.clone())
+                    .collect()
+            }
+            _ => HashSet::from([name.clone()]),
+        }
+    };
+    !possible(a).is_disjoint(&possible(b))
 }
 
 /// Every directive on or in a type.

@@ -41,9 +41,10 @@ impl Compose<'_> {
                     .subgraphs
                     .iter()
                     .flat_map(|other| other.own_types())
-                    .filter(|(_, ty)| implements(ty, name))
+                    .filter(|(_, ty)| ty.is_object() && implements(ty, name))
                     .map(|(name, _)| name)
                     .collect();
+                // Another interface object may be an interface that implements this one.
                 for (own, _) in subgraph.own_types() {
                     if implementations.contains(own) {
                         report(format!(

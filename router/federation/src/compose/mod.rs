@@ -3,7 +3,8 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`overrides`] | which subgraph resolves a field under `@override` |
-//! | [`check`] | the rules that span subgraphs: sharing, `@external`, extensions |
+//! | [`check`] | the rules that span subgraphs: `@external`, extensions, access |
+//! | [`sharing`] | which subgraphs may resolve the same field |
 //! | [`merge`] | builds the merged types |
 //! | [`interface_objects`] | adds the fields of `@interfaceObject` to implementations |
 //! | [`inaccessible`] | whether the schema without hidden elements is still valid |
@@ -19,6 +20,7 @@ mod interface_objects;
 mod merge;
 mod overrides;
 mod satisfiability;
+mod sharing;
 mod spec;
 
 use apollo_compiler::validation::Valid;
@@ -26,7 +28,7 @@ use apollo_compiler::{Name, Schema};
 
 use crate::error::{CompositionError, CompositionErrors, Hint};
 use crate::subgraph::Subgraph;
-use crate::supergraph::Supergraph;
+use crate::supergraph::{Supergraph, with_canonical_names};
 
 /// A composed graph.
 #[derive(Debug, Clone)]
@@ -45,13 +47,16 @@ struct Compose<'a> {
     hints: Vec<Hint>,
 }
 
-/// Composes subgraphs, which must have distinct names.
+/// Composes subgraphs, which must have distinct names. Their order changes nothing: they
+/// are composed in the order of their names.
 ///
 /// # Errors
 /// Every violation found, with its published code, subgraph and position.
 pub fn compose(subgraphs: &[Subgraph]) -> Result<Composition, CompositionErrors> {
+    let mut subgraphs = subgraphs.to_vec();
+    subgraphs.sort_by(|a, b| a.name.cmp(&b.name));
     let mut compose = Compose {
-        subgraphs,
+        subgraphs: &subgraphs,
         overrides: overrides::Overrides::default(),
         errors: Vec::new(),
         hints: Vec::new(),
@@ -70,7 +75,7 @@ pub fn compose(subgraphs: &[Subgraph]) -> Result<Composition, CompositionErrors>
     compose.check_required_arguments(&schema);
     compose.stop_on_errors()?;
     let schema = validate(schema)?;
-    compose.check_inaccessible(&schema);
+    compose.check_inaccessible(&with_canonical_names(&schema));
     compose.stop_on_errors()?;
     let supergraph_sdl = schema.serialize().initial_indent_level(0).to_string();
     let graph = Supergraph::from_composition(&supergraph_sdl)?;

@@ -106,9 +106,6 @@ impl Compose<'_> {
             );
             return;
         };
-        self.overrides
-            .overriding
-            .insert(at, (over.from.to_owned(), label.clone()));
         let other = &self.subgraphs[source];
         // By public names: the root types may have other names there.
         let theirs = other
@@ -157,6 +154,11 @@ impl Compose<'_> {
                 .at(over.location.clone()),
             );
         }
+        // Only now: where there is nothing to take over, a label would leave the field to
+        // nobody while it is off.
+        self.overrides
+            .overriding
+            .insert(at, (over.from.to_owned(), label.clone()));
         let removed_at = other.location(theirs.location());
         let hint = override_hint(&over.at, &label, &other.name, &subgraph.name).at(removed_at);
         self.hints.push(hint);

@@ -6,6 +6,8 @@
 use apollo_compiler::ast::{Argument, Directive, Value};
 use apollo_compiler::{Name, Node, Schema};
 
+use crate::subgraph::Subgraph;
+
 pub(super) const DEFINITIONS: &str = r#"
 schema @link(url: "https://specs.apollo.dev/link/v1.0") @link(url: "https://specs.apollo.dev/join/v0.4", for: EXECUTION) { query: Query }
 type Query
@@ -142,9 +144,23 @@ impl DirectiveBuilder {
     }
 }
 
-/// A subgraph's `join__Graph` enum value: upper case, with `_` for characters that
-/// a name cannot have.
-pub(super) fn graph_name(subgraph: &str) -> Name {
+/// The subgraphs' `join__Graph` enum values: upper case, with `_` for characters that a
+/// name cannot have. Those that would be equal are numbered; a name that ends in a number
+/// gets another `_`, so that no numbered one is equal to it.
+pub(super) fn graph_names(subgraphs: &[Subgraph]) -> Vec<Name> {
+    let texts: Vec<String> = subgraphs.iter().map(|s| graph_name(&s.name)).collect();
+    let named = texts.iter().enumerate().map(|(index, text)| {
+        let equal = |other: &&String| *other == text;
+        if texts.iter().filter(equal).count() == 1 {
+            return Name::new_unchecked(text);
+        }
+        let number = texts[..=index].iter().filter(equal).count();
+        Name::new_unchecked(&format!("{text}_{number}"))
+    });
+    named.collect()
+}
+
+fn graph_name(subgraph: &str) -> String {
     let mut text: String = subgraph
         .chars()
         .map(|c| {
@@ -158,5 +174,9 @@ pub(super) fn graph_name(subgraph: &str) -> Name {
     if !text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
         text.insert(0, '_');
     }
-    Name::new_unchecked(&text)
+    let before = text.trim_end_matches(|c: char| c.is_ascii_digit());
+    if before.len() < text.len() && before.ends_with('_') {
+        text.push('_');
+    }
+    text
 }

@@ -5,6 +5,8 @@
 use std::collections::HashMap;
 
 use apollo_compiler::ast::{DirectiveDefinition, Type};
+use apollo_compiler::parser::SourceMap;
+use apollo_compiler::schema::ExtendedType;
 use apollo_compiler::{Name, Schema, name};
 
 use super::Subgraph;
@@ -36,8 +38,31 @@ pub(super) const KNOWN: &[(&str, u32)] = &[
     ("cacheTag", 12),
 ];
 
+/// The directives of Federation 1, and `@tag`, which it knew without a link.
+pub(super) const FEDERATION_1: &[&str] =
+    &["key", "requires", "provides", "external", "extends", "tag"];
+
+/// Directives of Federation 2 that a schema without a link may define, and then means.
+pub(super) const DEFINED_BY_FEDERATION_1: &[&str] = &[
+    "shareable",
+    "inaccessible",
+    "override",
+    "composeDirective",
+    "interfaceObject",
+];
+
+/// The types of Federation and of the link specification.
+pub(super) const TYPES: &[(&str, &str)] = &[
+    ("federation", "FieldSet"),
+    ("federation", "Scope"),
+    ("federation", "Policy"),
+    ("federation", "ContextFieldValue"),
+    ("link", "Import"),
+    ("link", "Purpose"),
+];
+
 const DEFINITIONS: &str = r#"
-directive @link(url: String!, as: String, for: link__Purpose, import: [link__Import]) repeatable on SCHEMA
+directive @link(url: String, as: String, for: link__Purpose, import: [link__Import]) repeatable on SCHEMA
 directive @key(fields: federation__FieldSet!, resolvable: Boolean = true) repeatable on OBJECT | INTERFACE
 directive @shareable repeatable on OBJECT | FIELD_DEFINITION
 directive @external(reason: String) on OBJECT | FIELD_DEFINITION
@@ -47,7 +72,7 @@ directive @extends on OBJECT | INTERFACE
 directive @override(from: String!, label: String) on FIELD_DEFINITION
 directive @inaccessible on FIELD_DEFINITION | OBJECT | INTERFACE | UNION | ARGUMENT_DEFINITION | SCALAR | ENUM | ENUM_VALUE | INPUT_OBJECT | INPUT_FIELD_DEFINITION
 directive @tag(name: String!) repeatable on FIELD_DEFINITION | OBJECT | INTERFACE | UNION | ARGUMENT_DEFINITION | SCALAR | ENUM | ENUM_VALUE | INPUT_OBJECT | INPUT_FIELD_DEFINITION | SCHEMA
-directive @composeDirective(name: String!) repeatable on SCHEMA
+directive @composeDirective(name: String) repeatable on SCHEMA
 directive @interfaceObject on OBJECT
 directive @authenticated on FIELD_DEFINITION | OBJECT | INTERFACE | SCALAR | ENUM
 directive @requiresScopes(scopes: [[federation__Scope!]!]!) on FIELD_DEFINITION | OBJECT | INTERFACE | SCALAR | ENUM
@@ -78,25 +103,49 @@ pub(crate) fn is_federation_internal(name: &str) -> bool {
         )
 }
 
+/// The names that a subgraph has for what is Federation's.
+pub(super) struct Names<'a> {
+    /// Directives, by their own names.
+    pub directives: &'a HashMap<&'static str, Name>,
+    /// Types, in the order of [`TYPES`].
+    pub types: Vec<String>,
+    /// Whether anything is linked.
+    pub linked: bool,
+    /// Whether it is Federation 1.
+    pub old: bool,
+}
+
+/// Federation's definitions under the names that a subgraph has them by.
+fn known(names: &Names<'_>) -> Option<Schema> {
+    let mut text = DEFINITIONS.to_owned();
+    for ((specification, name), local) in TYPES.iter().zip(&names.types) {
+        text = text.replace(&format!("{specification}__{name}"), local);
+    }
+    Schema::parse(text, "federation.graphql").ok()
+}
+
 /// Adds the definitions that the subgraph omits, and checks those it has.
 pub(super) fn add_missing_definitions(
     subgraph: &str,
     schema: &mut Schema,
-    local: &HashMap<&'static str, Name>,
+    names: &Names<'_>,
     errors: &mut Vec<CompositionError>,
 ) {
-    let Ok(known) = Schema::parse(DEFINITIONS, "federation.graphql") else {
+    let Some(known) = known(names) else {
         return;
     };
     for (canonical, definition) in &known.directive_definitions {
-        if definition.is_built_in() {
-            continue;
-        }
-        let name = local.get(canonical.as_str()).unwrap_or(canonical).clone();
-        match schema.directive_definitions.get(&name) {
-            // Not @link: its argument types may have short names, such as `Import`.
-            Some(own) if canonical != "link" => {
-                if let Some(reason) = incompatible(own, definition) {
+        let name = match names.directives.get(canonical.as_str()) {
+            Some(local) => local.clone(),
+            // Without a link, the name is the subgraph's own.
+            None if canonical == "link" && names.linked => canonical.clone(),
+            None => continue,
+        };
+        let own = schema.directive_definitions.get(&name);
+        let own = own.filter(|own| !names.old || !is_of_old_library(canonical, own));
+        match own {
+            Some(own) => {
+                if let Some(reason) = incompatible(own, definition, names.old) {
                     errors.push(
                         CompositionError::new(
                             "DIRECTIVE_DEFINITION_INVALID",
@@ -110,7 +159,6 @@ pub(super) fn add_missing_definitions(
                     );
                 }
             }
-            Some(_) => {}
             None => {
                 let mut definition = definition.clone();
                 definition.make_mut().name = name.clone();
@@ -127,23 +175,32 @@ pub(super) fn add_missing_definitions(
             .entry(name!("oneOf"))
             .or_insert_with(|| definition.clone());
     }
+    add_missing_types(subgraph, schema, &known, errors);
+}
+
+fn add_missing_types(
+    subgraph: &str,
+    schema: &mut Schema,
+    known: &Schema,
+    errors: &mut Vec<CompositionError>,
+) {
+    let mut check = |name: &str, own: &ExtendedType, scalar: bool, sources: &SourceMap| {
+        if own.is_scalar() != scalar {
+            errors.push(
+                CompositionError::new(
+                    "TYPE_DEFINITION_INVALID",
+                    format!("[{subgraph}] \"{name}\" is Federation's own, and of another kind"),
+                )
+                .at(Location::from_span(subgraph, own.location(), sources)),
+            );
+        }
+    };
     for (name, ty) in &known.types {
         if ty.is_built_in() {
             continue;
         }
         match schema.types.get(name) {
-            Some(own) if own.is_scalar() != ty.is_scalar() => errors.push(
-                CompositionError::new(
-                    "TYPE_DEFINITION_INVALID",
-                    format!("[{subgraph}] \"{name}\" is Federation's own, and of another kind"),
-                )
-                .at(Location::from_span(
-                    subgraph,
-                    own.location(),
-                    &schema.sources,
-                )),
-            ),
-            Some(_) => {}
+            Some(own) => check(name, own, ty.is_scalar(), &schema.sources),
             None => {
                 schema.types.insert(name.clone(), ty.clone());
             }
@@ -156,26 +213,31 @@ pub(super) fn add_missing_definitions(
         ("_Service", false),
         ("_Entity", false),
     ] {
-        if let Some(own) = schema.types.get(name)
-            && own.is_scalar() != scalar
-        {
-            errors.push(
-                CompositionError::new(
-                    "TYPE_DEFINITION_INVALID",
-                    format!("[{subgraph}] \"{name}\" is Federation's own, and of another kind"),
-                )
-                .at(Location::from_span(
-                    subgraph,
-                    own.location(),
-                    &schema.sources,
-                )),
-            );
+        if let Some(own) = schema.types.get(name) {
+            check(name, own, scalar, &schema.sources);
         }
     }
 }
 
-/// Why a subgraph's definition of a directive is incompatible with Federation's.
-fn incompatible(own: &DirectiveDefinition, known: &DirectiveDefinition) -> Option<String> {
+/// Whether a definition in Federation 1 is wrong as those of older libraries are: without
+/// arguments, or with optional fields. It is ignored.
+fn is_of_old_library(canonical: &str, own: &DirectiveDefinition) -> bool {
+    let fields = |ty: &Type| matches!(ty, Type::Named(name) if matches!(name.as_str(), "String" | "_FieldSet" | "FieldSet"));
+    matches!(canonical, "key" | "requires" | "provides")
+        && match &own.arguments[..] {
+            [] => true,
+            [one] => one.name == "fields" && fields(&one.ty),
+            _ => false,
+        }
+}
+
+/// Why a subgraph's definition of a directive is incompatible with Federation's; `old`:
+/// with Federation 1's.
+fn incompatible(
+    own: &DirectiveDefinition,
+    known: &DirectiveDefinition,
+    old: bool,
+) -> Option<String> {
     if own.repeatable && !known.repeatable {
         return Some("must not be repeatable".to_owned());
     }
@@ -186,12 +248,22 @@ fn incompatible(own: &DirectiveDefinition, known: &DirectiveDefinition) -> Optio
         let Some(known) = known.arguments.iter().find(|a| a.name == argument.name) else {
             return Some(format!("has no argument \"{}\"", argument.name));
         };
-        let compatible = argument.ty.is_list() == known.ty.is_list()
-            && (known.ty.is_list() || is_like(&argument.ty, &known.ty));
-        if !compatible {
+        // An argument may be required that Federation does not require.
+        let stricter = argument.ty.is_non_null() && !known.ty.is_non_null();
+        let known_type = match stricter {
+            true => &(*known.ty).clone().non_null(),
+            false => &*known.ty,
+        };
+        if !is_like(&argument.ty, known_type, old) {
             return Some(format!(
                 "has \"{}\" of type {}, not {}",
                 argument.name, known.ty, argument.ty
+            ));
+        }
+        if !argument.ty.is_non_null() && argument.default_value != known.default_value {
+            return Some(format!(
+                "has another default value for \"{}\"",
+                argument.name
             ));
         }
     }
@@ -201,20 +273,35 @@ fn incompatible(own: &DirectiveDefinition, known: &DirectiveDefinition) -> Optio
         .find(|argument| {
             argument.is_required() && !own.arguments.iter().any(|a| a.name == argument.name)
         })
-        .filter(|_| !own.arguments.is_empty() || known.name == "tag")
         .map(|argument| format!("needs the argument \"{}\"", argument.name))
 }
 
-/// Whether argument types are compatible: Federation's scalars have had many names,
-/// and older definitions use String.
-fn is_like(own: &Type, known: &Type) -> bool {
-    let (own, known) = (own.inner_named_type(), known.inner_named_type());
-    let of_federation = known.starts_with("federation__");
-    own == known || (of_federation && !matches!(own.as_str(), "Int" | "Float" | "Boolean"))
+/// Whether a type may stand for Federation's own. For a scalar of Federation a definition
+/// may have String or ID, or a list of them; in Federation 1 the scalar had other names.
+fn is_like(own: &Type, known: &Type, old: bool) -> bool {
+    let is_scalar = |name: &Name| {
+        !matches!(name.as_str(), "String" | "Int" | "Float" | "Boolean" | "ID")
+            && !name.ends_with("Purpose")
+    };
+    match (own, known) {
+        (Type::NonNullNamed(own), Type::NonNullNamed(known))
+        | (Type::Named(own), Type::Named(known)) => {
+            own == known
+                || (is_scalar(known) && matches!(own.as_str(), "String" | "ID"))
+                || (old && own == "_FieldSet")
+        }
+        (Type::List(own), Type::List(known))
+        | (Type::NonNullList(own), Type::NonNullList(known)) => is_like(own, known, old),
+        (Type::List(own), Type::Named(known))
+        | (Type::NonNullList(own), Type::NonNullNamed(known)) => {
+            is_scalar(known) && matches!(own.inner_named_type().as_str(), "String" | "ID")
+        }
+        _ => false,
+    }
 }
 
-/// Adds a query type with a placeholder field: GraphQL requires one, but a subgraph
-/// may have none.
+/// Adds a placeholder field to the query type: GraphQL requires one, but a subgraph may
+/// have none, and then omits the type or leaves it empty.
 pub(super) fn add_placeholder_query(schema: &mut Schema) {
     let Ok(placeholder) = Schema::parse(
         format!("type Query {{ {PLACEHOLDER}: Boolean }}"),
@@ -222,12 +309,25 @@ pub(super) fn add_placeholder_query(schema: &mut Schema) {
     ) else {
         return;
     };
-    if let Some(query) = placeholder.types.get("Query") {
+    let root = schema.schema_definition.query.clone();
+    let root = root.map_or(name!("Query"), |root| root.name);
+    if let Some(ExtendedType::Object(query)) = placeholder.types.get("Query") {
+        match schema.types.get_mut(&root) {
+            None => {
+                schema
+                    .types
+                    .insert(root.clone(), ExtendedType::Object(query.clone()));
+            }
+            Some(ExtendedType::Object(own)) if own.fields.is_empty() => {
+                own.make_mut().fields.extend(query.fields.clone());
+            }
+            Some(_) => {}
+        }
         schema
-            .types
-            .entry(name!("Query"))
-            .or_insert_with(|| query.clone());
-        schema.schema_definition.make_mut().query = Some(name!("Query").into());
+            .schema_definition
+            .make_mut()
+            .query
+            .get_or_insert_with(|| root.into());
     }
 }
 

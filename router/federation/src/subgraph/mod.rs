@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`link`] | what `@link` imports, and under which names |
 //! | [`definitions`] | Federation's own directives and types |
+//! | [`text`] | what the text says and the schema no longer does |
 //! | [`validate`] | the rules that one subgraph can break by itself |
 //!
 //! A subgraph without a link to Federation 2 uses Federation 1. Its schema is read in
@@ -14,13 +15,12 @@
 mod contexts;
 mod definitions;
 mod link;
+mod text;
 mod validate;
 
 use std::collections::{HashMap, HashSet};
 
-use apollo_compiler::ast::{
-    self, Directive, DirectiveDefinition, DirectiveLocation, FieldDefinition, Selection, Value,
-};
+use apollo_compiler::ast::{self, Directive, DirectiveLocation, FieldDefinition, Selection, Value};
 use apollo_compiler::parser::SourceSpan;
 use apollo_compiler::schema::{Component, ExtendedType};
 use apollo_compiler::validation::Valid;
@@ -31,17 +31,16 @@ pub(crate) use definitions::is_federation_internal;
 
 use crate::error::{CompositionError, CompositionErrors, Location, diagnostic_location};
 use crate::field_set::{self, FieldSet};
+use crate::links::Link;
 
 /// A directive that `@composeDirective` carries into the supergraph.
 #[derive(Debug, Clone)]
 pub(crate) struct ComposedDirective {
     /// The name here, without `@`.
     pub name: Name,
-    /// The name in its specification, with `@`.
+    /// The name in its specification, without `@`.
     pub canonical: String,
-    pub definition: Node<DirectiveDefinition>,
-    /// The `@link` that the directive was imported by.
-    pub link: Node<Directive>,
+    /// The specification that a `@link` imports it from.
     pub identity: String,
     pub version: (u32, u32),
     pub at: Option<Location>,
@@ -60,10 +59,16 @@ pub struct Subgraph {
     /// The local name of each federation directive, by its canonical name.
     local: HashMap<&'static str, Name>,
     pub(crate) composed: Vec<ComposedDirective>,
+    /// The links to the specifications of third parties.
+    pub(crate) links: Vec<Link>,
+    /// The names here of Federation's own types.
+    own_names: HashSet<String>,
     /// The minor version of Federation 2; `None` for Federation 1.
     federation: Option<u32>,
     /// Types that are extended here and defined elsewhere.
     pub(crate) extensions: HashSet<Name>,
+    /// Those of them that have no definition here, not even one with `@extends`.
+    pub(crate) undefined: HashSet<Name>,
     /// Fields that are mentioned here and resolved elsewhere.
     pub(crate) externals: HashSet<Coordinate>,
     /// Fields that some key selects.
@@ -94,9 +99,11 @@ impl Subgraph {
                     .collect(),
             )
         };
-        // Federation 1 extends types that other subgraphs define.
+        // Federation 1 extends types that other subgraphs define. Some libraries print
+        // GraphQL's own scalars.
         let mut schema = Schema::builder()
             .adopt_orphan_extensions()
+            .ignore_builtin_redefinitions()
             .parse(sdl, name)
             .build()
             .map_err(|error| invalid(&error.errors))?;
@@ -111,35 +118,60 @@ impl Subgraph {
         let links = link::Links::read(name, &schema, &mut errors);
         let local: HashMap<&'static str, Name> = definitions::KNOWN
             .iter()
+            .filter(|(known, since)| links.has(known, *since, &schema))
             .filter_map(|(known, _)| Some((*known, Name::new(&links.local(known)).ok()?)))
             .collect();
-        definitions::add_missing_definitions(name, &mut schema, &local, &mut errors);
-        if schema.schema_definition.query.is_none() {
-            definitions::add_placeholder_query(&mut schema);
-        }
-        let composed = links.composed(name, &schema, &mut errors);
+        let names = definitions::Names {
+            directives: &local,
+            types: definitions::TYPES
+                .iter()
+                .map(|(specification, name)| links.local_type(specification, name))
+                .collect(),
+            linked: links.any,
+            old: links.federation.is_none(),
+        };
+        definitions::add_missing_definitions(name, &mut schema, &names, &mut errors);
+        let own_names = names.types.into_iter().collect();
+        definitions::add_placeholder_query(&mut schema);
+        let text = text::definitions(sdl);
+        errors.extend(text::redefined_scalars(name, &text));
         // Before validation, which would also report what follows from these errors.
         if !errors.is_empty() {
             return Err(CompositionErrors(errors));
         }
         // From the text: in the schema, adopted extensions look like definitions.
-        let extensions = extensions(sdl, &schema, local.get("extends"));
+        let undefined = text::undefined(&text);
+        let mut extensions = undefined.clone();
+        extensions.extend(
+            schema
+                .types
+                .iter()
+                .filter(|(_, ty)| {
+                    let mut directives = ty.directives().iter();
+                    directives.any(|d| Some(&d.name) == local.get("extends"))
+                })
+                .map(|(name, _)| name.clone()),
+        );
         let schema = schema.validate().map_err(|error| invalid(&error.errors))?;
+        let composed = links.composed(name, &schema, &local, &mut errors);
         let mut subgraph = Self {
             name: name.to_owned(),
             url: url.to_owned(),
             schema,
             local,
             composed,
+            own_names,
             federation: links.federation,
+            links: links.other,
             extensions,
+            undefined,
             externals: HashSet::new(),
             key_fields: HashSet::new(),
             provided: HashSet::new(),
             used: HashSet::new(),
         };
         subgraph.collect_field_uses();
-        let errors = validate::check(&subgraph);
+        errors.extend(validate::check(&subgraph));
         if errors.is_empty() {
             Ok(subgraph)
         } else {
@@ -179,6 +211,11 @@ impl Subgraph {
         self.applied(ty.directives().iter().map(|d| &d.node), canonical)
     }
 
+    /// The name here of a federation directive, if this version has it.
+    pub(crate) fn local_name(&self, canonical: &str) -> Option<&Name> {
+        self.local.get(canonical)
+    }
+
     /// The canonical name of a directive, if it is one of Federation's.
     pub(crate) fn canonical(&self, directive: &Directive) -> Option<&'static str> {
         self.local
@@ -201,16 +238,7 @@ impl Subgraph {
 
     /// Whether a type is Federation's, perhaps imported under a short name.
     fn is_federations(&self, name: &str) -> bool {
-        is_federation_internal(name)
-            || (matches!(
-                name,
-                "FieldSet" | "Scope" | "Policy" | "ContextFieldValue" | "Import" | "Purpose"
-            ) && !self.is_federation_1()
-                && !self
-                    .schema
-                    .types
-                    .get(name)
-                    .is_some_and(ExtendedType::is_object))
+        is_federation_internal(name) || self.own_names.contains(name)
     }
 
     pub(crate) fn is_interface_object(&self, ty: &ExtendedType) -> bool {
@@ -454,38 +482,4 @@ pub(crate) fn set_text(directive: &Directive) -> Option<String> {
             .map(|parts| parts.join(" ")),
         _ => None,
     }
-}
-
-/// The types that are only extended, by `extend` or by `@extends`.
-fn extensions(sdl: &str, schema: &Schema, extends: Option<&Name>) -> HashSet<Name> {
-    let mut extended = HashSet::new();
-    let mut defined = HashSet::new();
-    if let Ok(document) = ast::Document::parse(sdl, "schema.graphql") {
-        for definition in &document.definitions {
-            let Some(name) = definition.name() else {
-                continue;
-            };
-            match definition {
-                ast::Definition::ObjectTypeExtension(_)
-                | ast::Definition::InterfaceTypeExtension(_)
-                | ast::Definition::UnionTypeExtension(_)
-                | ast::Definition::EnumTypeExtension(_)
-                | ast::Definition::ScalarTypeExtension(_)
-                | ast::Definition::InputObjectTypeExtension(_) => {
-                    extended.insert(name.clone());
-                }
-                ast::Definition::DirectiveDefinition(_) => {}
-                _ => {
-                    defined.insert(name.clone());
-                }
-            }
-        }
-    }
-    extended.retain(|name| !defined.contains(name));
-    for (name, ty) in &schema.types {
-        if ty.directives().iter().any(|d| Some(&d.name) == extends) {
-            extended.insert(name.clone());
-        }
-    }
-    extended
 }

@@ -33,7 +33,7 @@ pub(super) fn without_join_definitions(mut schema: Schema) -> Schema {
 }
 
 /// Applies an edit to every directive list of a type.
-fn map_directives(ty: &mut ExtendedType, edit: &dyn Fn(&mut Vec<Node<Directive>>)) {
+pub(super) fn map_directives(ty: &mut ExtendedType, edit: &dyn Fn(&mut Vec<Node<Directive>>)) {
     fn on_component(
         list: &mut apollo_compiler::schema::DirectiveList,
         edit: &dyn Fn(&mut Vec<Node<Directive>>),

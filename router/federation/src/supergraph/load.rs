@@ -14,6 +14,7 @@ use apollo_compiler::{Name, Schema};
 
 use crate::access::Access;
 
+use super::names;
 use super::types::{contexts, possible};
 use super::{
     ContextArgument, FieldJoin, Key, SubgraphId, SubgraphInfo, Supergraph, TypeInfo, api,
@@ -22,15 +23,6 @@ use super::{
 use crate::error::{CompositionError, CompositionErrors, diagnostic_location};
 use crate::field_set::{self, FieldSet};
 use crate::subgraph::{bool_argument, string_argument};
-
-/// The specifications linked for SECURITY that this version enforces.
-const SECURITY: &[&str] = &[
-    "https://specs.apollo.dev/inaccessible",
-    "https://specs.apollo.dev/authenticated",
-    "https://specs.apollo.dev/requiresScopes",
-    "https://specs.apollo.dev/policy",
-    "https://specs.apollo.dev/context",
-];
 
 impl Supergraph {
     /// Loads supergraph SDL in the `join` format.
@@ -50,7 +42,10 @@ impl Supergraph {
     }
 
     fn load(sdl: &str, to_execute: bool) -> Result<Self, CompositionErrors> {
-        let schema = Schema::parse_and_validate(sdl, "supergraph.graphql").map_err(|invalid| {
+        // Some composers print GraphQL's own scalars.
+        let builder = Schema::builder().ignore_builtin_redefinitions();
+        let parsed = builder.parse(sdl, "supergraph.graphql").build();
+        let schema = parsed.and_then(Schema::validate).map_err(|invalid| {
             CompositionErrors(
                 invalid
                     .errors
@@ -63,6 +58,12 @@ impl Supergraph {
             )
         })?;
         let mut loader = Loader::default();
+        let mut schema = schema.into_inner();
+        let links = names::read_links(&schema, &mut loader.errors);
+        if !to_execute {
+            loader.errors.clear();
+        }
+        names::canonicalize(&mut schema, &links);
         loader.read_graphs(&schema);
         if loader.subgraphs.is_empty() {
             return Err(CompositionErrors(vec![CompositionError::new(
@@ -74,9 +75,6 @@ impl Supergraph {
         loader.joined_members = schema
             .directive_definitions
             .contains_key("join__implements");
-        if to_execute {
-            loader.refuse_unsupported(&schema);
-        }
         for (name, ty) in &schema.types {
             if !is_federation_internal(name) && !ty.is_built_in() {
                 loader.read_type(name, ty);
@@ -88,7 +86,7 @@ impl Supergraph {
         }
         loader.read_possible(&schema);
         let contexts = contexts(&schema);
-        let schema = api::without_join_definitions(schema.into_inner());
+        let schema = api::without_join_definitions(schema);
         let api = api::public(&schema)?;
         let implementers = api.implementers_map();
         let mut graph = Self {
@@ -144,56 +142,6 @@ impl Loader {
                 name: text("name").unwrap_or(value).to_owned(),
                 url: text("url").unwrap_or_default().to_owned(),
             });
-        }
-    }
-
-    fn refuse_unsupported(&mut self, schema: &Schema) {
-        self.refuse_renamed(schema);
-        let connects = schema
-            .schema_definition
-            .directives
-            .get_all("link")
-            .any(|link| {
-                string_argument(link, "url")
-                    .is_some_and(|url| url.starts_with("https://specs.apollo.dev/connect/"))
-            });
-        if connects {
-            self.errors.push(CompositionError::new(
-                "UNSUPPORTED_FEATURE",
-                "the supergraph uses connectors (@connect), which are not supported: replace them by a GraphQL subgraph",
-            ));
-        }
-    }
-
-    /// Rejects renamed or unknown access directives: if they were ignored, protected
-    /// fields would be public.
-    fn refuse_renamed(&mut self, schema: &Schema) {
-        for link in schema.schema_definition.directives.get_all("link") {
-            let url = string_argument(link, "url").unwrap_or_default();
-            let identity = url.rsplit_once('/').map_or(url, |(identity, _)| identity);
-            let known = SECURITY.contains(&identity);
-            let purpose = link.specified_argument_by_name("for");
-            let secures = purpose.is_some_and(|purpose| {
-                purpose
-                    .as_enum()
-                    .is_some_and(|purpose| purpose == "SECURITY")
-            });
-            let imported = link.specified_argument_by_name("import");
-            let renames = string_argument(link, "as").is_some()
-                || imported.is_some_and(|import| {
-                    matches!(&**import, Value::List(items) if items.iter().any(|item| item.as_object().is_some()))
-                });
-            if known && renames {
-                self.errors.push(CompositionError::new(
-                    "UNSUPPORTED_FEATURE",
-                    format!("the supergraph links \"{url}\" under another name: compose it without renaming"),
-                ));
-            } else if secures && !known {
-                self.errors.push(CompositionError::new(
-                    "UNSUPPORTED_LINKED_FEATURE",
-                    format!("the supergraph links \"{url}\" for SECURITY, which is not supported"),
-                ));
-            }
         }
     }
 

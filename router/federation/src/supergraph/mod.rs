@@ -1,14 +1,15 @@
 //! The supergraph as the planner uses it: which subgraph defines what, the keys of
 //! entities, and the schema that clients see.
 //!
-//! [`load`] reads supergraph SDL into this model; [`api`] derives the public
-//! schema, [`conflicts`] which fields cannot share a response key, and [`demands`]
-//! what clients must have been granted.
+//! [`load`] reads supergraph SDL into this model, in which [`names`] gives directives the
+//! names of their specifications; [`api`] derives the public schema, [`conflicts`] which
+//! fields cannot share a response key, and [`demands`] what clients must have been granted.
 
 mod api;
 mod conflicts;
 mod demands;
 mod load;
+mod names;
 mod types;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -22,6 +23,8 @@ use apollo_compiler::{Name, Node, Schema};
 use crate::access::Access;
 use crate::field_set::FieldSet;
 use crate::subgraph::string_argument;
+
+pub(crate) use names::with_canonical_names;
 
 /// An index into [`Supergraph::subgraphs`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]

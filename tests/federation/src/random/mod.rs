@@ -95,6 +95,7 @@ pub fn world(choices: &mut Choices<'_>) -> Result<World, String> {
     Ok(World {
         federation: Federation {
             graph: Arc::new(graph),
+            sdl: composed.supergraph_sdl,
             subgraphs: Arc::new(subgraphs),
             hints: Vec::new(),
         },

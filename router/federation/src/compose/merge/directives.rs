@@ -1,17 +1,22 @@
 //! Applied directives, descriptions, and definitions of directives.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use apollo_compiler::ast::{Directive, Value};
+use apollo_compiler::ast::{Directive, DirectiveDefinition, Value};
+use apollo_compiler::collections::IndexMap;
 use apollo_compiler::{Name, Node, Schema};
 
 use super::Merge;
+use super::composed::import;
 use super::join::text;
+use super::values::same_application;
 use crate::access::options;
 use crate::compose::Source;
+use crate::compose::check::{CARRIED, every_directive};
 use crate::compose::spec::{self, DirectiveBuilder};
 use crate::error::{CompositionError, Level};
-use crate::subgraph::{ComposedDirective, Subgraph};
+use crate::links::name_of;
+use crate::subgraph::Subgraph;
 
 impl Merge<'_, '_> {
     /// Merges the directives that clients, access checks and tools need in the
@@ -26,19 +31,17 @@ impl Merge<'_, '_> {
     {
         let mut found: Vec<(&'static str, &Node<Directive>)> = Vec::new();
         // Directives that `@composeDirective` names.
-        let mut others: Vec<Node<Directive>> = Vec::new();
+        let mut others: IndexMap<&Name, Vec<&Node<Directive>>> = IndexMap::default();
         for (subgraph, directives) in applied {
             for directive in directives {
                 if directive.name == "deprecated" {
                     found.push(("deprecated", directive));
                 } else if let Some(canonical) = subgraph.canonical(directive) {
-                    if super::super::check::CARRIED.contains(&canonical) {
+                    if CARRIED.contains(&canonical) {
                         found.push((canonical, directive));
                     }
-                } else if subgraph.composed.iter().any(|c| c.name == directive.name)
-                    && !others.contains(directive)
-                {
-                    others.push(directive.clone());
+                } else if subgraph.composed.iter().any(|c| c.name == directive.name) {
+                    others.entry(&directive.name).or_default().push(directive);
                 }
             }
         }
@@ -75,8 +78,9 @@ impl Merge<'_, '_> {
                 let code = "MERGED_NON_REPEATABLE_DIRECTIVE_ARGUMENTS";
                 self.hint(Level::Info, code, message);
             }
+            let before = out.len();
             match canonical {
-                "deprecated" => out.push(self.most_frequent(coordinate, &same)),
+                "deprecated" => out.push(self.most_frequent(coordinate, None, &same)),
                 // One subgraph is enough to hide an element, or to protect it.
                 "inaccessible" => out.push(DirectiveBuilder::new("inaccessible").build()),
                 "authenticated" => out.push(DirectiveBuilder::new("authenticated").build()),
@@ -101,29 +105,40 @@ impl Merge<'_, '_> {
                 }
                 _ => out.push(list_size(&same)),
             }
-        }
-        for other in others {
-            let repeatable = self
-                .compose
-                .subgraphs
-                .iter()
-                .flat_map(|s| &s.composed)
-                .find(|c| c.name == other.name)
-                .is_some_and(|c| c.definition.repeatable);
-            // Applied twice, a directive that is not repeatable would make the supergraph invalid.
-            if repeatable || !out.iter().any(|d| d.name == other.name) {
-                out.push(other);
-            } else {
-                let message = format!(
-                    "@{} differs on \"{coordinate}\": the first is kept",
-                    other.name
-                );
-                self.hint(
-                    Level::Warn,
-                    "INCONSISTENT_NON_REPEATABLE_DIRECTIVE_ARGUMENTS",
-                    message,
-                );
+            if let Some(renamed) = self.renamed.get(canonical) {
+                for directive in &mut out[before..] {
+                    directive.make_mut().name = renamed.clone();
+                }
             }
+        }
+        for (name, same) in others {
+            self.merge_composed(coordinate, name, &same, out);
+        }
+    }
+
+    /// The applications of a composed directive: different ones only if it is repeatable.
+    fn merge_composed(
+        &mut self,
+        coordinate: &str,
+        name: &Name,
+        same: &[&Node<Directive>],
+        out: &mut Vec<Node<Directive>>,
+    ) {
+        let definition = self.composed_definition(name).cloned();
+        let definition = definition.as_deref();
+        if definition.is_some_and(|definition| definition.repeatable) {
+            let mut kept: Vec<&Node<Directive>> = Vec::new();
+            for directive in same {
+                if !kept
+                    .iter()
+                    .any(|k| same_application(definition, k, directive))
+                {
+                    kept.push(directive);
+                }
+            }
+            out.extend(kept.into_iter().map(detached));
+        } else {
+            out.push(self.most_frequent(coordinate, definition, same));
         }
     }
 
@@ -175,10 +190,16 @@ impl Merge<'_, '_> {
     }
 
     /// The most frequent application of a directive; on a tie, the first.
-    fn most_frequent(&mut self, coordinate: &str, same: &[&Node<Directive>]) -> Node<Directive> {
+    fn most_frequent(
+        &mut self,
+        coordinate: &str,
+        definition: Option<&DirectiveDefinition>,
+        same: &[&Node<Directive>],
+    ) -> Node<Directive> {
         let mut counts: Vec<(&Node<Directive>, usize)> = Vec::new();
         for directive in same {
-            match counts.iter_mut().find(|(known, _)| known == directive) {
+            let mut known = counts.iter_mut();
+            match known.find(|(known, _)| same_application(definition, known, directive)) {
                 Some((_, count)) => *count += 1,
                 None => counts.push((directive, 1)),
             }
@@ -193,7 +214,7 @@ impl Merge<'_, '_> {
         }
         let most = counts.iter().map(|(_, count)| *count).max();
         let kept = counts.iter().find(|(_, count)| Some(*count) == most);
-        Node::new((**kept.map_or(same[0], |(directive, _)| directive)).clone())
+        detached(kept.map_or(same[0], |(directive, _)| directive))
     }
 
     /// The most frequent description; on a tie, the first.
@@ -220,6 +241,38 @@ impl Merge<'_, '_> {
             .map(|(text, _)| text.clone())
     }
 
+    /// The names of carried directives in the supergraph, where a composed or executable
+    /// directive has the name that the specification gives them: those of the subgraphs.
+    pub(super) fn rename_carried(&mut self) {
+        let executable: HashSet<&Name> = self.executable_names().into_iter().collect();
+        for canonical in CARRIED {
+            let composed = self.composed_definition(canonical).is_some();
+            let executable = executable.iter().any(|name| *name == canonical);
+            if !composed && !executable {
+                continue;
+            }
+            let subgraphs = self.compose.subgraphs.iter();
+            let mut names = subgraphs.filter_map(|subgraph| {
+                let mut all = subgraph.own_types().flat_map(|(_, ty)| every_directive(ty));
+                all.find(|d| subgraph.canonical(d) == Some(canonical))
+                    .map(|d| d.name.clone())
+            });
+            let Some(name) = names.next() else {
+                continue;
+            };
+            if name != *canonical {
+                self.renamed.insert(canonical, name);
+            } else if composed {
+                self.compose.errors.push(CompositionError::new(
+                    "INVALID_LINK_DIRECTIVE_USAGE",
+                    format!(
+                        "@{canonical} is composed, but other subgraphs use Federation's @{canonical}: import one of them under another name"
+                    ),
+                ));
+            }
+        }
+    }
+
     pub(super) fn add_carried_definitions(&self, schema: &mut Schema) {
         for (canonicals, url, purpose, definitions) in spec::CARRIED {
             if !canonicals
@@ -228,8 +281,20 @@ impl Merge<'_, '_> {
             {
                 continue;
             }
-            let parsed = spec::parse(definitions);
-            for (name, definition) in parsed.directive_definitions {
+            let renames = canonicals.iter().any(|c| self.renamed.contains_key(c));
+            let identity = url.rsplit_once('/').map_or(*url, |(identity, _)| identity);
+            // Under its own name, the namespace would be that of the other directive.
+            let namespace = format!("_0{}", name_of(identity));
+            let parsed = match renames {
+                true => {
+                    let theirs = format!("{}__", name_of(identity));
+                    spec::parse(&definitions.replace(&theirs, &format!("{namespace}__")))
+                }
+                false => spec::parse(definitions),
+            };
+            for (name, mut definition) in parsed.directive_definitions {
+                let name = self.renamed.get(name.as_str()).unwrap_or(&name).clone();
+                definition.make_mut().name = name.clone();
                 schema
                     .directive_definitions
                     .entry(name)
@@ -239,13 +304,19 @@ impl Merge<'_, '_> {
                 schema.types.entry(name).or_insert(ty);
             }
             let mut link = DirectiveBuilder::new("link").string("url", url);
+            if renames {
+                link = link.string("as", &namespace);
+            }
             if let Some(purpose) = purpose {
                 link = link.value("for", Value::Enum(Name::new_static_unchecked(purpose)));
             }
-            if canonicals.len() > 1 {
+            if canonicals.len() > 1 || renames {
                 let names = canonicals
                     .iter()
-                    .map(|name| Node::new(Value::String(format!("@{name}"))))
+                    .map(|name| {
+                        let local = self.renamed.get(name).map_or(*name, Name::as_str);
+                        Node::new(import(&format!("@{name}"), &format!("@{local}")))
+                    })
                     .collect();
                 link = link.value("import", Value::List(names));
             }
@@ -253,82 +324,11 @@ impl Merge<'_, '_> {
             directives.push(link.build());
         }
     }
+}
 
-    /// Adds the directives that `@composeDirective` names.
-    pub(super) fn add_composed_definitions(&mut self, schema: &mut Schema) {
-        let mut by_name: HashMap<&Name, &ComposedDirective> = HashMap::new();
-        let mut order: Vec<&Name> = Vec::new();
-        let all: Vec<&ComposedDirective> = self
-            .compose
-            .subgraphs
-            .iter()
-            .flat_map(|s| &s.composed)
-            .collect();
-        for composed in &all {
-            let Some(known) = by_name.get(&composed.name) else {
-                by_name.insert(&composed.name, composed);
-                order.push(&composed.name);
-                continue;
-            };
-            let mut reason = None;
-            if known.identity != composed.identity || known.canonical != composed.canonical {
-                reason = Some(format!("@{} means different directives", composed.name));
-            } else if known.version.0 != composed.version.0 {
-                reason = Some(format!(
-                    "@{} is composed of versions v{} and v{} of its specification",
-                    composed.name, known.version.0, composed.version.0
-                ));
-            }
-            if let Some(reason) = reason {
-                self.compose.errors.push(
-                    CompositionError::new("DIRECTIVE_COMPOSITION_ERROR", reason)
-                        .at(known.at.clone())
-                        .at(composed.at.clone()),
-                );
-            // Within a major version, the newest definition is used.
-            } else if composed.version > known.version {
-                by_name.insert(&composed.name, composed);
-            }
-        }
-        // Under two names, one definition would be two directives in the supergraph.
-        let renamed = all.iter().find_map(|a| {
-            let other = all.iter().find(|b| {
-                a.identity == b.identity && a.canonical == b.canonical && a.name != b.name
-            })?;
-            Some((a, other))
-        });
-        if let Some((a, b)) = renamed {
-            self.compose.errors.push(
-                CompositionError::new(
-                    "DIRECTIVE_COMPOSITION_ERROR",
-                    format!(
-                        "\"{}\" is composed as @{} and as @{}",
-                        a.canonical, a.name, b.name
-                    ),
-                )
-                .at(a.at.clone())
-                .at(b.at.clone()),
-            );
-        }
-        let mut links = HashSet::new();
-        for name in order {
-            let Some(composed) = by_name.get(name) else {
-                continue;
-            };
-            schema
-                .directive_definitions
-                .entry(composed.name.clone())
-                .or_insert_with(|| composed.definition.clone());
-            // Directives of one specification may share a @link, which is kept once.
-            if links.insert(composed.link.serialize().to_string()) {
-                schema
-                    .schema_definition
-                    .make_mut()
-                    .directives
-                    .push(composed.link.clone());
-            }
-        }
-    }
+/// A copy that has no place in a subgraph's text.
+fn detached(directive: &Node<Directive>) -> Node<Directive> {
+    Node::new((**directive).clone())
 }
 
 fn int(directive: &Directive, argument: &str) -> Option<i32> {

@@ -1,13 +1,15 @@
 //! Fields of objects and interfaces.
 
-use apollo_compiler::ast::{FieldDefinition, Type, Value};
+use apollo_compiler::ast::{FieldDefinition, InputValueDefinition, Type, Value};
 use apollo_compiler::collections::IndexSet;
 use apollo_compiler::schema::Component;
 use apollo_compiler::{Name, Node};
 
 use super::Merge;
-use super::join::{context_name, loosest};
+use super::join::{context_name, loosest, text};
+use super::values::same;
 use crate::compose::Source;
+use crate::compose::check::CARRIED;
 use crate::compose::spec::DirectiveBuilder;
 use crate::error::{CompositionError, Level};
 use crate::field_set;
@@ -245,7 +247,7 @@ impl Merge<'_, '_> {
         &mut self,
         coordinate: &str,
         merged: &Type,
-        arguments: &[apollo_compiler::Node<apollo_compiler::ast::InputValueDefinition>],
+        arguments: &[Node<InputValueDefinition>],
         real: &[Definition<'_, '_>],
         external: &[Definition<'_, '_>],
     ) {
@@ -286,7 +288,7 @@ impl Merge<'_, '_> {
                             wanted.name, own.ty, wanted.ty
                         ),
                     ));
-                } else if own.default_value != wanted.default_value {
+                } else if !same_default(own, wanted) {
                     found.push((
                         "EXTERNAL_ARGUMENT_DEFAULT_MISMATCH",
                         format!(
@@ -297,22 +299,27 @@ impl Merge<'_, '_> {
                 }
             }
             // Directives are merged from resolving subgraphs only: these would be dropped.
-            if !subgraph.is_federation_1() {
-                for directive in definition.directives.iter() {
-                    let carried = subgraph
-                        .canonical(directive)
-                        .is_some_and(|c| super::super::check::CARRIED.contains(&c))
-                        || subgraph.composed.iter().any(|c| c.name == directive.name)
-                        || directive.name == "deprecated";
-                    if carried {
-                        found.push((
-                            "MERGED_DIRECTIVE_APPLICATION_ON_EXTERNAL",
-                            format!(
-                                "@{} on \"{coordinate}\" where it is @external: write it where the field is resolved",
-                                directive.name
-                            ),
-                        ));
-                    }
+            for directive in definition.directives.iter() {
+                let canonical = subgraph.canonical(directive);
+                let carried = canonical.is_some_and(|c| CARRIED.contains(&c))
+                    || subgraph.composed.iter().any(|c| c.name == directive.name)
+                    || directive.name == "deprecated";
+                // Federation 1 repeats a tag where the field is external: it is not lost.
+                let repeated = subgraph.is_federation_1()
+                    && canonical == Some("tag")
+                    && real.iter().any(|(other, field)| {
+                        let tags = other.subgraph.applied(&field.directives, "tag");
+                        let tag = text(directive, "name");
+                        tags.iter().any(|other| text(other, "name") == tag)
+                    });
+                if carried && !repeated {
+                    found.push((
+                        "MERGED_DIRECTIVE_APPLICATION_ON_EXTERNAL",
+                        format!(
+                            "@{} on \"{coordinate}\" where it is @external: write it where the field is resolved",
+                            directive.name
+                        ),
+                    ));
                 }
             }
             for (code, message) in found {
@@ -345,6 +352,13 @@ impl Merge<'_, '_> {
         let message =
             format!("\"{coordinate}\" is defined in only some of the subgraphs that have its type");
         self.hint(Level::Debug, code, message);
+    }
+}
+
+fn same_default(a: &InputValueDefinition, b: &InputValueDefinition) -> bool {
+    match (&a.default_value, &b.default_value) {
+        (Some(ours), Some(theirs)) => same(Some(&b.ty), ours, theirs),
+        (ours, theirs) => ours.is_none() && theirs.is_none(),
     }
 }
 

@@ -8,12 +8,14 @@ use apollo_compiler::{Name, Node};
 use super::Merge;
 use super::fields::Definition;
 use super::join::strictest;
+use super::values::same;
 use crate::compose::Source;
 use crate::compose::spec::DirectiveBuilder;
 use crate::error::{CompositionError, Level};
+use crate::subgraph::Subgraph;
 
 /// The error and hint codes of one of the two kinds of input.
-struct Codes {
+pub(super) struct Codes {
     missing: &'static str,
     ty: &'static str,
     default: &'static str,
@@ -21,7 +23,7 @@ struct Codes {
     inconsistent: &'static str,
 }
 
-const ARGUMENT: Codes = Codes {
+pub(super) const ARGUMENT: Codes = Codes {
     missing: "REQUIRED_ARGUMENT_MISSING_IN_SOME_SUBGRAPH",
     ty: "FIELD_ARGUMENT_TYPE_MISMATCH",
     default: "FIELD_ARGUMENT_DEFAULT_MISMATCH",
@@ -36,7 +38,8 @@ const INPUT_FIELD: Codes = Codes {
     inconsistent: "INCONSISTENT_BUT_COMPATIBLE_FIELD_TYPE",
 };
 
-type Found<'s, 'a> = (&'s Source<'a>, &'a Node<InputValueDefinition>);
+/// A subgraph's definition of an argument or input field.
+pub(super) type Found<'a> = (&'a Subgraph, &'a Node<InputValueDefinition>);
 
 impl Merge<'_, '_> {
     pub(super) fn merge_arguments(
@@ -50,14 +53,13 @@ impl Merge<'_, '_> {
         }
         let mut merged = Vec::new();
         for name in names {
-            let found: Vec<Found<'_, '_>> = definitions
+            let found: Vec<Found<'_>> = definitions
                 .iter()
-                .filter_map(|(s, d)| Some((*s, d.node_argument(name)?)))
+                .filter_map(|(s, d)| Some((s.subgraph, d.node_argument(name)?)))
                 .collect();
             let at = format!("{coordinate}({name}:)");
-            let (contextual, given): (Vec<_>, Vec<_>) = found
-                .iter()
-                .partition(|(s, d)| s.subgraph.context_of(d).is_some());
+            let (contextual, given): (Vec<_>, Vec<_>) =
+                found.iter().partition(|(s, d)| s.context_of(d).is_some());
             if !contextual.is_empty() {
                 self.check_contextual(&at, &given);
                 continue;
@@ -73,12 +75,12 @@ impl Merge<'_, '_> {
 
     /// An argument that a context fills in one subgraph is hidden from clients, so the
     /// other subgraphs get no value for it.
-    fn check_contextual(&mut self, coordinate: &str, given: &[Found<'_, '_>]) {
+    fn check_contextual(&mut self, coordinate: &str, given: &[Found<'_>]) {
         let code = "CONTEXTUAL_ARGUMENT_NOT_CONTEXTUAL_IN_ALL_SUBGRAPHS";
-        for (source, argument) in given {
+        for (subgraph, argument) in given {
             let message = format!(
                 "\"{coordinate}\" is filled by a context elsewhere, but not in {}",
-                source.subgraph.name
+                subgraph.name
             );
             if argument.is_required() {
                 self.compose.errors.push(
@@ -86,7 +88,7 @@ impl Merge<'_, '_> {
                         code,
                         format!("{message}: make it nullable there, or give it a default value"),
                     )
-                    .at(source.subgraph.location(argument.location())),
+                    .at(subgraph.location(argument.location())),
                 );
             } else {
                 self.hint(
@@ -114,9 +116,9 @@ impl Merge<'_, '_> {
         let mut merged = IndexMap::default();
         let before = self.compose.errors.len();
         for name in names {
-            let found: Vec<Found<'_, '_>> = inputs
+            let found: Vec<Found<'_>> = inputs
                 .iter()
-                .filter_map(|(s, input)| Some((*s, &input.fields.get(name)?.node)))
+                .filter_map(|(s, input)| Some((s.subgraph, &input.fields.get(name)?.node)))
                 .collect();
             let at = format!("{ty}.{name}");
             if let Some(field) = self.merge_input_value(&INPUT_FIELD, &at, sources.len(), &found) {
@@ -133,30 +135,30 @@ impl Merge<'_, '_> {
     }
 
     /// An argument or input field: kept where every subgraph has it.
-    fn merge_input_value(
+    pub(super) fn merge_input_value(
         &mut self,
         codes: &Codes,
         coordinate: &str,
         sources: usize,
-        found: &[Found<'_, '_>],
+        found: &[Found<'_>],
     ) -> Option<InputValueDefinition> {
         let (_, first) = found.first()?;
         let hidden = found
             .iter()
-            .any(|(s, d)| !s.subgraph.applied(&d.directives, "inaccessible").is_empty());
+            .any(|(s, d)| !s.applied(&d.directives, "inaccessible").is_empty());
         // Inputs are intersections: what some subgraph lacks is left out.
         // A hidden one is kept: no client can send it to the subgraphs that lack it.
         if found.len() < sources && !hidden {
             match found.iter().find(|(_, d)| d.is_required()) {
-                Some((source, required)) => self.compose.errors.push(
+                Some((subgraph, required)) => self.compose.errors.push(
                     CompositionError::new(
                         codes.missing,
                         format!(
                             "\"{coordinate}\" is required in {} but some subgraph does not define it",
-                            source.subgraph.name
+                            subgraph.name
                         ),
                     )
-                    .at(source.subgraph.location(required.location())),
+                    .at(subgraph.location(required.location())),
                 ),
                 None => {
                     let message = format!("\"{coordinate}\" is left out: some subgraph does not define it");
@@ -171,13 +173,16 @@ impl Merge<'_, '_> {
             .iter()
             .filter_map(|(_, d)| d.default_value.as_ref())
             .collect::<Vec<_>>();
-        if different.windows(2).any(|pair| pair[0] != pair[1]) {
+        if different
+            .windows(2)
+            .any(|pair| !same(Some(&ty), pair[0], pair[1]))
+        {
             let mut error = CompositionError::new(
                 codes.default,
                 format!("\"{coordinate}\" has different default values"),
             );
-            for (source, definition) in found {
-                error = error.at(source.subgraph.location(definition.location()));
+            for (subgraph, definition) in found {
+                error = error.at(subgraph.location(definition.location()));
             }
             self.compose.errors.push(error);
         } else if !different.is_empty() && different.len() < found.len() {
@@ -191,7 +196,7 @@ impl Merge<'_, '_> {
         let mut directives = Vec::new();
         self.merge_applied_directives(
             coordinate,
-            found.iter().map(|(s, d)| (s.subgraph, d.directives.iter())),
+            found.iter().map(|(s, d)| (*s, d.directives.iter())),
             &mut directives,
         );
         Some(InputValueDefinition {
@@ -210,11 +215,11 @@ impl Merge<'_, '_> {
         &mut self,
         codes: &Codes,
         coordinate: &str,
-        found: &[Found<'_, '_>],
+        found: &[Found<'_>],
     ) -> Option<Type> {
-        let (first_source, first) = found.first()?;
+        let (first_subgraph, first) = found.first()?;
         let mut merged = (*first.ty).clone();
-        for (source, definition) in found {
+        for (subgraph, definition) in found {
             match strictest(&merged, &definition.ty) {
                 Some(ty) => merged = ty,
                 None => {
@@ -223,18 +228,11 @@ impl Merge<'_, '_> {
                             codes.ty,
                             format!(
                                 "\"{coordinate}\" is \"{}\" in {} but \"{}\" in {}",
-                                first.ty,
-                                first_source.subgraph.name,
-                                definition.ty,
-                                source.subgraph.name
+                                first.ty, first_subgraph.name, definition.ty, subgraph.name
                             ),
                         )
-                        .at(first_source
-                            .subgraph
-                            .location(first.ty.inner_named_type().location()))
-                        .at(source
-                            .subgraph
-                            .location(definition.ty.inner_named_type().location())),
+                        .at(first_subgraph.location(first.ty.inner_named_type().location()))
+                        .at(subgraph.location(definition.ty.inner_named_type().location())),
                     );
                     return None;
                 }

@@ -11,13 +11,17 @@
 //! | [`fields`] | fields of objects and interfaces |
 //! | [`inputs`] | arguments, input fields and enum values |
 //! | [`directives`] | applied directives, descriptions and directive definitions |
+//! | [`composed`] | the directives that `@composeDirective` names |
 //! | [`executable`] | directives that clients may write |
+//! | [`values`] | whether values mean the same |
 
+mod composed;
 mod directives;
 mod executable;
 mod fields;
 mod inputs;
 mod join;
+mod values;
 
 use std::collections::{HashMap, HashSet};
 
@@ -29,11 +33,12 @@ use apollo_compiler::schema::{
 };
 use apollo_compiler::{Name, Node, Schema, name};
 
-use super::spec::{self, DirectiveBuilder, graph_name};
+use super::spec::{self, DirectiveBuilder, graph_names};
 use super::{Compose, Source};
 use crate::error::{CompositionError, Hint, Level};
 use crate::subgraph::{Fields, fields_of};
 
+use composed::ComposedSpec;
 use join::{context_name, join_implements, join_type, kind};
 
 struct Merge<'c, 'a> {
@@ -44,6 +49,10 @@ struct Merge<'c, 'a> {
     supertypes: HashMap<Name, HashSet<Name>>,
     /// The directives of `spec::CARRIED` that the result uses.
     carried: HashSet<&'static str>,
+    /// What is composed of third parties' specifications.
+    composed: Vec<ComposedSpec<'a>>,
+    /// The carried directives that have other names than their specifications give them.
+    renamed: HashMap<&'static str, Name>,
     uses_one_of: bool,
     /// Some field has arguments that contexts fill.
     uses_contexts: bool,
@@ -53,13 +62,15 @@ struct Merge<'c, 'a> {
 impl Compose<'_> {
     pub(super) fn merge(&mut self) -> Schema {
         let subgraphs = self.subgraphs;
-        let graphs: Vec<Name> = subgraphs.iter().map(|s| graph_name(&s.name)).collect();
+        let graphs = graph_names(subgraphs);
         let mut merge = Merge {
             compose: self,
             used_as_input: HashSet::new(),
             used_as_output: HashSet::new(),
             supertypes: HashMap::new(),
             carried: HashSet::new(),
+            composed: Vec::new(),
+            renamed: HashMap::new(),
             uses_one_of: false,
             uses_contexts: false,
             uses_join_directive: false,
@@ -68,6 +79,9 @@ impl Compose<'_> {
         // A stand-in of the definitions; merging adds the real one.
         schema.types.shift_remove("Query");
         merge.declare_graphs(&mut schema, &graphs);
+        // First: it decides what the applications of directives are merged into.
+        merge.composed = merge.choose_composed();
+        merge.rename_carried();
         // Before any type is merged: enums depend on their uses, fields on supertypes.
         merge.record_type_uses();
 
@@ -163,8 +177,27 @@ impl Merge<'_, '_> {
         }
     }
 
+    /// Records which types the arguments of merged directives use.
+    fn record_directive_uses(&mut self) {
+        let count = self.compose.subgraphs.len();
+        let mut definitions = Vec::new();
+        for name in self.executable_names() {
+            let all = self.definitions_of(name);
+            if all.len() == count {
+                definitions.extend(all.into_iter().map(|(_, definition)| definition.clone()));
+            }
+        }
+        let composed = self.composed.iter().flat_map(|spec| &spec.directives);
+        definitions.extend(composed.map(|(_, _, definition)| definition.clone()));
+        for argument in definitions.iter().flat_map(|d| &d.arguments) {
+            self.used_as_input
+                .insert(argument.ty.inner_named_type().clone());
+        }
+    }
+
     /// Records which types are used as input and as output, and the supertypes.
     fn record_type_uses(&mut self) {
+        self.record_directive_uses();
         for subgraph in self.compose.subgraphs {
             for (name, ty) in subgraph.own_types() {
                 for field in fields_of(ty).into_iter().flat_map(Fields::values) {
@@ -300,7 +333,9 @@ impl Merge<'_, '_> {
             }
             ExtendedType::InputObject(_) => {
                 let fields = self.merge_input(name, sources);
-                if sources.iter().all(|s| s.ty.directives().has("oneOf")) {
+                // Composed, it is applied already.
+                let composed = directives.iter().any(|d| d.name == "oneOf");
+                if !composed && sources.iter().all(|s| s.ty.directives().has("oneOf")) {
                     self.uses_one_of = true;
                     directives.push(DirectiveBuilder::new("oneOf").build());
                 }

@@ -10,6 +10,22 @@ use crate::field_set;
 use crate::subgraph::{bool_argument, context_parts, fields_of, string_argument};
 
 impl Check<'_> {
+    /// Contexts fill arguments of fields, not of directives.
+    pub(super) fn directive_contexts(&mut self) {
+        let subgraph = self.subgraph;
+        for definition in subgraph.schema.directive_definitions.values() {
+            for argument in &definition.arguments {
+                if let Some(directive) = subgraph.context_of(argument) {
+                    let message = format!(
+                        "@fromContext on \"@{}({}:)\", an argument of a directive",
+                        definition.name, argument.name
+                    );
+                    self.report("CONTEXT_NOT_SET", directive.location(), message);
+                }
+            }
+        }
+    }
+
     pub(super) fn contexts(&mut self, name: &Name, ty: &ExtendedType) {
         for directive in self.subgraph.on_type(ty, "context") {
             let context = string_argument(directive, "name").unwrap_or_default();

@@ -5,11 +5,13 @@
 //! | this module | roots, interface objects, access, costs |
 //! | [`sets`] | `@key`, `@requires`, `@provides` |
 //! | [`contexts`] | `@context` and `@fromContext` |
+//! | [`defaults`] | default values |
 //! | [`tags`] | `@tag` and `@cacheTag` |
 //!
 //! Codes: <https://www.apollographql.com/docs/graphos/schema-design/federated-schemas/reference/errors>.
 
 mod contexts;
+mod defaults;
 mod sets;
 mod tags;
 
@@ -29,12 +31,15 @@ pub(super) fn check(subgraph: &Subgraph) -> Vec<CompositionError> {
     };
     check.roots();
     check.check_hidden_internals();
+    check.directive_contexts();
+    check.defaults();
     for (name, ty) in subgraph.own_types() {
         check.keys(name, ty);
         check.contexts(name, ty);
         check.tags(name, ty);
         check.interface_object(name, ty);
         check.one_of(name, ty);
+        check.shareable(name, ty);
         check.access(name, ty);
         for field in fields_of(ty).into_iter().flat_map(|fields| fields.values()) {
             check.field(name, ty, field);
@@ -115,6 +120,26 @@ impl Check<'_> {
                 ty.name().location(),
                 format!("the @interfaceObject \"{name}\" needs a @key"),
             );
+        }
+    }
+
+    /// `@shareable` may be repeated to be on a definition and on its extensions, but not on
+    /// one of them.
+    fn shareable(&mut self, name: &Name, ty: &ExtendedType) {
+        let subgraph = self.subgraph;
+        let all: Vec<_> = ty
+            .directives()
+            .iter()
+            .filter(|d| Some(&d.name) == subgraph.local_name("shareable"))
+            .collect();
+        for (index, directive) in all.iter().enumerate() {
+            if all[..index].iter().any(|d| d.origin == directive.origin) {
+                self.report(
+                    "INVALID_SHAREABLE_USAGE",
+                    directive.location(),
+                    format!("@shareable is repeated on one declaration of \"{name}\""),
+                );
+            }
         }
     }
 

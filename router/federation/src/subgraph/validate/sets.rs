@@ -60,8 +60,11 @@ impl Check<'_> {
                     Some(_) => self.key_of_interface(name, key),
                 }
             }
-            if let Some(set) = self.set(&KEY, name, name, key) {
-                self.key_types(name, key, &set);
+            // First, as a selection of an abstract type may be invalid in other ways too.
+            let text = set_text(key).unwrap_or_default();
+            let set = field_set::parse(&text).unwrap_or_default();
+            if !self.key_types(name, key, &set) {
+                self.set(&KEY, name, name, key);
             }
         }
     }
@@ -103,7 +106,9 @@ impl Check<'_> {
         }
     }
 
-    fn key_types(&mut self, ty: &Name, key: &Node<Directive>, set: &[Selection]) {
+    /// Reports what a key selects of an abstract type; false if it selects nothing of one.
+    fn key_types(&mut self, ty: &Name, key: &Node<Directive>, set: &[Selection]) -> bool {
+        let mut found = false;
         for selection in set {
             let Some(field) = selection.as_field() else {
                 continue;
@@ -121,9 +126,12 @@ impl Check<'_> {
                     field.name
                 );
                 self.report("KEY_FIELDS_SELECT_INVALID_TYPE", key.location(), message);
+                found = true;
+            } else {
+                found |= self.key_types(inner, key, &field.selection_set);
             }
-            self.key_types(inner, key, &field.selection_set);
         }
+        found
     }
 
     pub(super) fn requires_and_provides(
@@ -231,10 +239,11 @@ impl Check<'_> {
             return None;
         }
         // Last, against the schema: for the errors above there are plainer messages.
-        if let Err(error) =
-            TypedFieldSet::parse_and_validate(&subgraph.schema, ty.clone(), text, "field set")
-        {
-            let reasons: Vec<_> = error.errors.iter().map(|d| d.error.to_string()).collect();
+        let reasons = match codes.directive {
+            "requires" => self.invalid_parts(ty, &set),
+            _ => self.invalid_reasons(ty, text),
+        };
+        if !reasons.is_empty() {
             self.report(
                 codes.invalid,
                 directive.location(),
@@ -254,6 +263,71 @@ impl Check<'_> {
             return None;
         }
         Some(set)
+    }
+
+    fn invalid_reasons(&self, ty: &Name, text: String) -> Vec<String> {
+        let schema = &self.subgraph.schema;
+        match TypedFieldSet::parse_and_validate(schema, ty.clone(), text, "field set") {
+            Ok(_) => Vec::new(),
+            Err(error) => error.errors.iter().map(|d| d.error.to_string()).collect(),
+        }
+    }
+
+    /// Why a set is invalid, of which only another subgraph may know that a fragment can
+    /// apply: what `@requires` selects is validated once more in the supergraph.
+    fn invalid_parts(&self, ty: &Name, set: &[Selection]) -> Vec<String> {
+        let mut parts = Vec::new();
+        let rest = self.without_fragments(ty, set, &mut parts);
+        parts.push((ty.clone(), rest));
+        let parts = parts.iter().filter(|(_, set)| !set.is_empty());
+        parts
+            .flat_map(|(ty, set)| self.invalid_reasons(ty, field_set::print(set)))
+            .collect()
+    }
+
+    /// A set without its fragments on known composite types, which are added to `parts`.
+    fn without_fragments(
+        &self,
+        ty: &Name,
+        set: &[Selection],
+        parts: &mut Vec<(Name, Vec<Selection>)>,
+    ) -> Vec<Selection> {
+        let schema = &self.subgraph.schema;
+        let mut rest = Vec::new();
+        for selection in set {
+            match selection {
+                Selection::InlineFragment(inline) => {
+                    let condition = inline.type_condition.as_ref().unwrap_or(ty);
+                    let composite = schema
+                        .types
+                        .get(condition)
+                        .is_some_and(|ty| ty.is_object() || ty.is_interface() || ty.is_union());
+                    if composite && !inline.selection_set.is_empty() {
+                        let inner = self.without_fragments(condition, &inline.selection_set, parts);
+                        parts.push((condition.clone(), inner));
+                    } else {
+                        rest.push(selection.clone());
+                    }
+                }
+                Selection::Field(field) if !field.selection_set.is_empty() => {
+                    let Ok(definition) = schema.type_field(ty, &field.name) else {
+                        rest.push(selection.clone());
+                        continue;
+                    };
+                    let inner = definition.ty.inner_named_type();
+                    let mut field = field.clone();
+                    let below = self.without_fragments(inner, &field.selection_set, parts);
+                    field.make_mut().selection_set = match below.is_empty() {
+                        // Its fragments are validated by themselves.
+                        true => vec![typename()],
+                        false => below,
+                    };
+                    rest.push(Selection::Field(field));
+                }
+                other => rest.push(other.clone()),
+            }
+        }
+        rest
     }
 
     fn with_arguments(&self, ty: &Name, set: &[Selection]) -> Option<Name> {
@@ -336,7 +410,8 @@ impl Check<'_> {
 
     fn is_external_for(&self, ty: &Name, field: &Name) -> bool {
         let subgraph = self.subgraph;
-        if subgraph.is_marked_external(ty, field) {
+        // The key of an extension counts as resolved here, although it is marked.
+        if subgraph.is_external(ty, field) {
             return true;
         }
         // A field of an interface counts if it is external in an implementation.
@@ -344,8 +419,18 @@ impl Check<'_> {
         map.get(ty)
             .into_iter()
             .flat_map(|implementers| &implementers.objects)
-            .any(|object| subgraph.is_marked_external(object, field))
+            .any(|object| subgraph.is_external(object, field))
     }
+}
+
+fn typename() -> Selection {
+    Selection::Field(Node::new(apollo_compiler::ast::Field {
+        alias: None,
+        name: apollo_compiler::name!("__typename"),
+        arguments: Vec::new(),
+        directives: Default::default(),
+        selection_set: Vec::new(),
+    }))
 }
 
 pub(super) fn has_directive(set: &[Selection]) -> bool {
