@@ -8,11 +8,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::Value;
 use stoa_federation::plan::SlotTable;
 
+use crate::errors;
 use crate::response::GraphQLError;
-use crate::transport::TransportError;
 use crate::tree::{Node, ObjectId, Tree};
 
 /// The deepest nesting of values.
@@ -60,15 +59,6 @@ pub fn read(
     };
     let response = reader.response();
     response.map_err(|reason| format!("{reason} at byte {}", reader.at))
-}
-
-/// One entry of `errors`; a generic error if it is malformed.
-fn error(entry: Value, source: &Arc<str>) -> GraphQLError {
-    serde_json::from_value(entry).unwrap_or_else(|_| {
-        let cause = String::new();
-        let subgraph = source.clone();
-        TransportError::Invalid { subgraph, cause }.to_graphql()
-    })
 }
 
 struct Reader<'a> {
@@ -120,11 +110,8 @@ impl Reader<'_> {
                     b"\"errors\"" => {
                         let from = self.at;
                         self.skip()?;
-                        let errors: Option<Vec<Value>> =
-                            serde_json::from_slice(&self.bytes[from..self.at])
-                                .map_err(|_| "the errors are not a list")?;
-                        let errors = errors.unwrap_or_default().into_iter();
-                        response.errors = errors.map(|entry| error(entry, &self.source)).collect();
+                        response.errors = errors::read(&self.bytes[from..self.at], &self.source)
+                            .ok_or("the errors are not a list")?;
                     }
                     _ => self.skip()?,
                 }

@@ -9,6 +9,7 @@
 //! | [`batch`] | the objects that a fetch is for |
 //! | [`json`] | reads responses into the data, checking and decoding nothing twice |
 //! | [`tree`] | the data: spans of what was received, merged into one tree |
+//! | `errors` | reads the errors that a subgraph sends; what is malformed costs only itself |
 //! | [`request`] | builds the requests of a fetch, in parts of bounded size |
 //! | [`settle`] | merges responses into the data and maps errors to paths |
 //! | [`representation`] | finds entities in the data; equal ones are fetched once |
@@ -19,6 +20,7 @@
 
 pub mod batch;
 pub mod complete;
+mod errors;
 pub mod execute;
 pub mod execution;
 mod groups;

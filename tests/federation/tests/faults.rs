@@ -399,3 +399,23 @@ async fn a_connection_is_not_kept_longer_than_the_other_side_keeps_it() {
     assert_eq!(answer["data"]["change"], 1, "{answer}");
     assert_eq!(counts(&seen), [2, 2]);
 }
+
+/// A malformed member of an error costs only itself.
+#[tokio::test]
+async fn an_odd_error_keeps_its_message_and_code() {
+    for odd in [
+        r#""path":"bad","#,
+        r#""path":[1.5],"#,
+        r#""path":[null],"#,
+        r#""locations":"x","#,
+    ] {
+        let body = format!(
+            r#"{{"data":{{"bad":null,"worse":null}},"errors":[{{{odd}"message":"out of stock","extensions":{{"code":"STOCK"}}}}]}}"#
+        );
+        let answer = ask(http("200 OK", &body)).await;
+        let data = json!({ "good": 1, "bad": null, "worse": null });
+        assert_eq!(answer["data"], data, "{odd}");
+        let errors = json!([{ "message": "out of stock", "extensions": { "code": "STOCK" } }]);
+        assert_eq!(answer["errors"], errors, "{odd}");
+    }
+}
