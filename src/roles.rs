@@ -53,6 +53,8 @@ pub async fn router(
         ),
         None => (None, None, settings.open_router_config()),
     };
+    let transport = HttpTransport::new(HttpLimits::default())
+        .map_err(|error| Error::failed("cannot make an HTTP client", error))?;
     let mut checks = subgraph_checks(&graph).map_err(client)?;
     checks.extend(settings.cache_check());
     tokio::spawn(
@@ -61,7 +63,7 @@ pub async fn router(
     );
     let server = Server {
         graph,
-        transport: Arc::new(HttpTransport::new(HttpLimits::default()).map_err(client)?),
+        transport: Arc::new(transport),
         verifier,
         identity,
         config,

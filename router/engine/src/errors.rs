@@ -143,8 +143,7 @@ mod tests {
             r#""message": 5,"#,
             r#""message": "\ud800","#,
         ] {
-            let entry =
-                format!(r#"{{{odd} "path": ["a"], "extensions": {{"code": "STOCK"}}}}"#);
+            let entry = format!(r#"{{{odd} "path": ["a"], "extensions": {{"code": "STOCK"}}}}"#);
             assert_eq!(
                 reads(&entry),
                 json!({

@@ -36,6 +36,8 @@ pub mod tree;
 
 pub use execute::{execute, subscribe};
 pub use execution::Execution;
-pub use http::{HttpLimits, HttpTransport};
+pub use http::HttpTransport;
+pub use http::breaker::BreakerSettings;
+pub use http::settings::{HttpLimits, HttpSettings};
 pub use response::{GraphQLError, PathSegment, Response};
 pub use transport::{SubgraphRequest, SubgraphResponse, Transport, TransportError};
