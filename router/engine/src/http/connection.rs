@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ::http::{Extensions, Uri};
+use ::http::{Extensions, HeaderValue, Uri};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
@@ -66,6 +66,16 @@ pub fn connection_of(error: &Failure) -> Option<(ConnectionState, bool)> {
     connected.get_extras(&mut extensions);
     let state = extensions.remove::<ConnectionState>()?;
     Some((state, connected.is_negotiated_h2()))
+}
+
+/// The name and password that a URL may have, as `Authorization`.
+pub fn credentials(uri: &Uri) -> Option<HeaderValue> {
+    let (user, _) = uri.authority()?.as_str().rsplit_once('@')?;
+    let user: Vec<u8> = percent_encoding::percent_decode_str(user).collect();
+    let value = format!("Basic {}", data_encoding::BASE64.encode(&user));
+    let mut value = HeaderValue::from_str(&value).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// The certificate authorities of the platform. Without any, only subgraphs without
@@ -213,5 +223,19 @@ impl AsyncWrite for Tracked {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_may_have_credentials() {
+        let of = |url: &'static str| credentials(&Uri::from_static(url));
+        assert_eq!(of("http://host/path@x"), None);
+        // RFC 7617, with a percent-encoded password.
+        let found = of("https://Aladdin:open%20sesame@host:8080/");
+        assert_eq!(found.unwrap(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
     }
 }

@@ -25,7 +25,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use ::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
+use ::http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
 use ::http::{HeaderValue, Request, Response, Uri};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -147,6 +147,9 @@ impl HttpTransport {
             headers.insert(ACCEPT, accept.clone());
             headers.insert(ACCEPT_ENCODING, encoding.clone());
             headers.insert(CONTENT_TYPE, JSON);
+            if let Some(credentials) = connection::credentials(uri) {
+                headers.entry(AUTHORIZATION).or_insert(credentials);
+            }
             made
         };
         let uri: Uri = request
