@@ -84,7 +84,7 @@ fn map_directives(ty: &mut ExtendedType, edit: &dyn Fn(&mut Vec<Node<Directive>>
 }
 
 /// The schema without `@inaccessible` elements, and without directives that are not
-/// part of GraphQL itself, except `@resumable`.
+/// part of GraphQL itself, except `@resumable` and `@idempotent`.
 pub(super) fn public(schema: &Schema) -> Result<Valid<Schema>, CompositionErrors> {
     let mut api = schema.clone();
     // By name: fields and members refer to the types when these are gone.
@@ -137,13 +137,13 @@ pub(super) fn public(schema: &Schema) -> Result<Valid<Schema>, CompositionErrors
             list.retain(|d| {
                 matches!(
                     d.name.as_str(),
-                    "deprecated" | "specifiedBy" | "oneOf" | "resumable"
+                    "deprecated" | "specifiedBy" | "oneOf" | "resumable" | "idempotent"
                 )
             });
         });
     }
     api.directive_definitions.retain(|name, definition| {
-        definition.is_built_in() || name == "resumable" || name == "oneOf"
+        definition.is_built_in() || matches!(name.as_str(), "resumable" | "idempotent" | "oneOf")
     });
     crate::one_of::add_introspection(&mut api);
     api.validate().map_err(|invalid| {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use apollo_compiler::Name;
 use apollo_compiler::executable::Operation;
-use apollo_compiler::executable::OperationType;
 
 use super::{Entities, GroupId, PlanCost, Planned, Planner};
 use crate::plan::contexts::{ContextValue, Contexts, prefix};
@@ -267,7 +266,7 @@ impl Planner<'_> {
             path: group.path.clone(),
             // Set once all fetches of the plan are known.
             copy_per_target: false,
-            is_repeatable: group.operation == OperationType::Query,
+            is_repeatable: self.is_repeatable(group),
             kind: match &group.entities {
                 None => FetchKind::Root {
                     keys: {
