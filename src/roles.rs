@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use stoa_engine::{HttpLimits, HttpTransport};
+use stoa_engine::HttpTransport;
 use stoa_federation::Supergraph;
 use stoa_router::{Server, Verifier};
 use stoa_runtime::health::{Check, watch};
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::service_name::ServiceName;
 use crate::services::OpenBus;
 use crate::settings::Settings;
+use crate::settings::subgraphs::SubgraphSettings;
 use crate::{Error, seed, services};
 
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -60,8 +61,8 @@ pub async fn router(
             .run_until_cancelled_owned(watch(checks.clone())),
     );
     let server = Server {
+        transport: Arc::new(transport(settings, &graph)?),
         graph,
-        transport: Arc::new(HttpTransport::new(HttpLimits::default()).map_err(client)?),
         verifier,
         identity,
         config,
@@ -73,6 +74,19 @@ pub async fn router(
     startup.serve_app(stoa_router::app(server, stop.clone()));
     tracing::info!(address = ?listener.local_addr().ok(), "router is ready");
     serve(&startup, listener, stop, async { Ok(Vec::new()) }).await
+}
+
+fn transport(settings: &Settings, graph: &Supergraph) -> Result<HttpTransport, Error> {
+    let SubgraphSettings { all, own } = &settings.subgraphs;
+    let is_known = |name: &str| graph.subgraphs.iter().any(|s| s.name == name);
+    if let Some(unknown) = own.keys().find(|name| !is_known(name)) {
+        return Err(Error::failed(
+            "the STOA_SUBGRAPH_* settings are wrong",
+            format!("the supergraph has no subgraph \"{unknown}\""),
+        ));
+    }
+    HttpTransport::with_settings(*all, own.clone())
+        .map_err(|error| Error::failed("cannot make an HTTP client", error))
 }
 
 /// Replaces a subgraph's URL, given as `NAME=URL`.

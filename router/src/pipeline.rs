@@ -188,7 +188,6 @@ impl Pipeline {
             .execution(prepared, request, client)
             .map_err(|error| Response::request_error(*error))?;
         let active = ActiveSubscription::new(permit);
-        let events = stoa_engine::subscribe(execution).await?;
         let left = client.principal.expires_at.map(|at| {
             let micros = u64::try_from(at - self.clock.now()).unwrap_or(0);
             Duration::from_micros(micros)
@@ -198,6 +197,12 @@ impl Pipeline {
                 Some(left) => tokio::time::sleep(left).await,
                 None => std::future::pending().await,
             }
+        };
+        let mut expiry = Box::pin(expiry);
+        // A subgraph may answer with its first event only, which may never come.
+        let events = tokio::select! {
+            events = stoa_engine::subscribe(execution) => events?,
+            () = &mut expiry => return Err(Response::request_error(token_expired())),
         };
         let ending = futures_util::stream::once(expiry)
             .map(|()| Some(Response::request_error(token_expired())));

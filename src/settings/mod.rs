@@ -4,13 +4,17 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`parse`] | how each setting is read and checked |
+//! | `row` | what is said of each setting |
 //! | [`table`] | every setting, as `--help` and `docs/configuration.md` show it |
+//! | [`subgraphs`] | how the router reaches subgraphs |
 //! | [`mod@file`] | the settings file |
 //! | [`check`] | `stoa config check` |
 
 pub mod check;
 pub mod file;
 mod parse;
+mod row;
+pub mod subgraphs;
 pub mod table;
 
 use std::collections::HashMap;
@@ -40,6 +44,7 @@ use crate::settings::parse::{
     CURSOR_SECRET, INTERNAL_SECRET, PaymentSettings, RouterSettings, SIGNING_KEY, SIGNING_KEY_FILE,
     Secrets,
 };
+use crate::settings::subgraphs::SubgraphSettings;
 
 /// The cookie of the users service; it is sent to no other service.
 const REFRESH_COOKIE: &str = "stoa_refresh";
@@ -69,6 +74,8 @@ pub struct Settings {
     payments: PaymentSettings,
     rates: TableRates,
     router: RouterSettings,
+    /// How the router reaches subgraphs in other processes.
+    pub subgraphs: SubgraphSettings,
 }
 
 impl Settings {
@@ -95,6 +102,7 @@ impl Settings {
         let payments = parse::payments(&mut problems, environment, takes_payments);
         let rates = problems.check(parse::rates(takes_payments));
         let router = parse::router(&mut problems, environment);
+        let subgraphs = subgraphs::load(&mut problems);
         let settings = (|| {
             Some(Self {
                 environment,
@@ -113,6 +121,7 @@ impl Settings {
                 payments: payments?,
                 rates: rates?,
                 router: router?,
+                subgraphs: subgraphs?,
             })
         })();
         problems.finish(settings)
@@ -137,6 +146,7 @@ impl Settings {
             payments: PaymentSettings::Sandbox,
             rates: TableRates::default(),
             router: RouterSettings::default(),
+            subgraphs: SubgraphSettings::default(),
         }
     }
 

@@ -3,85 +3,20 @@
 
 use std::fmt::Write;
 
-/// A setting as people read about it.
-pub struct Setting {
-    pub group: Group,
-    pub name: &'static str,
-    /// What it may hold.
-    pub values: &'static str,
-    /// What holds if it is not set.
-    pub default: &'static str,
-    pub about: &'static str,
-    /// Never shown.
-    pub is_secret: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Group {
-    General,
-    Databases,
-    EventBus,
-    Cache,
-    Router,
-    Identity,
-    Payments,
-    Services,
-    Logs,
-    Development,
-}
-
-impl Group {
-    const ALL: &[(Self, &'static str)] = &[
-        (Self::General, "General"),
-        (Self::Databases, "Databases"),
-        (Self::EventBus, "Event bus"),
-        (Self::Cache, "Cache"),
-        (Self::Router, "Router"),
-        (Self::Identity, "Identity and secrets"),
-        (Self::Payments, "Payments, tax and shipping"),
-        (Self::Services, "Services in processes of their own"),
-        (Self::Logs, "Logs and traces"),
-        (Self::Development, "Development"),
-    ];
-}
-
-const fn setting(
-    group: Group,
-    name: &'static str,
-    values: &'static str,
-    default: &'static str,
-    about: &'static str,
-) -> Setting {
-    Setting {
-        group,
-        name,
-        values,
-        default,
-        about,
-        is_secret: false,
-    }
-}
-
-const fn secret(
-    group: Group,
-    name: &'static str,
-    values: &'static str,
-    default: &'static str,
-    about: &'static str,
-) -> Setting {
-    Setting {
-        is_secret: true,
-        ..setting(group, name, values, default, about)
-    }
-}
+use super::row::{Group, Setting, secret, setting};
+use super::subgraphs;
 
 const DATABASE: &str =
     "sqlite://PATH, or postgres://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full&sslrootcert=PEM";
 
 use Group as G;
 
-/// All settings, in the order in which they are shown.
-pub const SETTINGS: &[Setting] = &[
+/// All settings, in the order in which they are shown within their groups.
+pub fn all() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().chain(subgraphs::SETTINGS)
+}
+
+const SETTINGS: &[Setting] = &[
     setting(
         G::General,
         "STOA_ENV",
@@ -369,7 +304,7 @@ const HOOKS: &[&str] = &["STOA_FAULT", "STOA_BINARY", "STOA_SKIP_PLAYGROUND"];
 
 /// A setting by its name.
 pub fn find(name: &str) -> Option<&'static Setting> {
-    SETTINGS.iter().find(|setting| setting.name == name)
+    all().find(|setting| setting.name == name)
 }
 
 /// Whether a name is one of ours, and if not, the one that is most like it.
@@ -377,7 +312,7 @@ pub fn nearest(name: &str) -> Result<(), &'static str> {
     if find(name).is_some() || HOOKS.contains(&name) {
         return Ok(());
     }
-    let names = SETTINGS.iter().map(|setting| setting.name);
+    let names = all().map(|setting| setting.name);
     let nearest = names.max_by(|a, b| {
         let like = |other: &str| strsim::jaro_winkler(name, other);
         like(a).total_cmp(&like(b))
@@ -391,7 +326,7 @@ pub fn help() -> String {
         "Settings come from the environment, or from a file (stoa.toml, or --config):\n".to_owned();
     for (group, title) in Group::ALL {
         let _ = writeln!(text, "\n  {title}");
-        for setting in SETTINGS.iter().filter(|setting| setting.group == *group) {
+        for setting in all().filter(|setting| setting.group == *group) {
             let Setting {
                 name,
                 about,
@@ -417,7 +352,7 @@ pub fn markdown() -> String {
             text,
             "\n## {title}\n\n| setting | may hold | default | meaning |\n|---|---|---|---|"
         );
-        for setting in SETTINGS.iter().filter(|setting| setting.group == *group) {
+        for setting in all().filter(|setting| setting.group == *group) {
             let Setting {
                 name,
                 values,
@@ -438,11 +373,9 @@ mod tests {
     #[test]
     fn every_name_is_there_once_and_in_the_help() {
         let help = help();
-        for (index, setting) in SETTINGS.iter().enumerate() {
+        for (index, setting) in all().enumerate() {
             assert!(help.contains(setting.name), "{}", setting.name);
-            let again = SETTINGS[index + 1..]
-                .iter()
-                .find(|s| s.name == setting.name);
+            let again = all().skip(index + 1).find(|s| s.name == setting.name);
             assert!(again.is_none(), "{} occurs twice", setting.name);
         }
     }

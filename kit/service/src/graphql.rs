@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_graphql::{
     ComplexObject, Context, Enum, InputObject, InputType, InputValueError, InputValueResult,
-    OutputType, Scalar, ScalarType, SimpleObject, TypeName, Value,
+    OutputType, Scalar, ScalarType, SimpleObject, TypeDirective, TypeName, Value,
 };
 use futures_util::future::BoxFuture;
 use stoa_schema::address::Address;
@@ -51,6 +51,15 @@ pub fn coded(code: &str, message: impl Into<String>) -> async_graphql::Error {
         .set("code", code);
     error
 }
+
+/// A mutation that happens once per value of the argument named by `key`: sent
+/// again with the same value, it only returns the same result. A router may send
+/// it again if the connection is lost.
+#[TypeDirective(
+    location = "FieldDefinition",
+    composable = "https://stoa.dev/specs/idempotent/v1.0"
+)]
+pub fn idempotent(key: String) {}
 
 /// The error for a value that a scalar does not accept.
 fn invalid_scalar<T: InputType>(message: &str) -> InputValueError<T> {

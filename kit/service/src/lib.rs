@@ -14,6 +14,7 @@
 //! | [`outbox`] | events that commit with the change they describe, and their relay |
 //! | [`consume`] | handling a durable consumer's messages; those that cannot be handled become dead letters |
 //! | [`peer`] | direct calls between services |
+//! | `peer_retry` | when such a call is sent again |
 //! | [`idempotency`] | idempotency keys, for mutations that must happen once |
 //! | [`cache`] | a cache with times to live |
 //! | [`page`] | keyset pagination |
@@ -39,6 +40,7 @@ pub mod nats_bus;
 pub mod outbox;
 pub mod page;
 pub mod peer;
+mod peer_retry;
 pub mod problem;
 pub mod purge;
 pub mod sdl;

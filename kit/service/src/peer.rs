@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use http::HeaderMap;
@@ -13,6 +13,7 @@ use tracing::Instrument;
 
 use crate::context::CallContext;
 use crate::fault_injection;
+use crate::peer_retry::{Retry, RetryBudget};
 use stoa_runtime::identity::{Caller, IDENTITY_HEADER, IdentityKey};
 use stoa_runtime::telemetry::{CORRELATION_HEADER, inject_trace};
 
@@ -20,6 +21,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an unused connection is kept: shorter than a server keeps its side, so
 /// that no call meets a connection that was just closed.
 const IDLE: Duration = Duration::from_secs(4);
+/// The pause before a call that could not be sent is tried again: the peer may be
+/// restarting.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone, thiserror::Error)]
@@ -90,6 +93,10 @@ enum Transport {
     Local(LocalPeers),
     Http {
         client: reqwest::Client,
+        /// Opens a connection for each call: the second attempt must not meet another
+        /// one that has ended.
+        unpooled: reqwest::Client,
+        budget: Arc<RetryBudget>,
         urls: Arc<HashMap<String, String>>,
         key: IdentityKey,
     },
@@ -124,23 +131,27 @@ impl Peers {
         urls: HashMap<String, String>,
         key: IdentityKey,
     ) -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder()
-            .timeout(TIMEOUT)
-            .pool_idle_timeout(IDLE)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
+        let builder = || {
+            reqwest::Client::builder()
+                .timeout(TIMEOUT)
+                .pool_idle_timeout(IDLE)
+                .redirect(reqwest::redirect::Policy::none())
+        };
         Ok(Self {
             name: name.into(),
             transport: Transport::Http {
-                client,
+                client: builder().build()?,
+                unpooled: builder().pool_max_idle_per_host(0).build()?,
+                budget: Arc::new(RetryBudget::new(Instant::now())),
                 urls: Arc::new(urls),
                 key,
             },
         })
     }
 
-    /// Calls a peer. The caller decides whether to retry: every message of
-    /// the schema is idempotent.
+    /// Calls a peer. Every message of the schema is idempotent: one that was not sent,
+    /// or whose connection ended without a response, is sent once more. The caller
+    /// decides about further attempts.
     ///
     /// # Errors
     /// [`PeerError`]; on `Unreachable` the call may or may not have happened.
@@ -163,10 +174,7 @@ impl Peers {
                 Transport::Local(peers) => {
                     self.call_local::<R>(peers, correlation_id, message).await
                 }
-                Transport::Http { client, urls, key } => {
-                    self.call_http::<R>(client, urls, key, correlation_id, &message)
-                        .await
-                }
+                Transport::Http { .. } => self.call_http::<R>(correlation_id, &message).await,
             }
         };
         let unavailable = || PeerError::Unreachable {
@@ -203,15 +211,22 @@ impl Peers {
 
     async fn call_http<R: PeerRequest>(
         &self,
-        client: &reqwest::Client,
-        urls: &HashMap<String, String>,
-        key: &IdentityKey,
         correlation_id: &str,
         message: &Value,
     ) -> Result<Value, PeerError> {
         let unreachable = |cause: String| PeerError::Unreachable {
             service: R::SERVICE.to_owned(),
             cause,
+        };
+        let Transport::Http {
+            client,
+            unpooled,
+            budget,
+            urls,
+            key,
+        } = &self.transport
+        else {
+            return Err(unreachable("it is not reached over HTTP".to_owned()));
         };
         let base = urls
             .get(R::SERVICE)
@@ -229,14 +244,22 @@ impl Peers {
         let mut trace = HeaderMap::new();
         inject_trace(&mut trace);
         request = request.headers(trace);
+        let request = request
+            .build()
+            .map_err(|error| unreachable(error.to_string()))?;
         let again = request.try_clone();
-        let response = match (request.send().await, again) {
-            // A restarted peer closed the connection, or its replica just stopped:
-            // retried once, since every message is idempotent.
-            (Err(error), Some(again)) if !error.is_timeout() => {
-                tokio::time::sleep(RETRY_AFTER).await;
-                again.send().await
-            }
+        budget.count_call(Instant::now());
+        let response = match (client.execute(request).await, again) {
+            (Err(error), Some(again)) => match Retry::of(&error) {
+                Some(retry) if budget.take(Instant::now()) => {
+                    metrics::counter!("stoa_peer_retries_total", "peer" => R::SERVICE).increment(1);
+                    if retry == Retry::Later {
+                        tokio::time::sleep(RETRY_AFTER).await;
+                    }
+                    unpooled.execute(again).await
+                }
+                _ => Err(error),
+            },
             (sent, _) => sent,
         }
         .map_err(|error| unreachable(error.to_string()))?;

@@ -8,8 +8,12 @@
 use async_graphql::{ObjectType, SDLExportOptions, Schema, SubscriptionType};
 
 const FEDERATION: &str = "https://specs.apollo.dev/federation/v2.5";
-/// Where `@resumable` is specified: `docs/resumable.md` in this project.
-const RESUMABLE: &str = "https://stoa.dev/specs/resumable/v1.0";
+/// Directives of our own, which are composed into the supergraph, and where each is
+/// specified: `docs/resumable.md` and `docs/idempotent.md` in this project.
+const COMPOSED: &[(&str, &str)] = &[
+    ("@idempotent", "https://stoa.dev/specs/idempotent/v1.0"),
+    ("@resumable", "https://stoa.dev/specs/resumable/v1.0"),
+];
 const IMPORTS: &[&str] = &[
     "@key",
     "@shareable",
@@ -70,19 +74,23 @@ fn rewrite(printed: &str) -> String {
             imports.push(format!("\"{import}\""));
         }
     }
-    let resumable = lines
+    let composed: Vec<_> = COMPOSED
         .iter()
-        .any(|line| line.starts_with("directive @resumable"));
-    if resumable {
+        .filter(|(name, _)| {
+            let definition = format!("directive {name}(");
+            lines.iter().any(|line| line.starts_with(&definition))
+        })
+        .collect();
+    if !composed.is_empty() {
         imports.push("\"@composeDirective\"".to_owned());
     }
     let mut out = format!(
         "extend schema\n  @link(url: \"{FEDERATION}\", import: [{}])\n",
         imports.join(", ")
     );
-    if resumable {
+    for (name, url) in composed {
         out.push_str(&format!(
-            "  @link(url: \"{RESUMABLE}\", import: [\"@resumable\"])\n  @composeDirective(name: \"@resumable\")\n"
+            "  @link(url: \"{url}\", import: [\"{name}\"])\n  @composeDirective(name: \"{name}\")\n"
         ));
     }
     let mut blank = false;

@@ -16,6 +16,7 @@ use crate::representation;
 use crate::request::{self, BatchPart, OperationTexts};
 use crate::response::{GraphQLError, PathSegment, Response};
 use crate::settle::{ExecutionState, Pending, SentRequest};
+use crate::transport::TransportError;
 use crate::tree::{Node, ObjectId, Tree};
 
 /// The most errors in one response.
@@ -50,7 +51,7 @@ pub async fn subscribe(execution: Execution) -> Result<BoxStream<'static, Respon
         Ok(events) => events,
         Err(error) => {
             log_failure(&error);
-            return Err(Response::request_error(error.to_graphql()));
+            return Err(refused(&execution, error));
         }
     };
     // One event at a time: the next is read when the response to this one is
@@ -82,6 +83,23 @@ pub async fn subscribe(execution: Execution) -> Result<BoxStream<'static, Respon
             }
         })
         .boxed())
+}
+
+/// The request error of a subscription that could not start: the subgraph's own
+/// errors, if it gave any.
+fn refused(execution: &Execution, error: TransportError) -> Response {
+    let TransportError::Refused { mut errors, .. } = error else {
+        return Response::request_error(error.to_graphql());
+    };
+    errors.truncate(MAX_ERRORS);
+    let (shape, nothing) = (&execution.plan.shape, Tree::default());
+    for error in &mut errors {
+        error.path = paths::to_client(shape, &nothing, &error.path);
+    }
+    Response {
+        errors,
+        ..Response::default()
+    }
 }
 
 fn cursor_of(plan: &QueryPlan, tree: &Tree, event: Option<ObjectId>) -> Option<String> {

@@ -8,12 +8,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::Value;
 use stoa_federation::plan::SlotTable;
 
+use crate::errors;
 use crate::response::GraphQLError;
 use crate::scan::{Scan, Scanner};
-use crate::transport::TransportError;
 use crate::tree::{Node, ObjectId, Tree};
 
 /// How many root keys that the plan does not know are kept.
@@ -56,15 +55,6 @@ pub fn read(
     };
     let response = reader.response();
     response.map_err(|reason| format!("{reason} at byte {}", reader.scan.at))
-}
-
-/// One entry of `errors`; a generic error if it is malformed.
-fn error(entry: Value, source: &Arc<str>) -> GraphQLError {
-    serde_json::from_value(entry).unwrap_or_else(|_| {
-        let cause = String::new();
-        let subgraph = source.clone();
-        TransportError::Invalid { subgraph, cause }.to_graphql()
-    })
 }
 
 struct Reader<'a> {
@@ -112,11 +102,9 @@ impl Reader<'_> {
                     b"\"errors\"" => {
                         let from = self.scan.at;
                         self.scan.skip()?;
-                        let errors: Option<Vec<Value>> =
-                            serde_json::from_slice(&self.scan.bytes[from..self.scan.at])
-                                .map_err(|_| "the errors are not a list")?;
-                        let errors = errors.unwrap_or_default().into_iter();
-                        response.errors = errors.map(|entry| error(entry, &self.source)).collect();
+                        response.errors =
+                            errors::read(&self.scan.bytes[from..self.scan.at], &self.source)
+                                .ok_or("the errors are not a list")?;
                     }
                     _ => self.scan.skip()?,
                 }

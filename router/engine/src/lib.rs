@@ -11,6 +11,7 @@
 //! | `scan` | reads JSON text without decoding it |
 //! | [`variables`] | coerces variables, whose text stays as it was written |
 //! | [`tree`] | the data: spans of what was received, merged into one tree |
+//! | `errors` | reads the errors that a subgraph sends; what is malformed costs only itself |
 //! | [`request`] | builds the requests of a fetch, in parts of bounded size |
 //! | [`settle`] | merges responses into the data and maps errors to paths |
 //! | [`representation`] | finds entities in the data; equal ones are fetched once |
@@ -21,6 +22,7 @@
 
 pub mod batch;
 pub mod complete;
+mod errors;
 pub mod execute;
 pub mod execution;
 mod groups;
@@ -38,7 +40,9 @@ pub mod variables;
 
 pub use execute::{execute, subscribe};
 pub use execution::Execution;
-pub use http::{HttpLimits, HttpTransport};
+pub use http::HttpTransport;
+pub use http::breaker::BreakerSettings;
+pub use http::settings::{HttpLimits, HttpSettings};
 pub use response::{GraphQLError, PathSegment, Response};
 pub use transport::{SubgraphRequest, SubgraphResponse, Transport, TransportError};
 pub use variables::Variables;

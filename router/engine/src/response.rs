@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ::http::HeaderMap;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// A step of an error's path.
@@ -17,36 +17,15 @@ pub enum PathSegment {
 /// A GraphQL error as clients see it.
 ///
 /// Source: GraphQL October 2021, section 7.1.2.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct GraphQLError {
     pub message: String,
-    #[serde(
-        default,
-        deserialize_with = "or_default",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub locations: Vec<Value>,
-    #[serde(
-        default,
-        deserialize_with = "or_default",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub path: Vec<PathSegment>,
-    #[serde(
-        default,
-        deserialize_with = "or_default",
-        skip_serializing_if = "Map::is_empty"
-    )]
+    #[serde(skip_serializing_if = "Map::is_empty")]
     pub extensions: Map<String, Value>,
-}
-
-/// Some servers send null for what they leave out.
-fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de> + Default,
-{
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 impl GraphQLError {

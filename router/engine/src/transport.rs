@@ -24,7 +24,7 @@ pub struct SubgraphRequest {
     /// A JSON object.
     pub variables: Vec<u8>,
     /// Whether it may be sent a second time if it got no response: true of queries,
-    /// which change nothing.
+    /// which change nothing, and of mutations that are safe to repeat.
     pub is_repeatable: bool,
     pub headers: HeaderMap,
 }
@@ -64,6 +64,14 @@ pub enum TransportError {
     Invalid { subgraph: Arc<str>, cause: String },
     #[error("the \"{subgraph}\" service responded with more than {limit} bytes")]
     TooLarge { subgraph: Arc<str>, limit: usize },
+    #[error("the \"{subgraph}\" service failed too often and is not asked for a while")]
+    Unavailable { subgraph: Arc<str> },
+    /// It refused a subscription, and said why.
+    #[error("the \"{subgraph}\" service refused the subscription")]
+    Refused {
+        subgraph: Arc<str>,
+        errors: Vec<GraphQLError>,
+    },
 }
 
 impl TransportError {
@@ -75,6 +83,8 @@ impl TransportError {
             Self::Status { .. } => "SUBGRAPH_HTTP_STATUS",
             Self::Invalid { .. } => "SUBGRAPH_INVALID_RESPONSE",
             Self::TooLarge { .. } => "SUBGRAPH_RESPONSE_TOO_LARGE",
+            Self::Unavailable { .. } => "SUBGRAPH_UNAVAILABLE",
+            Self::Refused { .. } => "SUBGRAPH_REFUSED",
         }
     }
 
@@ -84,7 +94,9 @@ impl TransportError {
             | Self::Timeout { subgraph, .. }
             | Self::Status { subgraph, .. }
             | Self::Invalid { subgraph, .. }
-            | Self::TooLarge { subgraph, .. } => subgraph,
+            | Self::TooLarge { subgraph, .. }
+            | Self::Unavailable { subgraph }
+            | Self::Refused { subgraph, .. } => subgraph,
         }
     }
 

@@ -361,26 +361,6 @@ async fn a_mutation_is_never_sent_twice() {
     }
 }
 
-#[tokio::test]
-async fn a_query_is_repeated_once_and_no_more() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    let seen = Arc::new(AtomicUsize::new(0));
-    let counted = seen.clone();
-    tokio::spawn(async move {
-        loop {
-            let (mut socket, _) = listener.accept().await.unwrap();
-            if read_request(&mut socket).await {
-                counted.fetch_add(1, Ordering::SeqCst);
-            }
-        }
-    });
-    let answer = asked(url).await;
-    let code = &answer["errors"][0]["extensions"]["code"];
-    assert_eq!(code, "SUBGRAPH_UNREACHABLE", "{answer}");
-    assert_eq!(seen.load(Ordering::SeqCst), 2);
-}
-
 /// What nginx and Node do: they close a connection that nobody used for a while.
 #[tokio::test]
 async fn a_connection_is_not_kept_longer_than_the_other_side_keeps_it() {
@@ -398,4 +378,24 @@ async fn a_connection_is_not_kept_longer_than_the_other_side_keeps_it() {
     let answer = asker.ask("mutation { change }").await;
     assert_eq!(answer["data"]["change"], 1, "{answer}");
     assert_eq!(counts(&seen), [2, 2]);
+}
+
+/// A malformed member of an error costs only itself.
+#[tokio::test]
+async fn an_odd_error_keeps_its_message_and_code() {
+    for odd in [
+        r#""path":"bad","#,
+        r#""path":[1.5],"#,
+        r#""path":[null],"#,
+        r#""locations":"x","#,
+    ] {
+        let body = format!(
+            r#"{{"data":{{"bad":null,"worse":null}},"errors":[{{{odd}"message":"out of stock","extensions":{{"code":"STOCK"}}}}]}}"#
+        );
+        let answer = ask(http("200 OK", &body)).await;
+        let data = json!({ "good": 1, "bad": null, "worse": null });
+        assert_eq!(answer["data"], data, "{odd}");
+        let errors = json!([{ "message": "out of stock", "extensions": { "code": "STOCK" } }]);
+        assert_eq!(answer["errors"], errors, "{odd}");
+    }
 }

@@ -76,7 +76,8 @@ pub struct Fetch {
     /// Whether an entity that occurs at several places must be copied for each: at a
     /// fetch below, their context values may differ.
     pub copy_per_target: bool,
-    /// Whether it is a query, which changes nothing and may be sent again.
+    /// Whether it may be sent again: a query, which changes nothing, or a mutation whose
+    /// fields are all `@idempotent`.
     pub is_repeatable: bool,
     /// The operation's text, fixed when the plan is made.
     pub text: Arc<str>,

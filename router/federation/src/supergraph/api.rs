@@ -85,7 +85,7 @@ pub(super) fn map_directives(ty: &mut ExtendedType, edit: &dyn Fn(&mut Vec<Node<
 }
 
 /// The schema without `@inaccessible` elements, and without directives that are not
-/// part of GraphQL itself, except `@resumable`.
+/// part of GraphQL itself, except `@resumable` and `@idempotent`.
 pub(super) fn public(schema: &Schema) -> Result<Valid<Schema>, CompositionErrors> {
     let mut api = schema.clone();
     // By name: fields and members refer to the types when these are gone.
@@ -138,15 +138,14 @@ pub(super) fn public(schema: &Schema) -> Result<Valid<Schema>, CompositionErrors
             list.retain(|d| {
                 matches!(
                     d.name.as_str(),
-                    "deprecated" | "specifiedBy" | "oneOf" | "resumable"
+                    "deprecated" | "specifiedBy" | "oneOf" | "resumable" | "idempotent"
                 )
             });
         });
     }
     api.directive_definitions.retain(|name, definition| {
         definition.is_built_in()
-            || name == "resumable"
-            || name == "oneOf"
+            || matches!(name.as_str(), "resumable" | "idempotent" | "oneOf")
             || definition.locations.iter().any(is_executable)
     });
     for definition in api.directive_definitions.values_mut() {

@@ -15,7 +15,7 @@ mod types;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use apollo_compiler::ast::{FieldDefinition, Selection, Type};
+use apollo_compiler::ast::{FieldDefinition, InputValueDefinition, Selection, Type};
 use apollo_compiler::schema::{ExtendedType, Implementers};
 use apollo_compiler::validation::Valid;
 use apollo_compiler::{Name, Node, Schema};
@@ -377,6 +377,18 @@ impl Supergraph {
             cursor: argument("cursor")?,
             after: argument("after")?,
         })
+    }
+
+    /// The argument of a mutation's field that makes it safe to repeat, if the field is
+    /// `@idempotent`. A field of several subgraphs is not: the supergraph does not say
+    /// which of them declared it.
+    pub(crate) fn idempotency_key(&self, field: &str) -> Option<&Node<InputValueDefinition>> {
+        const MUTATION: &str = "Mutation";
+        let definition = self.definition(MUTATION, field)?;
+        let directive = definition.directives.get("idempotent")?;
+        let joins = self.types.get(MUTATION)?.fields.get(field)?;
+        (joins.len() == 1).then_some(())?;
+        definition.argument_by_name(string_argument(directive, "key")?)
     }
 }
 

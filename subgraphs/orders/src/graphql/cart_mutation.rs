@@ -1,7 +1,7 @@
 //! Changing carts and checking out.
 
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
-use stoa_service::graphql::{AddressInput, call_context, to_graphql_error};
+use stoa_service::graphql::{AddressInput, call_context, idempotent, to_graphql_error};
 
 use super::app;
 use super::cart::{Cart, at};
@@ -149,6 +149,7 @@ impl CartMutation {
     }
 
     /// Places an order for a cart, at the prices that the customer has seen.
+    #[graphql(directive = idempotent::apply("idempotencyKey".to_owned()))]
     async fn checkout(
         &self,
         ctx: &Context<'_>,

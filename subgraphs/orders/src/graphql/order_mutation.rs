@@ -1,7 +1,7 @@
 //! Placing and changing orders.
 
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
-use stoa_service::graphql::{AddressInput, call_context, to_graphql_error};
+use stoa_service::graphql::{AddressInput, call_context, idempotent, to_graphql_error};
 
 use super::app;
 use super::order::Order;
@@ -111,6 +111,7 @@ async fn change(
 impl OrderMutation {
     /// Reserves the units and starts the payment. The order is PENDING until the
     /// payment settles, about a second later.
+    #[graphql(directive = idempotent::apply("idempotencyKey".to_owned()))]
     async fn place_order(
         &self,
         ctx: &Context<'_>,
@@ -140,6 +141,7 @@ impl OrderMutation {
 
     /// Cancels an order of which nothing has been shipped; the payment is voided
     /// or refunded, and the units go back to stock.
+    #[graphql(directive = idempotent::apply("idempotencyKey".to_owned()))]
     async fn cancel_order(
         &self,
         ctx: &Context<'_>,
@@ -159,6 +161,7 @@ impl OrderMutation {
 
     /// Ships the given units, or everything that is left. Once all units are
     /// shipped the order is SHIPPED. For administrators.
+    #[graphql(directive = idempotent::apply("idempotencyKey".to_owned()))]
     async fn ship_order(
         &self,
         ctx: &Context<'_>,
@@ -177,6 +180,7 @@ impl OrderMutation {
     }
 
     /// Marks a shipped order as delivered. For administrators.
+    #[graphql(directive = idempotent::apply("idempotencyKey".to_owned()))]
     async fn deliver_order(
         &self,
         ctx: &Context<'_>,
@@ -197,6 +201,7 @@ impl OrderMutation {
     /// Refunds the given lines, or everything that is left. Units that were not
     /// shipped are cancelled and go back to stock. Once the refunds add up to the
     /// whole payment the order is REFUNDED. For administrators.
+    #[graphql(directive = idempotent::apply("idempotencyKey".to_owned()))]
     async fn refund_order(
         &self,
         ctx: &Context<'_>,

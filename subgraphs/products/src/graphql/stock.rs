@@ -1,7 +1,7 @@
 //! Adjusting stock.
 
 use async_graphql::{Context, ID, InputObject, Object, Result};
-use stoa_service::graphql::call_context;
+use stoa_service::graphql::{call_context, idempotent};
 
 use super::app;
 use super::product::{ProductPayload, product_payload};
@@ -21,6 +21,7 @@ pub struct StockMutation;
 #[Object]
 impl StockMutation {
     /// Adds or removes units, once per idempotency key, and records the reason.
+    #[graphql(directive = idempotent::apply("idempotencyKey".to_owned()))]
     async fn adjust_stock(
         &self,
         ctx: &Context<'_>,

@@ -275,7 +275,7 @@ impl Planner<'_> {
             path: group.path.clone(),
             // Set once all fetches of the plan are known.
             copy_per_target: false,
-            is_repeatable: group.operation == OperationType::Query,
+            is_repeatable: self.is_repeatable(group),
             kind: match &group.entities {
                 None => FetchKind::Root {
                     keys: {

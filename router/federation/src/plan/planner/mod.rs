@@ -18,6 +18,7 @@
 //! | [`narrow`] | abstract types |
 //! | [`contexts`] | arguments that an ancestor fills |
 //! | [`resume`] | the cursor of a resumable subscription |
+//! | [`repeat`] | whether a fetch may be sent again |
 //! | [`finish`] | merges fetches, orders and prints them |
 //!
 //! Each choice is the best locally; [`super::search`] tries the others, as the best
@@ -30,6 +31,7 @@ mod estimate;
 mod finish;
 mod narrow;
 mod reach;
+mod repeat;
 mod resume;
 mod select;
 
