@@ -204,7 +204,7 @@ impl Model {
         }
     }
 
-    /// Computed fields; in a subgraph, a poison value for fields it must not be asked for.
+    /// Computed fields; in a subgraph, an error for fields it must not be asked for.
     pub(super) fn compute(&self, subgraph: Option<usize>) -> Arc<ComputeField> {
         let mut computed: HashMap<(String, String), String> = HashMap::new();
         let mut poisoned: BTreeSet<(String, String)> = BTreeSet::new();
@@ -227,7 +227,7 @@ impl Model {
         Arc::new(move |ty, name, fields| {
             let mut at = (ty.to_owned(), name.to_owned());
             if poisoned.contains(&at) && !fields.contains_key(name) {
-                return Some(json!(-1));
+                return Some(json!({ "$error": "is resolved elsewhere" }));
             }
             // The monolith computes the inputs that subgraphs get in representations.
             let mut text = String::new();

@@ -3,8 +3,8 @@
 //! A monolith is generated first: entities, value types, an interface and a union, with
 //! data. Then each field is assigned to one subgraph or shared by several, keys are
 //! chosen so that every field stays reachable, and some fields get `@requires`,
-//! `@provides` or `@override`. A field that a subgraph must not be asked for returns a
-//! poison value.
+//! `@provides` or `@override`. Mock subgraphs
+//! fail when they are asked for a field that they do not resolve.
 
 mod data;
 mod model;
