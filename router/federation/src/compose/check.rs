@@ -175,8 +175,7 @@ impl Compose<'_> {
                 let held = other.is_interface_object(definition) && interfaces.contains(name);
                 (other.public_name(name) == *ty || held)
                     && fields_of(definition).is_some_and(|fields| fields.contains_key(field))
-                    && (!other.is_external(name, field)
-                        || other.key_fields.contains(&(name.clone(), field.clone())))
+                    && !other.is_external(name, field)
             })
         })
     }
