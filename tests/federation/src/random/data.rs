@@ -48,11 +48,19 @@ impl Model {
             roots.insert("holds".to_owned(), Value::Array(several));
         }
         data.insert("Query".to_owned(), Value::Object(roots));
-        let mutations = self
+        let mut mutations: Map<String, Value> = self
             .mutations
             .iter()
             .map(|field| (field.name.clone(), self.value(choices, field)))
             .collect();
+        if let Some(payload) = &self.payload {
+            let mut row = json!({ "_row": 0, "id": "p", "start": choices.below(1000) });
+            for subgraph in &payload.entered {
+                row[format!("entered{subgraph}")] = json!(choices.below(1000));
+            }
+            data.insert("P".to_owned(), json!([row]));
+            mutations.insert("pay".to_owned(), json!({ "__typename": "P", "_row": 0 }));
+        }
         data.insert("Mutation".to_owned(), Value::Object(mutations));
         Value::Object(data)
     }
@@ -172,12 +180,16 @@ impl Model {
             })
             .collect();
         part.insert("Query".to_owned(), Value::Object(roots));
-        let mutations = self
+        let mut mutations: Map<String, Value> = self
             .mutations
             .iter()
             .filter(|f| f.owners.contains(&subgraph))
             .map(|f| (f.name.clone(), data["Mutation"][&f.name].clone()))
             .collect();
+        if self.payload_sdl(subgraph).is_some() {
+            mutations.insert("pay".to_owned(), data["Mutation"]["pay"].clone());
+            part.insert("P".to_owned(), data["P"].clone());
+        }
         part.insert("Mutation".to_owned(), Value::Object(mutations));
         Value::Object(part)
     }
