@@ -177,11 +177,51 @@ fn write_representation(
     let complete = write_fields(tree, object, &input.keys, true, out)
         && write_fields(tree, object, &input.requires, false, out);
     out.push(b'}');
-    complete
+    complete && (!may_be_null(&input.keys) || identifies(tree, object, &input.keys))
 }
 
-/// Writes fields, each after a comma; false if one is missing, or null where
-/// `strict`.
+/// Whether all fields of a key may be null.
+fn may_be_null(keys: &[Required]) -> bool {
+    keys.iter()
+        .all(|key| key.nullable.first().is_some_and(|nullable| *nullable))
+}
+
+/// Whether some field of a key has a value: of nothing but nulls, no entity can be found.
+fn identifies(tree: &Tree, object: ObjectId, keys: &[Required]) -> bool {
+    fn has_value(tree: &Tree, node: Node, key: &Required) -> bool {
+        match node {
+            Node::Null => false,
+            Node::Object(object) if !key.nested.is_empty() => identifies(tree, object, &key.nested),
+            Node::List(list) => {
+                let mut items = tree.items(list).iter();
+                items.any(|item| has_value(tree, *item, key))
+            }
+            _ => true,
+        }
+    }
+    keys.iter().all(|key| key.field == "__typename")
+        || keys.iter().any(|key| {
+            let value = tree.get(object, key.key.id);
+            key.field != "__typename" && value.is_some_and(|value| has_value(tree, value, key))
+        })
+}
+
+/// Whether a key's value has nulls only where the type of its field allows them. The
+/// subgraph would otherwise refuse the value, or find another entity.
+fn is_null_safe(tree: &Tree, value: Node, nullable: &[bool]) -> bool {
+    match (value, nullable) {
+        (Node::Null, [allowed, ..]) => *allowed,
+        (Node::Null, []) => false,
+        (Node::List(list), [_, items @ ..]) => tree
+            .items(list)
+            .iter()
+            .all(|item| is_null_safe(tree, *item, items)),
+        _ => true,
+    }
+}
+
+/// Writes fields, each after a comma; false if one is missing, or where `strict` null
+/// against its type.
 fn write_fields(
     tree: &Tree,
     object: ObjectId,
@@ -202,7 +242,7 @@ fn write_fields(
         let Some(value) = tree.field(object, required.key.id, &mut cursor) else {
             return false;
         };
-        if strict && value == Node::Null {
+        if strict && !is_null_safe(tree, value, &required.nullable) {
             return false;
         }
         out.extend_from_slice(b",\"");

@@ -13,18 +13,24 @@
 //!
 //! An entity is found by those fields of its representation that rows have; the other
 //! fields of the representation are added to the row.
+//!
+//! It is strict, as a real resolver has nothing to read from: an `@external` field is an
+//! error unless the representation, or the reference that a field returns, brings it, and
+//! so is a field of whose `@requires` the representation lacks a part.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use apollo_compiler::ast::{Directive, FieldDefinition, Selection};
 use apollo_compiler::collections::HashMap as CompilerMap;
 use apollo_compiler::request::coerce_variable_values;
 use apollo_compiler::resolvers::{Execution, FieldError, ObjectValue, ResolveInfo, ResolvedValue};
 use apollo_compiler::response::{JsonMap, JsonValue};
-use apollo_compiler::schema::{ExtendedType, Implementers};
+use apollo_compiler::schema::{ExtendedType, Implementers, ObjectType};
 use apollo_compiler::validation::Valid;
 use apollo_compiler::{ExecutableDocument, Name, Schema};
 use serde_json::{Map, Value, json};
+use stoa_federation::field_set;
 
 /// Resolves computed fields, which are not in the data: from the type, the field and the
 /// object.
@@ -36,13 +42,17 @@ pub struct MockSubgraph {
     implementers: CompilerMap<Name, Implementers>,
     data: Arc<Value>,
     compute: Option<Arc<ComputeField>>,
+    /// Type and field: those that only a representation or reference brings.
+    externals: HashSet<(String, String)>,
 }
 
 impl MockSubgraph {
     /// A mock subgraph of a valid schema; the federation fields are added.
     pub fn new(schema: &Valid<Schema>, data: Arc<Value>) -> Self {
+        let externals = externals(schema);
         let schema = with_entities(schema);
         Self {
+            externals,
             implementers: schema.implementers_map(),
             schema,
             data,
@@ -82,6 +92,7 @@ impl MockSubgraph {
             subgraph: self,
             ty: root.to_string(),
             fields: object_of(self.data.get(root.as_str())),
+            given: Map::new(),
         };
         let response = Execution::new(&self.schema, &document)
             .implementers_map(&self.implementers)
@@ -125,12 +136,13 @@ impl MockSubgraph {
         } else {
             (ty.to_owned(), Map::new())
         };
-        merge(&mut fields, given);
+        merge(&mut fields, given.clone());
         let subgraph = self;
         Some(Object {
             subgraph,
             ty,
             fields,
+            given,
         })
     }
 
@@ -143,12 +155,13 @@ impl MockSubgraph {
         let (ty, mut fields) = self
             .row(asked, &given)
             .unwrap_or_else(|| (asked.to_owned(), Map::new()));
-        merge(&mut fields, given);
+        merge(&mut fields, given.clone());
         let subgraph = self;
         Object {
             subgraph,
             ty,
             fields,
+            given,
         }
     }
 
@@ -187,6 +200,37 @@ struct Object<'a> {
     subgraph: &'a MockSubgraph,
     ty: String,
     fields: Map<String, Value>,
+    /// Those that the representation or the reference brought.
+    given: Map<String, Value>,
+}
+
+impl Object<'_> {
+    /// Fails for a field that the subgraph cannot resolve for this object.
+    fn check_resolvable(&self, field: &FieldDefinition) -> Result<(), FieldError> {
+        let refuse = |reason: &str| {
+            let message = format!("{}.{}: {reason}", self.ty, field.name);
+            Err(FieldError { message })
+        };
+        let externals = &self.subgraph.externals;
+        let external = |name: &str| externals.contains(&(self.ty.clone(), name.to_owned()));
+        if external(&field.name) && !self.given.contains_key(field.name.as_str()) {
+            return refuse("is @external, and nothing brought it");
+        }
+        let mut requires = applied(&field.directives, "requires");
+        let lacks = requires.any(|directive| {
+            set_of(directive).iter().any(|selection| match selection {
+                // Federation 1 let other fields be written, and did not send them.
+                Selection::Field(part) => {
+                    external(&part.name) && !brings(&self.given, std::slice::from_ref(selection))
+                }
+                _ => false,
+            })
+        });
+        match lacks {
+            true => refuse("what it @requires was not sent"),
+            false => Ok(()),
+        }
+    }
 }
 
 impl ObjectValue for Object<'_> {
@@ -217,6 +261,7 @@ impl ObjectValue for Object<'_> {
                 .collect();
             return Ok(ResolvedValue::List(Box::new(entities.into_iter())));
         }
+        self.check_resolvable(info.field_definition())?;
         let ty = &info.field_definition().ty;
         if let Some(compute) = &self.subgraph.compute
             && let Some(value) = compute(&self.ty, name, &self.fields)
@@ -237,6 +282,79 @@ impl ObjectValue for Object<'_> {
             None => Ok(ResolvedValue::null()),
         }
     }
+}
+
+/// Whether an object has all that a field set selects. A fragment's part may be absent.
+fn brings(given: &Map<String, Value>, set: &[Selection]) -> bool {
+    fn has(value: &Value, set: &[Selection]) -> bool {
+        match value {
+            Value::Array(items) => items.iter().all(|item| has(item, set)),
+            Value::Object(object) => brings(object, set),
+            _ => true,
+        }
+    }
+    set.iter().all(|selection| match selection {
+        Selection::Field(field) if field.name == "__typename" => true,
+        Selection::Field(field) => given
+            .get(field.name.as_str())
+            .is_some_and(|value| has(value, &field.selection_set)),
+        _ => true,
+    })
+}
+
+/// The applications of a federation directive, under whichever name.
+fn applied<'a>(
+    directives: impl IntoIterator<Item = &'a apollo_compiler::Node<Directive>>,
+    name: &str,
+) -> impl Iterator<Item = &'a Directive> {
+    directives
+        .into_iter()
+        .map(|directive| &**directive)
+        .filter(move |directive| directive.name.ends_with(name))
+}
+
+fn set_of(directive: &Directive) -> Vec<Selection> {
+    let fields = directive.specified_argument_by_name("fields");
+    let text = fields.and_then(|fields| fields.as_str());
+    text.and_then(|text| field_set::parse(text).ok())
+        .unwrap_or_default()
+}
+
+/// The fields that the subgraph only mentions. The key fields of an extension are not
+/// among them: Federation 1 had no other way to write these.
+fn externals(schema: &Schema) -> HashSet<(String, String)> {
+    fn note(schema: &Schema, ty: &str, set: &[Selection], out: &mut HashSet<(String, String)>) {
+        for field in set.iter().filter_map(Selection::as_field) {
+            out.insert((ty.to_owned(), field.name.to_string()));
+            if let Ok(definition) = schema.type_field(ty, &field.name) {
+                let inner = definition.ty.inner_named_type();
+                note(schema, inner, &field.selection_set, out);
+            }
+        }
+    }
+    let plain = |object: &ObjectType| object.directives.iter().map(|d| d.node.clone()).collect();
+    let mut found = HashSet::new();
+    let mut kept = HashSet::new();
+    for (name, ty) in &schema.types {
+        let ExtendedType::Object(object) = ty else {
+            continue;
+        };
+        let directives: Vec<_> = plain(object);
+        let whole = applied(&directives, "external").next().is_some();
+        for field in object.fields.values() {
+            if whole || applied(&field.directives, "external").next().is_some() {
+                found.insert((name.to_string(), field.name.to_string()));
+            }
+        }
+        let extends = applied(&directives, "extends").next().is_some();
+        for key in &object.directives {
+            if key.name.ends_with("key") && (extends || key.origin.extension_id().is_some()) {
+                note(schema, name, &set_of(key), &mut kept);
+            }
+        }
+    }
+    found.retain(|at| !kept.contains(at));
+    found
 }
 
 /// Replaces each `{path}` by the value at that path; a path continues through lists.

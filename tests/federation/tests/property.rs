@@ -1,4 +1,5 @@
-//! The federated response equals the monolith's, for random graphs, data and queries.
+//! What composes has a plan, for every path to every field; and the federated response
+//! equals the monolith's, for random graphs, data and queries.
 //!
 //! `STOA_SEED=N` runs from a seed that a failure printed, `STOA_CASES=N` more or
 //! fewer cases.
@@ -17,7 +18,7 @@ use proptest::collection::vec;
 use proptest::num::u16;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use serde_json::{Map, Value};
-use stoa_federation_tests::random::{Choices, query, world};
+use stoa_federation_tests::random::{Choices, paths, query, world};
 
 /// Queries of each graph.
 const QUERIES: usize = 10;
@@ -49,12 +50,23 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
+    let planned = Cell::new(0_usize);
     let asked = Cell::new(0_usize);
     let fetched = Cell::new(0_usize);
     let outcome = runner.run(
         &(vec(u16::ANY, 300), vec(u16::ANY, 1_500)),
         |(graph, queries)| {
             let world = world(&mut Choices::new(&graph)).map_err(TestCaseError::fail)?;
+            for path in paths(world.federation.graph.api()) {
+                planned.set(planned.get() + 1);
+                let plan = world
+                    .federation
+                    .plan(&path, &Map::new(), &Default::default());
+                if let Err(error) = plan {
+                    let sdls = world.sdls.join("\n---\n");
+                    return Err(TestCaseError::fail(format!("{path}\n{error}\n{sdls}")));
+                }
+            }
             let mut choices = Choices::new(&queries);
             let mut valid = 0;
             // A few generated queries are invalid, because their fields do not merge.
@@ -99,9 +111,10 @@ fn main() {
     );
     match outcome {
         Ok(()) => println!(
-            "property: {} queries over {} graphs, {} fetches, in {:.1?}",
+            "property: {} queries over {} graphs, {} paths planned, {} fetches, in {:.1?}",
             asked.get(),
             cases.div_ceil(QUERIES),
+            planned.get(),
             fetched.get(),
             started.elapsed()
         ),

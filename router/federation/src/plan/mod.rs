@@ -118,7 +118,8 @@ pub struct EntityInput {
     pub types: Vec<Name>,
     /// The name of their type in the subgraph.
     pub typename: Name,
-    /// Fields of the key: if one is missing or null, there is no representation.
+    /// Fields of the key: if one is missing, or null where its type in the subgraph does not
+    /// allow it, there is no representation.
     pub keys: Vec<Required>,
     /// Fields that `@requires` selects: these may be null.
     pub requires: Vec<Required>,
@@ -133,6 +134,12 @@ pub struct Required {
     /// Only for objects of these types.
     pub only: Option<Vec<Name>>,
     pub nested: Vec<Required>,
+    /// For a field of a key: whether its type in the subgraph that is entered allows null,
+    /// for the value and then for the items of each level of lists. Empty where it must not
+    /// be null at all.
+    ///
+    /// Source: GraphQL October 2021, section 3.12 (Non-Null).
+    pub nullable: Vec<bool>,
 }
 
 /// Plans one operation of a valid document.

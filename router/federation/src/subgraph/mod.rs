@@ -312,12 +312,17 @@ impl Subgraph {
 
     fn collect_field_uses(&mut self) {
         let mut key_fields = HashSet::new();
+        let mut extension_keys = HashSet::new();
         let mut provided = HashSet::new();
         let mut required = HashSet::new();
         for (name, ty) in self.own_types() {
             for key in self.on_type(ty, "key") {
                 if let Some(set) = self.field_set_of(key, name, true) {
                     self.collect(name, &set, &mut key_fields);
+                    // Federation 1 did not look below the extension itself.
+                    if self.extensions.contains(name) && !self.is_federation_1() {
+                        self.collect(name, &set, &mut extension_keys);
+                    }
                 }
             }
             for field in fields_of(ty).into_iter().flat_map(Fields::values) {
@@ -352,9 +357,10 @@ impl Subgraph {
             let extended = self.extensions.contains(name);
             for field in fields_of(ty).into_iter().flat_map(Fields::keys) {
                 let at = (name.clone(), field.clone());
-                // An external key field of an extension counts as resolved here: every
-                // representation includes it.
-                if self.is_marked_external(name, field) && !(extended && key_fields.contains(&at)) {
+                // An external key field of an extension counts as resolved here, as it did
+                // in Federation 1, where it could not be written otherwise.
+                let resolved = extension_keys.contains(&at) || extended && key_fields.contains(&at);
+                if self.is_marked_external(name, field) && !resolved {
                     externals.insert(at);
                 }
             }

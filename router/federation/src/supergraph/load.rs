@@ -216,23 +216,15 @@ impl Loader {
             }
             info.fields.insert(field_name.clone(), joins);
         }
-        // A key field that is marked external still counts as resolved: every
-        // representation includes it. In version 0.1 it is not even mentioned.
-        for (graph, join) in &info.joins {
-            for key in &join.keys {
-                for selection in &key.fields {
-                    let Some(field) = selection.as_field() else {
-                        continue;
-                    };
-                    let Some(joins) = info.fields.get_mut(&field.name) else {
-                        continue;
-                    };
-                    match joins.get_mut(graph) {
-                        Some(join) => join.external = false,
-                        None if owner.is_some() => {
-                            joins.insert(*graph, FieldJoin::default());
-                        }
-                        None => {}
+        // Version 0.1 does not mention the key fields outside the owner, which resolve
+        // them as well. Later versions do, and their word counts: a key field that is
+        // external is known where the key was read from, and not from this subgraph.
+        if owner.is_some() {
+            for (graph, join) in &info.joins {
+                for field in join.keys.iter().flat_map(|key| &key.fields) {
+                    let name = field.as_field().map(|field| &field.name);
+                    if let Some(joins) = name.and_then(|name| info.fields.get_mut(name)) {
+                        joins.entry(*graph).or_default();
                     }
                 }
             }

@@ -50,7 +50,10 @@ pub struct Key {
 pub struct FieldJoin {
     pub requires: Option<FieldSet>,
     pub provides: Option<FieldSet>,
-    /// Only mentioned there, and resolved elsewhere.
+    /// Only mentioned there, and resolved elsewhere. A key that selects it can be used to
+    /// enter the subgraph, but not to leave it: only a representation brings its value.
+    ///
+    /// Source: Apollo Federation 2, `@external`; `join` v0.3, `join__field(external:)`.
     pub external: bool,
     /// The field's type there, if it differs from the supergraph's.
     pub ty: Option<Type>,

@@ -48,11 +48,19 @@ impl Model {
             roots.insert("holds".to_owned(), Value::Array(several));
         }
         data.insert("Query".to_owned(), Value::Object(roots));
-        let mutations = self
+        let mut mutations: Map<String, Value> = self
             .mutations
             .iter()
             .map(|field| (field.name.clone(), self.value(choices, field)))
             .collect();
+        if let Some(payload) = &self.payload {
+            let mut row = json!({ "_row": 0, "id": "p", "start": choices.below(1000) });
+            for subgraph in &payload.entered {
+                row[format!("entered{subgraph}")] = json!(choices.below(1000));
+            }
+            data.insert("P".to_owned(), json!([row]));
+            mutations.insert("pay".to_owned(), json!({ "__typename": "P", "_row": 0 }));
+        }
         data.insert("Mutation".to_owned(), Value::Object(mutations));
         Value::Object(data)
     }
@@ -172,12 +180,16 @@ impl Model {
             })
             .collect();
         part.insert("Query".to_owned(), Value::Object(roots));
-        let mutations = self
+        let mut mutations: Map<String, Value> = self
             .mutations
             .iter()
             .filter(|f| f.owners.contains(&subgraph))
             .map(|f| (f.name.clone(), data["Mutation"][&f.name].clone()))
             .collect();
+        if self.payload_sdl(subgraph).is_some() {
+            mutations.insert("pay".to_owned(), data["Mutation"]["pay"].clone());
+            part.insert("P".to_owned(), data["P"].clone());
+        }
         part.insert("Mutation".to_owned(), Value::Object(mutations));
         Value::Object(part)
     }
@@ -204,7 +216,7 @@ impl Model {
         }
     }
 
-    /// Computed fields; in a subgraph, a poison value for fields it must not be asked for.
+    /// Computed fields; in a subgraph, an error for fields it must not be asked for.
     pub(super) fn compute(&self, subgraph: Option<usize>) -> Arc<ComputeField> {
         let mut computed: HashMap<(String, String), String> = HashMap::new();
         let mut poisoned: BTreeSet<(String, String)> = BTreeSet::new();
@@ -227,7 +239,7 @@ impl Model {
         Arc::new(move |ty, name, fields| {
             let mut at = (ty.to_owned(), name.to_owned());
             if poisoned.contains(&at) && !fields.contains_key(name) {
-                return Some(json!(-1));
+                return Some(json!({ "$error": "is resolved elsewhere" }));
             }
             // The monolith computes the inputs that subgraphs get in representations.
             let mut text = String::new();

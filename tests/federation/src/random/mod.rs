@@ -3,11 +3,13 @@
 //! A monolith is generated first: entities, value types, an interface and a union, with
 //! data. Then each field is assigned to one subgraph or shared by several, keys are
 //! chosen so that every field stays reachable, and some fields get `@requires`,
-//! `@provides` or `@override`. A field that a subgraph must not be asked for returns a
-//! poison value.
+//! `@provides` or `@override`, some keys are `@external`. Mock subgraphs
+//! fail when they are asked for a field that they do not resolve.
 
 mod data;
 mod model;
+mod partial;
+mod paths;
 mod query;
 mod sdl;
 
@@ -19,6 +21,7 @@ use stoa_federation::{Subgraph, Supergraph, compose};
 use crate::federation::Federation;
 use crate::mock_subgraph::MockSubgraph;
 use model::Model;
+pub use paths::paths;
 pub use query::query;
 
 /// Choices, from a test's generator; all zero when they run out, which is always the

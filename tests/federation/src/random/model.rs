@@ -40,6 +40,9 @@ pub(super) struct Entity {
     /// The subgraphs where it implements the interface, and where it is in the union.
     pub implements: BTreeSet<usize>,
     pub member: BTreeSet<usize>,
+    /// A subgraph where the key field `id` is external, and whether it extends the entity,
+    /// so that it resolves the field all the same.
+    pub external_id: Option<(usize, bool)>,
 }
 
 #[derive(Debug, Clone)]
@@ -48,12 +51,22 @@ pub(super) struct ValueType {
     pub fields: Vec<(String, BTreeSet<usize>)>,
 }
 
+/// An entity that only the mutation `pay` returns, in all its subgraphs. One of them cannot
+/// be entered, so that its field is resolved only if the mutation is called there.
+pub(super) struct Payload {
+    pub start: usize,
+    /// The others, which the key leads to.
+    pub entered: BTreeSet<usize>,
+}
+
 pub(super) struct Model {
     pub subgraphs: usize,
     pub entities: Vec<Entity>,
     pub values: Vec<ValueType>,
     pub roots: Vec<Field>,
     pub mutations: Vec<Field>,
+    /// What a shareable mutation returns.
+    pub payload: Option<Payload>,
     /// Set if an additional, last subgraph defines the interface as an interface object: the
     /// subgraph where the interface has its key.
     pub holder: Option<usize>,
@@ -83,6 +96,7 @@ impl Model {
             values,
             roots: Vec::new(),
             mutations: Vec::new(),
+            payload: None,
             holder: None,
             old: None,
             rows: 3,
@@ -94,8 +108,10 @@ impl Model {
                 externals: BTreeSet::new(),
                 implements: BTreeSet::new(),
                 member: BTreeSet::new(),
+                external_id: None,
             });
         }
+        model.add_external_keys(choices);
         for entity in &mut model.entities {
             let at: Vec<usize> = entity.keys.keys().copied().collect();
             entity.implements = at.iter().copied().filter(|_| choices.chance(60)).collect();
@@ -125,6 +141,7 @@ impl Model {
             }
             model.entities[index].fields.push(common);
         }
+        model.add_part(choices);
         for index in 0..count {
             model.add_requires(choices, index);
             model.add_override(choices, index);
@@ -147,13 +164,18 @@ impl Model {
             });
         }
         model.add_mutations(choices);
+        model.add_payload(choices);
         model.add_provides(choices);
         let old = choices.below(subgraphs);
         let overrides = |field: &Field| field.overridden.is_some() && field.owners.contains(&old);
         let mut fields = model.entities.iter().flat_map(|entity| &entity.fields);
         // A Federation 1 subgraph must define a type, and Federation 1 has no interface
-        // objects.
+        // objects, nor keys that do not resolve.
         let fits = model.entities.iter().any(|e| e.keys.contains_key(&old))
+            && model
+                .payload
+                .as_ref()
+                .is_none_or(|payload| payload.start != old)
             && (model.holder.is_none()
                 || model.entities.iter().all(|e| !e.implements.contains(&old)));
         if choices.chance(30) && fits && !fields.any(overrides) {
@@ -173,7 +195,8 @@ impl Model {
             let keyed = entity
                 .keys
                 .get(&home)
-                .is_some_and(|keys| keys.contains(&"id"));
+                .is_some_and(|keys| keys.contains(&"id"))
+                && entity.external_id.is_none_or(|(at, _)| at != home);
             if !keyed || !entity.implements.contains(&home) {
                 entity.implements.clear();
             }
@@ -257,17 +280,7 @@ impl Model {
             .map(|index| able[index])
             .collect();
         if let Kind::Value(value) = kind {
-            // Each field of a value type must be resolvable by one of the owners.
-            for (_, resolved) in &self.values[value].fields {
-                if resolved.is_disjoint(&owners) {
-                    owners.extend(able.iter().find(|s| resolved.contains(s)));
-                }
-                if resolved.is_disjoint(&owners) {
-                    return None;
-                }
-            }
-            // A subgraph that resolves none of its fields cannot define the type.
-            owners.retain(|s| self.values[value].fields.iter().any(|(_, r)| r.contains(s)));
+            owners = self.value_owners(value, &able, owners)?;
         }
         if matches!(kind, Kind::Interface | Kind::Union)
             && owners.len() > 1

@@ -19,12 +19,16 @@ impl Model {
         if !roots.is_empty() {
             let _ = writeln!(out, "type Query {{\n{roots}}}");
         }
-        let mutations: String = self
+        let mut mutations: String = self
             .mutations
             .iter()
             .filter(|f| f.owners.contains(&subgraph))
             .map(|f| self.field_sdl(f, subgraph, None))
             .collect();
+        if let Some(payload) = self.payload_sdl(subgraph) {
+            mutations.push_str("  pay: P @shareable\n");
+            out.push_str(&payload);
+        }
         if !mutations.is_empty() {
             let _ = writeln!(out, "type Mutation {{\n{mutations}}}");
         }
@@ -35,8 +39,12 @@ impl Model {
                 continue;
             };
             let mut fields = String::new();
+            let external = entity.external_id.filter(|(at, _)| *at == subgraph);
             if keys.iter().any(|key| key.contains("id")) {
-                fields.push_str("  id: ID!\n");
+                fields.push_str(match external {
+                    Some(_) => "  id: ID! @external\n",
+                    None => "  id: ID!\n",
+                });
             }
             if keys.contains(&"sku") {
                 fields.push_str("  sku: String!\n");
@@ -65,7 +73,12 @@ impl Model {
             let implements = entity.implements.contains(&subgraph);
             let _ = writeln!(
                 out,
-                "type {}{}{keys} {{\n{fields}}}",
+                "{}type {}{}{keys} {{\n{fields}}}",
+                if external.is_some_and(|(_, extends)| extends) {
+                    "extend "
+                } else {
+                    ""
+                },
                 entity_name(index),
                 if implements { " implements I " } else { "" },
             );
@@ -80,13 +93,24 @@ impl Model {
             out.push_str("type Inner @shareable { code: String! }\n");
         }
         if !implementers.is_empty() {
-            let common = implementers.iter().all(|entity| {
-                entity
-                    .fields
-                    .iter()
-                    .any(|f| f.name == "common" && f.owners.contains(&subgraph))
-            });
-            let marker = if common { "  common: Int\n" } else { "" };
+            // Fields that all of its types have here.
+            let mut marker = String::new();
+            for name in ["common", "part"] {
+                let mut all = implementers.iter().map(|entity| {
+                    let mut fields = entity.fields.iter();
+                    fields.find(|f| f.name == name && f.owners.contains(&subgraph))
+                });
+                if let Some(Some(field)) = all.next()
+                    && all.all(|field| field.is_some())
+                {
+                    let plain = Field {
+                        owners: [subgraph].into(),
+                        ..field.clone()
+                    };
+                    let line = self.field_sdl(&plain, subgraph, None);
+                    marker.push_str(&line.replace(" @shareable", ""));
+                }
+            }
             let key = match self.holder == Some(subgraph) {
                 true => (" @key(fields: \"id\")", "  id: ID!\n"),
                 false => ("", ""),

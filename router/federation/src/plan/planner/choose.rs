@@ -28,7 +28,7 @@ enum CandidateKind {
 
 impl Planner<'_> {
     /// The subgraph for a root field with side effects: the one that leaves the least to
-    /// fetch elsewhere.
+    /// fetch elsewhere, of those from which the rest can be fetched.
     pub(super) fn pick_root_subgraph(
         &self,
         root: &Name,
@@ -39,6 +39,7 @@ impl Planner<'_> {
             .filter(|id| {
                 self.graph
                     .resolves_alone(*id, root, &field.name, self.labels)
+                    && !self.is_dead_root(&field.key, *id)
             })
             .min_by_key(|id| self.estimate_missing(*id, &field.ty, &field.selections, &[]))
             .ok_or_else(|| PlanError::Unresolvable {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use apollo_compiler::ast;
+use apollo_compiler::ast::{self, Type};
 use apollo_compiler::collections::IndexMap;
 use apollo_compiler::executable::OperationType;
 use apollo_compiler::{Name, name};
@@ -36,7 +36,8 @@ impl Planner<'_> {
         let typename = self.graph.local_type_name(to, &ty).unwrap_or(&ty).clone();
         self.entering.push((at, to));
         let mark = self.touched.len();
-        let (added, keys) = self.plan_field_set(&ty, key);
+        let (added, mut keys) = self.plan_field_set(&ty, key);
+        self.allow_nulls(to, &typename, &mut keys);
         let planned = self.plan_selections(at, &added);
         self.entering.pop();
         planned?;
@@ -83,6 +84,26 @@ impl Planner<'_> {
             self.positions[at].instances.push(instance.clone());
         }
         Ok(instance)
+    }
+
+    /// Notes which fields of a key may be null: those whose type allows it in the subgraph
+    /// that is entered.
+    fn allow_nulls(&self, to: SubgraphId, ty: &Name, keys: &mut [Required]) {
+        for key in keys {
+            // Within a fragment, the fields are those of an object type.
+            let only = key.only.as_ref().and_then(|types| types.first());
+            let ty = only.unwrap_or(ty);
+            let Some(mut field_type) = self.graph.field_type_in(to, ty, &key.field) else {
+                continue;
+            };
+            let inner = field_type.inner_named_type();
+            self.allow_nulls(to, inner, &mut key.nested);
+            key.nullable.push(!field_type.is_non_null());
+            while let Type::List(item) | Type::NonNullList(item) = field_type {
+                field_type = item;
+                key.nullable.push(!field_type.is_non_null());
+            }
+        }
     }
 
     /// The fetch that resolves the types of a narrowed position's objects, if another
@@ -230,6 +251,7 @@ impl Planner<'_> {
                         key,
                         only: None,
                         nested,
+                        nullable: Vec::new(),
                     });
                 }
                 ast::Selection::InlineFragment(inline) => {

@@ -32,7 +32,7 @@ impl Planner<'_> {
                 ast::Selection::Field(field) if field.name == "__typename" => Some(0),
                 ast::Selection::Field(field) => {
                     let inner = self.graph.field_type(ty, &field.name)?;
-                    if self.graph.resolves_alone(id, ty, &field.name, self.labels) {
+                    let one = if self.graph.resolves_alone(id, ty, &field.name, self.labels) {
                         self.nested_depth(id, inner, &field.selection_set)
                     } else {
                         self.hops(ty, id)
@@ -47,7 +47,8 @@ impl Planner<'_> {
                                 Some(hops + below?)
                             })
                             .min()
-                    }
+                    };
+                    one.or_else(|| self.joint_depth(ty, field, &self.hops(ty, id)))
                 }
                 ast::Selection::InlineFragment(inline) => {
                     let ty = inline.type_condition.as_ref().unwrap_or(ty);
@@ -55,6 +56,40 @@ impl Planner<'_> {
                 }
                 ast::Selection::FragmentSpread(_) => None,
             };
+            deepest = deepest.max(depth?);
+        }
+        Some(deepest)
+    }
+
+    /// The same for a field of which each of several subgraphs, given with their distances,
+    /// resolves a part: a value type may be split between them.
+    pub(super) fn joint_depth(
+        &self,
+        ty: &Name,
+        field: &ast::Field,
+        from: &BTreeMap<SubgraphId, usize>,
+    ) -> Option<usize> {
+        if field.selection_set.is_empty() {
+            return None;
+        }
+        let inner = self.graph.field_type(ty, &field.name)?;
+        let having: BTreeMap<SubgraphId, usize> = from
+            .iter()
+            .filter(|(id, _)| {
+                self.graph
+                    .resolves_alone(**id, ty, &field.name, self.labels)
+            })
+            .map(|(id, depth)| (*id, *depth))
+            .collect();
+        let mut deepest = 0;
+        for selection in &field.selection_set {
+            let part = std::slice::from_ref(selection);
+            let nearest = having
+                .iter()
+                .filter_map(|(id, depth)| Some(depth + self.nested_depth(*id, inner, part)?))
+                .min();
+            let field = selection.as_field();
+            let depth = nearest.or_else(|| self.joint_depth(inner, field?, &having));
             deepest = deepest.max(depth?);
         }
         Some(deepest)

@@ -341,11 +341,20 @@ impl Planner<'_> {
     }
 }
 
-/// Whether one representation can hold the fields of both fetches.
+/// Whether one representation can hold the fields of both fetches, and brings all that
+/// the merged selection requires.
 fn inputs_agree(x: &Entities, y: &Entities) -> bool {
     x.inputs.iter().all(|(ty, a)| {
-        y.inputs.get(ty).is_none_or(|b: &EntityInput| {
-            a.keys == b.keys && a.typename == b.typename && fields_agree(&a.requires, &b.requires)
+        y.inputs.iter().all(|(other, b): (_, &EntityInput)| {
+            if ty == other {
+                a.keys == b.keys
+                    && a.typename == b.typename
+                    && fields_agree(&a.requires, &b.requires)
+            } else {
+                // Types of one interface object share its selection, and then what this
+                // requires must be sent for each of them.
+                a.typename != b.typename || a.requires == b.requires
+            }
         })
     })
 }

@@ -16,16 +16,19 @@
 //! | [`enter`] | entity fetches, `@requires`, and the field sets for representations |
 //! | [`select`] | selecting a field, and the position below it |
 //! | [`narrow`] | abstract types |
+//! | [`dead_ends`] | choices from which a selection could not be completed |
 //! | [`contexts`] | arguments that an ancestor fills |
 //! | [`resume`] | the cursor of a resumable subscription |
 //! | [`repeat`] | whether a fetch may be sent again |
 //! | [`finish`] | merges fetches, orders and prints them |
 //!
 //! Each choice is the best locally; [`super::search`] tries the others, as the best
-//! plan may need another choice.
+//! plan may need another choice. Most choices only cost: another subgraph can still be
+//! reached from them. Those that cannot be left again are dead ends, and avoided.
 
 mod choose;
 mod contexts;
+mod dead_ends;
 mod enter;
 mod estimate;
 mod finish;
@@ -49,6 +52,7 @@ use super::{ContextValue, EntityInput, Fetch, PathStep, PlanError, Resume};
 use crate::field_set::FieldSet;
 use crate::operation::{Field, Item, Selections};
 use crate::supergraph::{Labels, SubgraphId, Supergraph};
+pub(super) use dead_ends::{DeadEnds, Stop};
 
 type GroupId = usize;
 type PositionId = usize;
@@ -185,6 +189,10 @@ struct Planner<'a> {
     hops: estimate::Hops,
     decided: &'a HashMap<ChoiceKey, SubgraphId>,
     choices: Vec<ChoicePoint>,
+    /// Known from earlier walks.
+    dead_ends: &'a DeadEnds,
+    /// Met in this walk.
+    met: DeadEnds,
     resume: Option<Resume>,
     /// A variable that the plan itself declares, with its type.
     added_variable: Option<(Name, String)>,
@@ -192,12 +200,14 @@ struct Planner<'a> {
     budget: &'a mut usize,
 }
 
-/// Plans one operation. Choices follow `decided`; all others are the local best.
+/// Plans one operation. Choices follow `decided`; all others are the local best that is
+/// not a known dead end.
 pub(super) fn walk(
     task: &Task<'_>,
     decided: &HashMap<ChoiceKey, SubgraphId>,
+    dead_ends: &DeadEnds,
     budget: &mut usize,
-) -> Result<Planned, PlanError> {
+) -> Result<Planned, Stop> {
     let mut planner = Planner {
         graph: task.graph,
         labels: task.labels,
@@ -214,12 +224,18 @@ pub(super) fn walk(
         hops: estimate::Hops::default(),
         decided,
         choices: Vec::new(),
+        dead_ends,
+        met: DeadEnds::default(),
         resume: None,
         added_variable: None,
         operation: task.operation.operation_type,
         budget,
     };
-    planner.plan_root(task.operation.operation_type, task.root, task.selections)?;
+    let outcome = planner.plan_root(task.operation.operation_type, task.root, task.selections);
+    if !planner.met.is_empty() {
+        return Err(Stop::DeadEnds(planner.met));
+    }
+    outcome.map_err(Stop::Failed)?;
     Ok(planner.finish(task.operation))
 }
 
@@ -253,9 +269,13 @@ impl Planner<'_> {
             let at = self.add_root_position(root, false);
             self.positions[at].instances.push(instance.clone());
             last = Some(instance);
-            match self.resumable(kind, root, field) {
-                Some(field) => self.plan_field(at, &field)?,
-                None => self.plan_field(at, field)?,
+            let planned = match self.resumable(kind, root, field) {
+                Some(field) => self.plan_field(at, &field),
+                None => self.plan_field(at, field),
+            };
+            if let Err(error) = planned {
+                // The next fields may meet more dead ends, all in one walk.
+                self.leave_root(&field.key, subgraph, error)?;
             }
         }
         Ok(())
@@ -347,10 +367,11 @@ impl Planner<'_> {
         let slot = self.slot(&ty, field);
         if let Some(resolved) = self.resolution(at, &slot) {
             self.touched.push(resolved.group);
-            return match resolved.child {
-                Some(child) => self.plan_selections(child, &field.selections),
-                None => Ok(()),
+            let Some(child) = resolved.child else {
+                return Ok(());
             };
+            let planned = self.plan_selections(child, &field.selections);
+            return self.or_by_type(at, field, &slot, planned);
         }
         if self.graph.is_abstract(&ty) {
             return self.plan_abstract_field(at, field, slot);

@@ -155,33 +155,55 @@ impl Planner<'_> {
         field: &Field,
         slot: Name,
     ) -> Result<(), PlanError> {
+        let direct = match self.must_go_by_type(at, &slot) {
+            true => None,
+            false => self.direct_instance(at, field)?,
+        };
+        let Some(instance) = direct else {
+            return self.plan_by_type(at, field);
+        };
+        let planned = self.select(at, &instance, field, slot.clone(), Vec::new());
+        self.or_by_type(at, field, &slot, planned)
+    }
+
+    /// An instance that resolves a field for all objects at an abstract position.
+    fn direct_instance(
+        &mut self,
+        at: PositionId,
+        field: &Field,
+    ) -> Result<Option<Instance>, PlanError> {
         let instances = &self.positions[at].instances;
         let direct = instances
             .iter()
             .find(|instance| self.is_direct(at, instance.subgraph, &instance.ty, &field.name))
             .cloned();
-        if let Some(instance) = direct {
-            return self.select(at, &instance, field, slot, Vec::new());
+        if direct.is_some() {
+            return Ok(direct);
         }
         let ty = self.positions[at].ty.clone();
         let untyped = instances.iter().all(|instance| {
             self.graph
                 .is_interface_object(instance.subgraph, &instance.ty)
         });
-        if untyped {
-            let direct = self
-                .reach(at)
-                .into_iter()
-                .filter(|(id, _)| self.is_direct(at, *id, &ty, &field.name))
-                .min_by_key(|(id, reach)| {
-                    let holds = self.graph.is_interface_object(*id, &ty);
-                    (reach.depth, reach.fetches, holds, *id)
-                });
-            if let Some((to, _)) = direct {
-                let instance = self.obtain(at, to)?;
-                return self.select(at, &instance, field, slot, Vec::new());
-            }
+        if !untyped {
+            return Ok(None);
         }
+        let direct = self
+            .reach(at)
+            .into_iter()
+            .filter(|(id, _)| self.is_direct(at, *id, &ty, &field.name))
+            .min_by_key(|(id, reach)| {
+                let holds = self.graph.is_interface_object(*id, &ty);
+                (reach.depth, reach.fetches, holds, *id)
+            });
+        match direct {
+            Some((to, _)) => self.obtain(at, to).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Plans a field of an abstract position for each of its object types.
+    pub(super) fn plan_by_type(&mut self, at: PositionId, field: &Field) -> Result<(), PlanError> {
         self.ensure_typed(at)?;
         for ty in self.positions[at].runtime.clone().iter() {
             let inside = self.narrow(at, ty, Rc::from([ty.clone()]));

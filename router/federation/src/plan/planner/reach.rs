@@ -303,7 +303,10 @@ impl Planner<'_> {
             .and_then(|slot| self.resolution(at, &slot))
             .filter(|resolved| resolved.child.is_none())
             .map(|resolved| self.groups[resolved.group].depth);
-        provided.chain(had).chain(slot).min()
+        provided.chain(had).chain(slot).min().or_else(|| {
+            let depths = found.iter().map(|(id, reach)| (*id, reach.depth)).collect();
+            self.joint_depth(ty, field, &depths)
+        })
     }
 
     /// Makes an instance at a position in a subgraph, if there is none yet.
