@@ -1,4 +1,5 @@
-//! The table of invalid inputs to each mutation.
+//! The table of invalid inputs to each mutation. One file, however long: the scenario
+//! compares it as a whole with the mutations of the schema.
 
 use serde_json::{Value, json};
 use stoa_tests::Client;

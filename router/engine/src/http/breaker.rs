@@ -61,7 +61,7 @@ pub enum Outcome {
     Success,
     Failure,
     /// Nobody waited for it.
-    Abandoned,
+    Cancelled,
 }
 
 #[derive(Debug)]
@@ -119,7 +119,7 @@ impl Breaker {
                 let counts = match outcome {
                     Outcome::Success => [1, 0],
                     Outcome::Failure => [1, 1],
-                    Outcome::Abandoned => return,
+                    Outcome::Cancelled => return,
                 };
                 window.add(now, counts);
                 let [all, failed] = window.sums(now);
@@ -134,7 +134,7 @@ impl Breaker {
                 *running = running.saturating_sub(1);
                 match outcome {
                     Outcome::Failure => self.open(now),
-                    Outcome::Abandoned => {}
+                    Outcome::Cancelled => {}
                     Outcome::Success => {
                         *succeeded += 1;
                         if *succeeded >= self.settings.probes {
@@ -197,8 +197,8 @@ mod tests {
         assert_eq!(breaker.admit(now), None);
         // Requests from before do not count.
         breaker.record(Admission::Normal, Outcome::Failure, now);
-        // An abandoned probe makes room for another.
-        breaker.record(Admission::Probe, Outcome::Abandoned, now);
+        // A probe whose client disconnected makes room for another.
+        breaker.record(Admission::Probe, Outcome::Cancelled, now);
         assert_eq!(breaker.admit(now), Some(Admission::Probe));
         for _ in 0..3 {
             assert_eq!(breaker.state(), State::HalfOpen);

@@ -100,7 +100,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A request that the breaker let through; dropped, it counts as abandoned.
+/// A request that the breaker let through; dropped, it counts as cancelled.
 pub struct Admitted<'a> {
     upstream: &'a Upstream,
     now: &'a Now,
@@ -166,6 +166,6 @@ impl<'a> Admitted<'a> {
 
 impl Drop for Admitted<'_> {
     fn drop(&mut self) {
-        self.end(Outcome::Abandoned);
+        self.end(Outcome::Cancelled);
     }
 }
