@@ -86,9 +86,7 @@ impl Reader<'_> {
             loop {
                 self.scan.skip_whitespace();
                 let (start, end) = self.scan.string()?;
-                self.scan.skip_whitespace();
-                self.scan.expect_byte(b':')?;
-                self.scan.skip_whitespace();
+                self.scan.colon()?;
                 match &self.scan.bytes[start..end] {
                     b"\"data\"" => {
                         has_data = true;
@@ -149,72 +147,44 @@ impl Reader<'_> {
     }
 
     fn list(&mut self) -> Scan<Node> {
-        self.scan.enter_level()?;
         let start = self.scan.at;
         let first = self.items.len();
-        self.scan.at += 1;
-        self.scan.skip_whitespace();
-        if self.scan.peek() == Some(b']') {
-            self.scan.at += 1;
-        } else {
-            loop {
-                self.scan.skip_whitespace();
-                let item = self.value()?;
-                self.items.push(item);
-                self.scan.skip_whitespace();
-                match self.scan.next() {
-                    Some(b',') => {}
-                    Some(b']') => break,
-                    _ => return Err("expected a comma or a bracket"),
-                }
-            }
+        let mut has_item = self.scan.open(b']')?;
+        while has_item {
+            let item = self.value()?;
+            self.items.push(item);
+            has_item = self.scan.another(b']')?;
         }
-        self.scan.depth -= 1;
         let raw = self.tree.span(self.buffer, start, self.scan.at);
         Ok(Node::List(self.tree.add_list(raw, &mut self.items, first)))
     }
 
     fn object(&mut self) -> Scan<Node> {
-        self.scan.enter_level()?;
         let start = self.scan.at;
         let id = self
             .tree
             .add_object(self.tree.span(self.buffer, start, start));
+        let mut has_field = self.scan.open(b'}')?;
         let depth = self.scan.depth;
         if self.known.len() <= depth {
             self.known.resize_with(depth + 1, Vec::new);
         }
-        self.scan.at += 1;
-        self.scan.skip_whitespace();
-        if self.scan.peek() == Some(b'}') {
-            self.scan.at += 1;
-        } else {
-            let mut ordinal = 0;
-            loop {
-                self.scan.skip_whitespace();
-                let from = self.scan.at;
-                let slot = self.key(depth, ordinal)?;
-                let key = from..self.scan.at;
-                ordinal += 1;
-                self.scan.skip_whitespace();
-                self.scan.expect_byte(b':')?;
-                self.scan.skip_whitespace();
-                let value = self.value()?;
-                if slot != UNKNOWN {
-                    self.tree.add_field(id, slot, value);
-                } else if depth == 1 && self.entities.len() < MAX_ENTITIES {
-                    let key = String::from_utf8_lossy(&self.scan.bytes[key]);
-                    self.entities.push((key.trim_matches('"').into(), value));
-                }
-                self.scan.skip_whitespace();
-                match self.scan.next() {
-                    Some(b',') => {}
-                    Some(b'}') => break,
-                    _ => return Err("expected a comma or a brace"),
-                }
+        let mut ordinal = 0;
+        while has_field {
+            let from = self.scan.at;
+            let slot = self.key(depth, ordinal)?;
+            let key = from..self.scan.at;
+            ordinal += 1;
+            self.scan.colon()?;
+            let value = self.value()?;
+            if slot != UNKNOWN {
+                self.tree.add_field(id, slot, value);
+            } else if depth == 1 && self.entities.len() < MAX_ENTITIES {
+                let key = String::from_utf8_lossy(&self.scan.bytes[key]);
+                self.entities.push((key.trim_matches('"').into(), value));
             }
+            has_field = self.scan.another(b'}')?;
         }
-        self.scan.depth -= 1;
         let raw = self.tree.span(self.buffer, start, self.scan.at);
         self.tree.set_raw(id, raw);
         Ok(Node::Object(id))

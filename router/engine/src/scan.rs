@@ -108,11 +108,45 @@ impl<'a> Scanner<'a> {
         Ok((start, self.at))
     }
 
-    pub fn enter_level(&mut self) -> Scan<()> {
+    /// Enters an object or a list, at its first byte; false if it is empty, and so has
+    /// ended.
+    pub fn open(&mut self, close: u8) -> Scan<bool> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err("values nest too deep");
         }
+        self.at += 1;
+        self.skip_whitespace();
+        let is_empty = self.peek() == Some(close);
+        if is_empty {
+            self.at += 1;
+            self.depth -= 1;
+        }
+        Ok(!is_empty)
+    }
+
+    /// After an entry of an object or a list: whether another follows; if not, it has
+    /// ended.
+    pub fn another(&mut self, close: u8) -> Scan<bool> {
+        self.skip_whitespace();
+        match self.next() {
+            Some(b',') => {
+                self.skip_whitespace();
+                Ok(true)
+            }
+            Some(byte) if byte == close => {
+                self.depth -= 1;
+                Ok(false)
+            }
+            _ => Err("expected a comma or a closing bracket"),
+        }
+    }
+
+    /// Reads the colon between a key and its value.
+    pub fn colon(&mut self) -> Scan<()> {
+        self.skip_whitespace();
+        self.expect_byte(b':')?;
+        self.skip_whitespace();
         Ok(())
     }
 
@@ -120,31 +154,16 @@ impl<'a> Scanner<'a> {
     pub fn skip(&mut self) -> Scan<()> {
         match self.peek() {
             Some(open @ (b'{' | b'[')) => {
-                self.enter_level()?;
                 let close = if open == b'{' { b'}' } else { b']' };
-                self.at += 1;
-                self.skip_whitespace();
-                if self.peek() == Some(close) {
-                    self.at += 1;
-                } else {
-                    loop {
-                        self.skip_whitespace();
-                        if open == b'{' {
-                            self.string()?;
-                            self.skip_whitespace();
-                            self.expect_byte(b':')?;
-                            self.skip_whitespace();
-                        }
-                        self.skip()?;
-                        self.skip_whitespace();
-                        match self.next() {
-                            Some(b',') => {}
-                            Some(byte) if byte == close => break,
-                            _ => return Err("expected a comma or a bracket"),
-                        }
+                let mut has_entry = self.open(close)?;
+                while has_entry {
+                    if open == b'{' {
+                        self.string()?;
+                        self.colon()?;
                     }
+                    self.skip()?;
+                    has_entry = self.another(close)?;
                 }
-                self.depth -= 1;
                 Ok(())
             }
             Some(b'"') => self.string().map(drop),

@@ -151,28 +151,16 @@ impl<'a> Coercion<'a> {
     /// Reads an object; `entry` reads each value.
     fn entries(&mut self, mut entry: impl FnMut(&mut Self, Cow<'a, str>) -> Coerced) -> Coerced {
         self.scan.skip_whitespace();
-        self.scan.expect_byte(b'{')?;
-        self.scan.enter_level()?;
-        self.scan.skip_whitespace();
-        if self.scan.peek() == Some(b'}') {
-            self.scan.at += 1;
-        } else {
-            loop {
-                self.scan.skip_whitespace();
-                let key = self.string()?;
-                self.scan.skip_whitespace();
-                self.scan.expect_byte(b':')?;
-                self.scan.skip_whitespace();
-                entry(self, key)?;
-                self.scan.skip_whitespace();
-                match self.scan.next() {
-                    Some(b',') => {}
-                    Some(b'}') => break,
-                    _ => return Err("expected a comma or a brace".to_owned()),
-                }
-            }
+        if self.scan.peek() != Some(b'{') {
+            return Err("expected an object".to_owned());
         }
-        self.scan.depth -= 1;
+        let mut has_entry = self.scan.open(b'}')?;
+        while has_entry {
+            let key = self.string()?;
+            self.scan.colon()?;
+            entry(self, key)?;
+            has_entry = self.scan.another(b'}')?;
+        }
         Ok(())
     }
 
@@ -219,27 +207,19 @@ impl<'a> Coercion<'a> {
     }
 
     fn list(&mut self, item: &'a Type) -> Coerced {
-        self.scan.enter_level()?;
-        self.scan.at += 1;
         self.out.push('[');
-        self.scan.skip_whitespace();
-        if self.scan.peek() == Some(b']') {
-            self.scan.at += 1;
-        } else {
-            for index in 0.. {
-                self.scan.skip_whitespace();
-                self.path.push(Step::Item(index));
-                self.value(item)?;
-                self.path.pop();
-                self.scan.skip_whitespace();
-                match self.scan.next() {
-                    Some(b',') => self.out.push(','),
-                    Some(b']') => break,
-                    _ => return Err("expected a comma or a bracket".to_owned()),
-                }
+        let mut index = 0;
+        let mut has_item = self.scan.open(b']')?;
+        while has_item {
+            if index > 0 {
+                self.out.push(',');
             }
+            self.path.push(Step::Item(index));
+            self.value(item)?;
+            self.path.pop();
+            index += 1;
+            has_item = self.scan.another(b']')?;
         }
-        self.scan.depth -= 1;
         self.out.push(']');
         Ok(())
     }
