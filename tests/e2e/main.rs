@@ -8,11 +8,13 @@ mod accounts;
 mod cart;
 mod catalogue;
 mod chaos;
+mod connections;
 mod crash;
 mod doctor;
 mod events;
 mod faults;
 mod http;
+mod idempotent;
 mod input;
 mod live;
 mod ordering;
@@ -141,6 +143,9 @@ fn main() {
         settings::the_reference_is_the_table,
         settings::a_closed_pipe_ends_a_command_quietly,
         traces::an_order_is_one_trace,
+        connections::faults_that_are_not_repeated_are_the_only_errors,
+        connections::faults_with_two_replicas_of_each_role,
+        idempotent::every_idempotent_mutation_is_repeated,
         chaos::kill_everything_while_customers_order_and_watch,
     ]);
     let of = |set: &str| {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use serde_json::{Value, json};
+use stoa_runtime::telemetry::CORRELATION_HEADER;
 
 /// How long a test waits for an event.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -74,7 +75,19 @@ impl Client {
 
     /// The whole response body, or the transport error.
     pub async fn try_query(&self, query: &str, variables: &Value) -> reqwest::Result<Value> {
+        let correlation = uuid::Uuid::now_v7().to_string();
+        self.try_query_as(&correlation, query, variables).await
+    }
+
+    /// The same, with this correlation id.
+    pub async fn try_query_as(
+        &self,
+        correlation: &str,
+        query: &str,
+        variables: &Value,
+    ) -> reqwest::Result<Value> {
         self.request()
+            .header(CORRELATION_HEADER, correlation)
             .header("accept", "application/graphql-response+json")
             .timeout(EVENT_TIMEOUT)
             .json(&json!({ "query": query, "variables": variables }))

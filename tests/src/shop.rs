@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
+use crate::fault_proxy::FaultProxies;
 use crate::nginx;
 use crate::process::{Process, ProcessSpec, bare_command, free_port, tail};
 use crate::servers::Servers;
@@ -45,6 +46,8 @@ pub struct Shop {
     services: Vec<(String, String)>,
     folder: PathBuf,
     settings: Vec<(String, String)>,
+    /// What the router and peers use instead of a service's address.
+    proxies: Option<Arc<FaultProxies>>,
     // The order matters: processes are dropped before the servers they use.
     processes: Mutex<Vec<Process>>,
     servers: Option<Servers>,
@@ -76,6 +79,15 @@ impl Shop {
 
     /// Starts a shop with these settings and demo data.
     pub fn start_with(mode: Mode, settings: &[(&str, &str)]) -> Self {
+        Self::start_behind(mode, settings, None)
+    }
+
+    /// The same, with a proxy in front of each service, for the router and for peers.
+    pub fn start_behind(
+        mode: Mode,
+        settings: &[(&str, &str)],
+        proxies: Option<Arc<FaultProxies>>,
+    ) -> Self {
         let folder = std::env::temp_dir().join(format!("stoa-test-{}", uuid::Uuid::now_v7()));
         std::fs::create_dir_all(&folder).expect("a temporary folder");
         let mut shop = Self {
@@ -86,6 +98,7 @@ impl Shop {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
+            proxies,
             processes: Mutex::default(),
             servers: (mode == Mode::Real).then(|| Servers::start(&folder.join("servers"))),
             folder,
@@ -139,16 +152,20 @@ impl Shop {
 
     fn boot_separate(&mut self) {
         self.seed();
+        self.services.clear();
         let mut peers = vec![self.data_setting()];
         let mut addresses = Vec::new();
         for name in SERVICES {
             let address = self.spawn(name, &["subgraph", name, "--listen", "127.0.0.1:0"], &peers);
+            if name == "users" {
+                peers.push(jwks_setting(&address));
+            }
+            self.services.push(service_at(name, &address));
+            let address = self.behind_proxy(name, address);
             peers.push(peer_setting(name, &address));
             addresses.push((name, address));
         }
-        self.services = services_at(&addresses);
         let supergraph = self.compose(&addresses);
-        peers.push(jwks_setting(&addresses[0].1));
         let listen = "127.0.0.1:0";
         let arguments = ["router", "--supergraph", &supergraph, "--listen", listen];
         let address = self.spawn("router", &arguments, &peers);
@@ -173,9 +190,12 @@ impl Shop {
             ),
         ];
         let services = &fronts[..SERVICES.len()];
-        self.services = services_at(services);
-        settings.extend(services.iter().map(|(name, at)| peer_setting(name, at)));
-        let supergraph = self.compose(services);
+        self.services = (services.iter().map(|(name, at)| service_at(name, at))).collect();
+        let proxied = services.iter();
+        let proxied = proxied.map(|(name, at)| (*name, self.behind_proxy(name, at.clone())));
+        let proxied: Vec<(&str, String)> = proxied.collect();
+        settings.extend(proxied.iter().map(|(name, at)| peer_setting(name, at)));
+        let supergraph = self.compose(&proxied);
         let mut backends = Vec::new();
         for (name, front) in &fronts {
             let mut replicas = Vec::new();
@@ -192,6 +212,13 @@ impl Shop {
         let proxy = nginx::spec(&self.folder, &backends).start();
         self.processes.lock().unwrap().push(proxy);
         self.url = format!("http://{}", fronts[SERVICES.len()].1);
+    }
+
+    fn behind_proxy(&self, name: &str, address: String) -> String {
+        match &self.proxies {
+            Some(proxies) => proxies.add(name, &address),
+            None => address,
+        }
     }
 
     fn data_setting(&self) -> (String, String) {
@@ -439,9 +466,8 @@ fn start(spec: &ProcessSpec) -> (Process, String) {
     }
 }
 
-fn services_at(addresses: &[(&str, String)]) -> Vec<(String, String)> {
-    let named = |(name, at): &(&str, String)| ((*name).to_owned(), format!("http://{at}"));
-    addresses.iter().map(named).collect()
+fn service_at(name: &str, address: &str) -> (String, String) {
+    (name.to_owned(), format!("http://{address}"))
 }
 
 fn peer_setting(name: &str, address: &str) -> (String, String) {
