@@ -52,6 +52,7 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         self.expect_byte(b'"')?;
         loop {
+            self.at += plain_bytes(&self.bytes[self.at..]);
             match self.next() {
                 Some(b'"') => return Ok((start, self.at)),
                 Some(b'\\') => match self.next() {
@@ -181,6 +182,49 @@ impl<'a> Scanner<'a> {
             Ok(())
         } else {
             Err("expected a value")
+        }
+    }
+}
+
+/// How many bytes of a string come before its end, an escape or a control character.
+/// Strings are most of a response, so eight bytes are looked at at a time.
+fn plain_bytes(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH_BITS: u64 = ONES << 7;
+    // Each sets the high bit of the first byte that it looks for, and perhaps of later
+    // bytes, never of earlier ones.
+    let below = |word: u64, least: u64| word.wrapping_sub(ONES * least) & !word & HIGH_BITS;
+    let equal = |word: u64, byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    let mut at = 0;
+    while let Some(eight) = bytes[at..].first_chunk() {
+        let word = u64::from_le_bytes(*eight);
+        let found = equal(word, b'"') | equal(word, b'\\') | below(word, 0x20);
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let rest = &bytes[at..];
+    let is_plain = |byte: &&u8| !matches!(byte, b'"' | b'\\' | 0..0x20);
+    at + rest.iter().take_while(is_plain).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_bytes_end_at_each_special_byte_wherever_it_is() {
+        for special in (0..=255).filter(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)) {
+            for length in 0..20 {
+                for ordinary in [0x20, 0x21, b'a', 0x5b, 0x7f, 0x80, 0xa2, 0xff] {
+                    let mut bytes = vec![ordinary; length];
+                    assert_eq!(plain_bytes(&bytes), length);
+                    bytes.push(special);
+                    bytes.extend([ordinary, special, 0, b'"', ordinary, b'\\', ordinary]);
+                    assert_eq!(plain_bytes(&bytes), length, "{bytes:?}");
+                }
+            }
         }
     }
 }

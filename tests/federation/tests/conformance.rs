@@ -2,6 +2,8 @@
 //! over real HTTP subgraphs.
 //!
 //! `cargo test -p stoa-federation-tests --test conformance -- NAME` runs some.
+//! Each query runs again, twice, over subgraphs that close kept connections, with the
+//! circuit breaker on: retries and breaker must change no response.
 //! With `STOA_SUPERGRAPHS=DIR` it runs only those for which that folder has a supergraph
 //! from another composer (`tests/clients/foreign.mjs` writes them).
 
@@ -11,14 +13,22 @@
     reason = "a test fails by panicking"
 )]
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use stoa_engine::{HttpLimits, HttpTransport};
+use stoa_engine::{BreakerSettings, HttpLimits, HttpSettings, HttpTransport};
 use stoa_federation::{CompositionErrors, Subgraph, compose};
-use stoa_federation_tests::case::{self, Case};
-use stoa_federation_tests::federation::{Federation, RequestContext, ServedTransport, serve};
+use stoa_federation_tests::Answer;
+use stoa_federation_tests::case::{self, Case, QueryCase};
+use stoa_federation_tests::federation::{
+    Federation, RequestContext, ServedTransport, serve, serve_closing,
+};
+
+/// Requests that met a closed connection.
+static REPEATED: AtomicUsize = AtomicUsize::new(0);
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -48,7 +58,12 @@ fn main() {
             trials.push(Trial::test(name, move || run(&case, supergraph.as_deref())));
         }
     }
-    libtest_mimic::run(&arguments, trials).exit();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    let repeated = REPEATED.load(Ordering::Relaxed);
+    println!("requests repeated on a new connection: {repeated}");
+    let is_whole_suite = arguments.filter.is_none() && !arguments.list;
+    assert!(repeated > 0 || !is_whole_suite, "nothing was repeated");
+    conclusion.exit();
 }
 
 fn run(case: &Case, supergraph: Option<&str>) -> Result<(), Failed> {
@@ -116,9 +131,46 @@ fn run(case: &Case, supergraph: Option<&str>) -> Result<(), Failed> {
                 {
                     return Err(wrong(&format!("expected fetches {fetches:?}")));
                 }
+                check_with_retries(&federation, ask, &answer).await?;
             }
             Ok(())
         })
+}
+
+/// Retries and breaker must change nothing: response, or number of fetches.
+async fn check_with_retries(
+    federation: &Federation,
+    ask: &QueryCase,
+    expected: &Answer,
+) -> Result<(), Failed> {
+    let closed = Arc::new(AtomicUsize::new(0));
+    let address = serve_closing(federation.subgraphs.clone(), closed.clone()).await?;
+    let settings = HttpSettings {
+        breaker: Some(BreakerSettings::default()),
+        ..HttpSettings::default()
+    };
+    let transport = Arc::new(ServedTransport {
+        http: HttpTransport::with_settings(settings, HashMap::new())?,
+        address,
+    });
+    let given = RequestContext {
+        labels: ask.labels.iter().map(String::as_str).collect(),
+        grants: ask.grants.clone(),
+    };
+    for _ in 0..2 {
+        let answer = federation
+            .ask(&ask.query, &ask.variables, &given, transport.clone())
+            .await;
+        if (&answer.text, &answer.fetches) != (&expected.text, &expected.fetches) {
+            return Err(format!(
+                "with retries\n{}\nanswered {} after {:?}\ninstead  {} after {:?}",
+                ask.query, answer.text, answer.fetches, expected.text, expected.fetches
+            )
+            .into());
+        }
+    }
+    REPEATED.fetch_add(closed.load(Ordering::Relaxed), Ordering::Relaxed);
+    Ok(())
 }
 
 /// The order of the subgraphs must change nothing: supergraph, hints or errors.
