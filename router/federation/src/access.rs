@@ -7,9 +7,10 @@
 //! that it reads. A denied field is left out of the plan, is null in the response,
 //! and is reported in an error.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use apollo_compiler::ast::{Directive, Value};
+use apollo_compiler::collections::HashMap;
 use apollo_compiler::schema::ExtendedType;
 use apollo_compiler::{Name, Schema};
 
@@ -106,7 +107,7 @@ impl Access {
     /// an object type cannot bypass them. Composers also copy the demands of some
     /// objects to their interface; those then hold for these objects only.
     pub fn inherit_from_interfaces(&mut self, schema: &Schema) {
-        let mut objects: HashMap<&Name, Vec<&Name>> = HashMap::new();
+        let mut objects: HashMap<&Name, Vec<&Name>> = HashMap::default();
         for (name, ty) in &schema.types {
             if let ExtendedType::Object(object) = ty {
                 for interface in &object.implements_interfaces {

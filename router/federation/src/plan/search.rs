@@ -6,10 +6,9 @@
 //! The effort is bounded in steps, not in time, so the plan for a graph and an
 //! operation is always the same.
 
-use std::collections::HashMap;
-
 use super::PlanError;
 use super::planner::{DeadEnds, Planned, Stop, Task, walk};
+use apollo_compiler::collections::HashMap;
 
 /// The most plans that are tried.
 const MAX_TRIALS: usize = 64;
@@ -20,7 +19,7 @@ const MAX_VISITED_FIELDS: usize = 20_000;
 const MAX_FIRST_WALKS: usize = 32;
 
 pub(super) fn best(task: &Task<'_>, budget: usize) -> Result<Planned, PlanError> {
-    let mut decided = HashMap::new();
+    let mut decided = HashMap::default();
     let mut dead_ends = DeadEnds::default();
     let (mut best, visited) = first(task, &mut dead_ends, budget)?;
     let size = visited.max(1);
@@ -62,7 +61,7 @@ fn first(
     let mut failed = PlanError::TooLarge;
     for _ in 0..MAX_FIRST_WALKS {
         let mut left = budget;
-        match walk(task, &HashMap::new(), dead_ends, &mut left) {
+        match walk(task, &HashMap::default(), dead_ends, &mut left) {
             Ok(planned) => return Ok((planned, budget - left)),
             Err(Stop::DeadEnds(met)) => {
                 if !dead_ends.extend(met) {

@@ -3,11 +3,11 @@
 //!
 //! Source: GraphQL October 2021, section 6.4 (CollectFields, CompleteValue).
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use apollo_compiler::Name;
 use apollo_compiler::ast::Type;
+use apollo_compiler::collections::HashMap;
 use apollo_compiler::collections::IndexMap;
 use apollo_compiler::schema::ExtendedType;
 
@@ -112,7 +112,7 @@ pub(super) fn compile(
         graph,
         slots,
         budget,
-        enums: HashMap::new(),
+        enums: HashMap::default(),
     }
     .object(ty, &[selections])
 }
@@ -129,7 +129,7 @@ impl Compiler<'_> {
         if !self.graph.is_abstract(ty) {
             return Ok(ObjectShape::One(ty.clone(), self.fields(ty, sets)?));
         }
-        let mut known = HashMap::new();
+        let mut known = HashMap::default();
         let mut hidden = Vec::new();
         for possible in self.graph.possible_types(ty) {
             if self.graph.api().types.contains_key(possible) {

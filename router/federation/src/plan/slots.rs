@@ -2,11 +2,11 @@
 //! directives, independent of the client's aliases, so that a field is fetched once and nothing
 //! that planning adds collides with a client's response key.
 
-use std::collections::HashMap;
 use std::fmt::Write;
 use std::hash::{Hash, Hasher};
 
 use apollo_compiler::ast::{Argument, Directive};
+use apollo_compiler::collections::HashMap;
 use apollo_compiler::{Name, Node, name};
 
 use crate::operation::Field;
@@ -86,7 +86,7 @@ pub(super) struct Slots {
 impl Slots {
     pub fn new(effects: Option<Name>) -> Self {
         Self {
-            known: HashMap::new(),
+            known: HashMap::default(),
             effects,
         }
     }

@@ -2,10 +2,11 @@
 //!
 //! Source: GraphQL October 2021, section 5.3.2 (SameResponseShape).
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 
 use apollo_compiler::Name;
 use apollo_compiler::ast::Type;
+use apollo_compiler::collections::{HashMap, HashSet};
 
 use super::{SubgraphId, Supergraph};
 
@@ -16,7 +17,7 @@ impl Supergraph {
     /// Finds conflicts among types that can occur at one place: those of one abstract
     /// type, and those that fields with the same name return there.
     pub(super) fn find_conflicts(&self) -> HashSet<Name> {
-        let mut conflicts = HashSet::new();
+        let mut conflicts = HashSet::default();
         let mut queue: Vec<BTreeSet<&Name>> = self
             .possible
             .values()
@@ -24,8 +25,8 @@ impl Supergraph {
             .collect();
         let mut known: HashSet<BTreeSet<&Name>> = queue.iter().cloned().collect();
         while let Some(together) = queue.pop() {
-            let mut seen: HashMap<(SubgraphId, &Name), String> = HashMap::new();
-            let mut below: HashMap<&Name, BTreeSet<&Name>> = HashMap::new();
+            let mut seen: HashMap<(SubgraphId, &Name), String> = HashMap::default();
+            let mut below: HashMap<&Name, BTreeSet<&Name>> = HashMap::default();
             for ty in together {
                 let Some(info) = self.types.get(ty) else {
                     continue;

@@ -5,10 +5,11 @@
 //! entity and has no `@join__type` on value types; up to 0.2, every subgraph that
 //! defines a type has all of its implementations and union members.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use apollo_compiler::ast::{Directive, FieldDefinition, Type, Value};
+use apollo_compiler::collections::{HashMap, HashSet};
 use apollo_compiler::schema::{Component, ExtendedType};
 use apollo_compiler::{Name, Schema};
 
@@ -104,7 +105,7 @@ impl Supergraph {
                 .collect(),
             types: loader.types,
             contexts,
-            conflicted: HashSet::new(),
+            conflicted: HashSet::default(),
             implementers,
         };
         graph.conflicted = graph.find_conflicts();

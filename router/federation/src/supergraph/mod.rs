@@ -12,10 +12,11 @@ mod load;
 mod names;
 mod types;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use apollo_compiler::ast::{FieldDefinition, InputValueDefinition, Selection, Type};
+use apollo_compiler::collections::{HashMap, HashSet};
 use apollo_compiler::schema::{ExtendedType, Implementers};
 use apollo_compiler::validation::Valid;
 use apollo_compiler::{Name, Node, Schema};

@@ -5,8 +5,7 @@
 //! the names that their own specifications give them, by which the rest of the crate knows
 //! them; if a rename were ignored, protected fields would be public.
 
-use std::collections::{HashMap, HashSet};
-
+use apollo_compiler::collections::{HashMap, HashSet};
 use apollo_compiler::{Name, Schema};
 
 use super::api::map_directives;
@@ -89,8 +88,8 @@ pub(crate) fn with_canonical_names(schema: &Schema) -> Schema {
 /// Gives the directives of known specifications their own names, and leaves out those of
 /// other specifications that have these names here.
 pub(super) fn canonicalize(schema: &mut Schema, links: &[Link]) {
-    let mut renamed: HashMap<String, &'static str> = HashMap::new();
-    let mut foreign: HashSet<String> = HashSet::new();
+    let mut renamed: HashMap<String, &'static str> = HashMap::default();
+    let mut foreign: HashSet<String> = HashSet::default();
     for link in links {
         let known = KNOWN.iter().find(|(known, _)| *known == link.identity);
         for canonical in known.into_iter().flat_map(|(_, directives)| *directives) {

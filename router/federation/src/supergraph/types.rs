@@ -1,7 +1,8 @@
 //! What the type definitions of a supergraph say without its join directives.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
+use apollo_compiler::collections::HashMap;
 use apollo_compiler::schema::ExtendedType;
 use apollo_compiler::{Name, Schema};
 
@@ -10,7 +11,7 @@ use crate::subgraph::string_argument;
 /// The object types that set each context, directly or through an abstract type.
 pub(super) fn contexts(schema: &Schema) -> HashMap<String, BTreeSet<Name>> {
     let possible = possible(schema);
-    let mut found: HashMap<String, BTreeSet<Name>> = HashMap::new();
+    let mut found: HashMap<String, BTreeSet<Name>> = HashMap::default();
     for (name, ty) in &schema.types {
         // Reading a field of these roots has side effects.
         if matches!(name.as_str(), "Mutation" | "Subscription") {
@@ -31,7 +32,7 @@ pub(super) fn contexts(schema: &Schema) -> HashMap<String, BTreeSet<Name>> {
 
 /// The object types of each abstract type.
 pub(super) fn possible(schema: &Schema) -> HashMap<Name, Vec<Name>> {
-    let mut found: HashMap<Name, Vec<Name>> = HashMap::new();
+    let mut found: HashMap<Name, Vec<Name>> = HashMap::default();
     for (name, ty) in &schema.types {
         match ty {
             ExtendedType::Interface(_) => {

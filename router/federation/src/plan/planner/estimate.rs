@@ -2,11 +2,12 @@
 //! yet. They are used only for ranking.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use apollo_compiler::Name;
 use apollo_compiler::ast;
+use apollo_compiler::collections::HashMap;
 
 use super::{Planner, selected_by};
 use crate::operation::{Item, Selections};

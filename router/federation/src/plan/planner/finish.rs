@@ -1,11 +1,12 @@
 //! Turns groups into fetches: merges those that can be merged, orders and prints
 //! them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
 use apollo_compiler::ast::{Directive, DirectiveLocation};
+use apollo_compiler::collections::HashMap;
 use apollo_compiler::executable::Operation;
 use apollo_compiler::executable::OperationType;
 use apollo_compiler::{Name, Node};
@@ -20,7 +21,7 @@ impl Planner<'_> {
     pub(super) fn finish(mut self, operation: &Operation) -> Planned {
         self.coalesce();
         let order = self.order();
-        let mut position = HashMap::new();
+        let mut position = HashMap::default();
         for (index, group) in order.iter().enumerate() {
             position.insert(*group, index);
         }

@@ -38,11 +38,12 @@ mod repeat;
 mod resume;
 mod select;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use apollo_compiler::Name;
 use apollo_compiler::ast;
+use apollo_compiler::collections::HashMap;
 use apollo_compiler::collections::IndexMap;
 use apollo_compiler::executable::{Operation, OperationType};
 
@@ -215,8 +216,8 @@ pub(super) fn walk(
         arena: Arena::default(),
         groups: Vec::new(),
         positions: Vec::new(),
-        resolved: HashMap::new(),
-        narrowed: HashMap::new(),
+        resolved: HashMap::default(),
+        narrowed: HashMap::default(),
         touched: Vec::new(),
         contexts: Vec::new(),
         requiring: Vec::new(),
