@@ -84,11 +84,7 @@ impl Compose<'_> {
                         && definer.schema.types.contains_key(name)
                         && !definer.undefined.contains(name)
                 });
-                // In Federation 2 an extended object with a key needs no base definition.
-                let alone = !subgraph.is_federation_1()
-                    && ty.is_object()
-                    && !subgraph.on_type(ty, "key").is_empty();
-                if !defined && !alone {
+                if !defined {
                     self.errors.push(
                         CompositionError::new(
                             "EXTENSION_WITH_NO_BASE",
