@@ -30,6 +30,7 @@ pub struct Config {
 /// The limits of one request.
 #[derive(Debug, Clone)]
 pub struct Limits {
+    pub cost: CostLimits,
     /// Bytes of a request's body, or of one WebSocket message.
     pub body: usize,
     /// Tokens in a document.
@@ -52,9 +53,29 @@ pub struct Limits {
     pub subscriptions: usize,
 }
 
+/// What one operation may cost, by `stoa_federation::cost`.
+#[derive(Debug, Clone, Copy)]
+pub struct CostLimits {
+    pub anonymous: u64,
+    pub signed_in: u64,
+    /// The items of a list whose size the schema does not say.
+    pub list_size: u32,
+}
+
+impl Default for CostLimits {
+    fn default() -> Self {
+        Self {
+            anonymous: 5_000,
+            signed_in: 20_000,
+            list_size: 10,
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            cost: CostLimits::default(),
             body: 1024 * 1024,
             tokens: 5_000,
             depth: 15,

@@ -55,7 +55,7 @@ use tower_http::cors::{AllowHeaders, CorsLayer};
 use tower_http::decompression::RequestDecompressionLayer;
 
 pub use auth::Verifier;
-pub use config::{Config, Limits, RateLimits};
+pub use config::{Config, CostLimits, Limits, RateLimits};
 pub use headers::HeaderRules;
 use pipeline::Pipeline;
 

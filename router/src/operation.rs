@@ -10,7 +10,7 @@ use axum::http::HeaderMap;
 use serde_json::value::RawValue;
 use stoa_federation::access::DemandId;
 use stoa_federation::plan::Decisions;
-use stoa_federation::{QueryPlan, apollo_compiler};
+use stoa_federation::{CostFormula, QueryPlan, apollo_compiler};
 
 use crate::auth::Principal;
 
@@ -39,6 +39,7 @@ pub struct Client {
 pub struct Prepared {
     pub(crate) document: Valid<ExecutableDocument>,
     pub(crate) operation: Node<Operation>,
+    pub(crate) cost: CostFormula,
     pub(crate) conditions: Vec<apollo_compiler::Name>,
     pub(crate) demands: BTreeSet<DemandId>,
     pub(crate) plans: Mutex<HashMap<Decisions, Arc<QueryPlan>>>,

@@ -11,13 +11,15 @@ use apollo_compiler::validation::Valid;
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use futures_util::stream::{BoxStream, StreamExt};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use stoa_engine::{Execution, GraphQLError, Response, Transport, Variables};
 use stoa_federation::operation::{condition_variables, demands, percent};
 use stoa_federation::plan::{Decisions, PlanError, plan};
-use stoa_federation::{Grants, Labels, QueryPlan, Supergraph, apollo_compiler, one_of};
+use stoa_federation::{
+    CostFormula, Grants, Labels, QueryPlan, Supergraph, apollo_compiler, one_of,
+};
 use stoa_runtime::clock::Clock;
-use stoa_runtime::identity::{IDENTITY_HEADER, IdentityKey};
+use stoa_runtime::identity::{Caller, IDENTITY_HEADER, IdentityKey};
 use stoa_runtime::telemetry::{CORRELATION_HEADER, TRACE_HEADER, in_span, inject_trace};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Span;
@@ -36,6 +38,12 @@ const MAX_CACHED_BYTES: usize = 16 * 1024;
 /// condition values, override labels and unmet access demands.
 const MAX_PLANS_PER_DOCUMENT: usize = 64;
 const MAX_RECURSION: usize = 200;
+
+/// What an operation may cost, and the caller's limit.
+struct Cost {
+    estimate: u64,
+    limit: u64,
+}
 
 /// Executes operations of one graph.
 pub struct Pipeline {
@@ -127,6 +135,7 @@ impl Pipeline {
             .collect();
         Ok(Prepared {
             demands: demands(&self.graph, &document, &operation),
+            cost: CostFormula::of(&self.graph, &document, &operation),
             document,
             operation,
             conditions,
@@ -141,8 +150,8 @@ impl Pipeline {
         request: &GraphqlRequest,
         client: &Client,
     ) -> Response {
-        let execution = match self.execution(prepared, request, client) {
-            Ok(execution) => execution,
+        let (execution, cost) = match self.execution(prepared, request, client) {
+            Ok(made) => made,
             Err(error) => return Response::request_error(*error),
         };
         let timeout = self.config.limits.timeout;
@@ -159,6 +168,8 @@ impl Pipeline {
             response
                 .extensions
                 .insert("plan".to_owned(), Value::from(plan));
+            let cost = json!({ "estimate": cost.estimate, "limit": cost.limit });
+            response.extensions.insert("cost".to_owned(), cost);
         }
         response
     }
@@ -184,7 +195,7 @@ impl Pipeline {
                     "this server has reached its limit of subscriptions",
                 ))
             })?;
-        let execution = self
+        let (execution, _) = self
             .execution(prepared, request, client)
             .map_err(|error| Response::request_error(*error))?;
         let active = ActiveSubscription::new(permit);
@@ -220,7 +231,7 @@ impl Pipeline {
         prepared: &Prepared,
         request: &GraphqlRequest,
         client: &Client,
-    ) -> Result<Execution, Box<GraphQLError>> {
+    ) -> Result<(Execution, Cost), Box<GraphQLError>> {
         // A WebSocket connection can outlive the token that it was opened with.
         if client
             .principal
@@ -232,6 +243,7 @@ impl Pipeline {
         let given = request.variables.as_ref().map_or("{}", |given| given.get());
         let mut variables = Variables::coerce(self.graph.api(), &prepared.operation, given)
             .map_err(|problem| GraphQLError::new("BAD_USER_INPUT", problem))?;
+        let cost = self.check_cost(prepared, &variables, client)?;
         let plan = self.plan(prepared, &variables, client)?;
         let introspection = if plan.introspects {
             self.introspect(prepared, &variables)?
@@ -245,14 +257,45 @@ impl Pipeline {
             // Otherwise the stream resumes after the event that the client saw last.
             variables.set_string_if_null(variable, id);
         }
-        Ok(Execution {
+        let execution = Execution {
             graph: self.graph.clone(),
             plan,
             transport: self.transport.clone(),
             variables: Arc::new(variables),
             introspection: Arc::new(introspection),
             headers: self.subgraph_headers(client),
-        })
+        };
+        Ok((execution, cost))
+    }
+
+    /// Refuses an operation that may cost too much, before anything of it runs.
+    fn check_cost(
+        &self,
+        prepared: &Prepared,
+        variables: &Variables,
+        client: &Client,
+    ) -> Result<Cost, Box<GraphQLError>> {
+        let limits = &self.config.limits.cost;
+        let limit = match client.principal.caller {
+            Caller::Anonymous => limits.anonymous,
+            Caller::User { .. } | Caller::Service { .. } => limits.signed_in,
+        };
+        let estimate = prepared
+            .cost
+            .cost(&self.graph, limits.list_size, &|name| variables.get(name))
+            .map_err(|problem| GraphQLError::new("GRAPHQL_VALIDATION_FAILED", problem))?;
+        // Costs are exact as floats up to 2^53, far above any limit.
+        #[allow(clippy::cast_precision_loss, reason = "a metric")]
+        metrics::histogram!("stoa_operation_cost").record(estimate as f64);
+        if estimate > limit {
+            return Err(Box::new(GraphQLError::new(
+                "QUERY_TOO_COSTLY",
+                format!(
+                    "the operation may cost {estimate}; the limit is {limit}: ask for fewer items at a time, or nest fewer lists"
+                ),
+            )));
+        }
+        Ok(Cost { estimate, limit })
     }
 
     fn plan(

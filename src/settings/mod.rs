@@ -287,6 +287,7 @@ impl Settings {
         Config {
             limits: Limits {
                 batch: self.router.batch_limit,
+                cost: self.router.cost,
                 ..Limits::default()
             },
             cors_origins: self.router.cors_origins.clone(),

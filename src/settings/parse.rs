@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 use stoa_orders::domain::TableRates;
 use stoa_orders::payment::stripe::{self, StripeOptions};
+use stoa_router::CostLimits;
 use stoa_runtime::redis::Redis;
 use stoa_runtime::secret;
 use stoa_runtime::settings::{Environment, Problems, SettingError, read};
@@ -60,6 +61,7 @@ pub enum PaymentSettings {
 #[derive(Clone, Default)]
 pub struct RouterSettings {
     pub batch_limit: usize,
+    pub cost: CostLimits,
     pub cors_origins: Vec<String>,
     pub override_labels: Vec<String>,
     pub is_rate_limited: bool,
@@ -313,6 +315,9 @@ pub fn rates(is_needed: bool) -> Result<TableRates, SettingError> {
     TableRates::parse(&text).map_err(wrong)
 }
 
+/// The highest limit of costs, which limits nothing.
+const MAX_COST: u64 = 1_000_000_000_000;
+
 pub fn router(problems: &mut Problems, environment: Environment) -> Option<RouterSettings> {
     const RATE_LIMIT: &str = "STOA_RATE_LIMIT";
     let is_rate_limited = problems.check(match read(RATE_LIMIT).as_deref() {
@@ -328,6 +333,13 @@ pub fn router(problems: &mut Problems, environment: Environment) -> Option<Route
         )),
     });
     let batch_limit = problems.check(number("STOA_BATCH_LIMIT", 0, 0..=1_000));
+    let default = CostLimits::default();
+    let anonymous = number("STOA_COST_LIMIT_ANONYMOUS", default.anonymous, 1..=MAX_COST);
+    let anonymous = problems.check(anonymous);
+    let signed_in = number("STOA_COST_LIMIT", default.signed_in, 1..=MAX_COST);
+    let signed_in = problems.check(signed_in);
+    let list_size = number("STOA_COST_LIST_SIZE", default.list_size, 1..=100_000);
+    let list_size = problems.check(list_size);
     let cors_origins = problems.check(comma_separated("STOA_CORS_ORIGINS", origin));
     let override_labels = problems.check(comma_separated("STOA_OVERRIDE_LABELS", |label| {
         Ok(label.to_owned())
@@ -335,6 +347,11 @@ pub fn router(problems: &mut Problems, environment: Environment) -> Option<Route
     let trusted_proxies = problems.check(comma_separated("STOA_TRUSTED_PROXIES", network));
     Some(RouterSettings {
         batch_limit: batch_limit?,
+        cost: CostLimits {
+            anonymous: anonymous?,
+            signed_in: signed_in?,
+            list_size: list_size?,
+        },
         cors_origins: cors_origins?,
         override_labels: override_labels?,
         is_rate_limited: is_rate_limited?,

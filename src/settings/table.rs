@@ -138,6 +138,27 @@ const SETTINGS: &[Setting] = &[
     ),
     setting(
         G::Router,
+        "STOA_COST_LIMIT",
+        "1 to 1000000000000",
+        "20000",
+        "what an operation of a signed-in caller may cost (docs/api.md)",
+    ),
+    setting(
+        G::Router,
+        "STOA_COST_LIMIT_ANONYMOUS",
+        "1 to 1000000000000",
+        "5000",
+        "the same without a token, or if the router verifies none",
+    ),
+    setting(
+        G::Router,
+        "STOA_COST_LIST_SIZE",
+        "1 to 100000",
+        "10",
+        "the items that a list counts whose size the schema does not say",
+    ),
+    setting(
+        G::Router,
         "STOA_OVERRIDE_LABELS",
         "labels, separated by commas",
         "none",

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use stoa_federation::apollo_compiler::ExecutableDocument;
-use stoa_federation::{Supergraph, plan};
+use stoa_federation::{CostFormula, Supergraph, plan};
 
 fn committed(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../schema/{name}.graphql"));
@@ -59,4 +59,33 @@ fn order_status() {
 #[test]
 fn checkout() {
     insta::assert_snapshot!(planned(include_str!("../operations/checkout.graphql")));
+}
+
+/// All of our own operations cost at most a third of what anybody may ask for.
+#[test]
+fn our_operations_are_cheap() {
+    let graph = Supergraph::parse(&committed("supergraph")).unwrap_or_else(|e| panic!("{e}"));
+    let limits = stoa_router::CostLimits::default();
+    for (name, query) in [
+        (
+            "product-page",
+            include_str!("../operations/product-page.graphql"),
+        ),
+        ("my-shop", include_str!("../operations/my-shop.graphql")),
+        (
+            "order-status",
+            include_str!("../operations/order-status.graphql"),
+        ),
+        ("checkout", include_str!("../operations/checkout.graphql")),
+    ] {
+        let document =
+            ExecutableDocument::parse_and_validate(graph.api(), query, "q.graphql").unwrap();
+        let operation = document.operations.get(None).unwrap();
+        let formula = CostFormula::of(&graph, &document, operation);
+        // Pages as large as they may be.
+        let cost = formula.cost(&graph, limits.list_size, &|_| Some("100"));
+        let cost = cost.unwrap();
+        println!("{name}: {cost}");
+        assert!(cost > 0 && cost <= limits.anonymous / 3, "{name}: {cost}");
+    }
 }

@@ -87,6 +87,9 @@ pub async fn media_types_and_methods(shop: &Shop) {
 pub async fn malformed_and_oversized_requests(shop: &Shop) {
     let http = reqwest::Client::new();
     let url = format!("{}/graphql", shop.url);
+    let page =
+        |inner: &str| format!("products(first: 100) {{ nodes {{ category {{ {inner} }} }} }}");
+    let costly = format!("{{ {} }}", page(&page(&page(&page("id")))));
     let deep = format!(
         "{{ categories {} {{ id }} {} }}",
         "{ children ".repeat(15),
@@ -133,6 +136,11 @@ pub async fn malformed_and_oversized_requests(shop: &Shop) {
             "BAD_USER_INPUT",
         ),
         (json!({ "query": deep }).to_string(), 400, "QUERY_TOO_DEEP"),
+        (
+            json!({ "query": costly }).to_string(),
+            400,
+            "QUERY_TOO_COSTLY",
+        ),
         (
             json!({ "query": format!("{{ productBySku(sku: \"x\") {{ {aliases} }} }}") })
                 .to_string(),

@@ -61,6 +61,26 @@ pub fn coded(code: &str, message: impl Into<String>) -> async_graphql::Error {
 )]
 pub fn idempotent(key: String) {}
 
+/// How long lists are (federation v2.9).
+// One line, which `sdl` can leave out with the definition.
+#[TypeDirective(name = "listSize", location = "FieldDefinition")]
+pub fn list_size(
+    slicing_arguments: Vec<String>,
+    sized_fields: Vec<String>,
+    require_one_slicing_argument: bool,
+) {
+}
+
+/// The argument that limits a connection, for [`list_size`].
+pub fn page_arguments() -> Vec<String> {
+    vec!["first".to_owned()]
+}
+
+/// The lists of a connection, for [`list_size`].
+pub fn page_fields() -> Vec<String> {
+    vec!["nodes".to_owned(), "edges".to_owned()]
+}
+
 /// The error for a value that a scalar does not accept.
 fn invalid_scalar<T: InputType>(message: &str) -> InputValueError<T> {
     InputValueError::custom(message).with_extension("code", BAD_USER_INPUT)

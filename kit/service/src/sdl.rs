@@ -2,12 +2,12 @@
 //! committed under `schema/`.
 //!
 //! async-graphql 7.2 links federation v2.5 with a fixed list of imports and
-//! prints definitions of GraphQL's own directives; here a subgraph imports
+//! prints definitions of directives that are known; here a subgraph imports
 //! only what it uses and defines only its own directives.
 
 use async_graphql::{ObjectType, SDLExportOptions, Schema, SubscriptionType};
 
-const FEDERATION: &str = "https://specs.apollo.dev/federation/v2.5";
+const FEDERATION: &str = "https://specs.apollo.dev/federation/v2.9";
 /// Directives of our own, which are composed into the supergraph, and where each is
 /// specified: `docs/resumable.md` and `docs/idempotent.md` in this project.
 const COMPOSED: &[(&str, &str)] = &[
@@ -22,13 +22,16 @@ const IMPORTS: &[&str] = &[
     "@provides",
     "@inaccessible",
     "@tag",
+    "@listSize",
 ];
-const BUILT_IN: &[&str] = &[
+/// Definitions that are left out: those of GraphQL, and of what is imported.
+const LEFT_OUT: &[&str] = &[
     "directive @include",
     "directive @skip",
     "directive @deprecated",
     "directive @specifiedBy",
     "directive @oneOf",
+    "directive @listSize",
 ];
 
 /// The SDL of a schema, in its committed form.
@@ -54,7 +57,7 @@ fn rewrite(printed: &str) -> String {
         .map_or(printed, |at| &printed[..at]);
     let mut lines: Vec<&str> = Vec::new();
     for line in body.lines() {
-        if BUILT_IN.iter().any(|start| line.starts_with(start)) {
+        if LEFT_OUT.iter().any(|start| line.starts_with(start)) {
             // Its description, if any, is right above.
             while lines.last().is_some_and(|above| above.starts_with('"')) {
                 lines.pop();

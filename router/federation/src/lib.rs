@@ -10,6 +10,7 @@
 //! | [`access`] | access control: which fields a client may see |
 //! | [`operation`] | a client operation with fragments inlined and conditions decided |
 //! | `links` | what a `@link` says: a specification, and the names it brings |
+//! | [`cost`] | what an operation may cost, by `@cost` and `@listSize` |
 //! | [`one_of`] | the rules of `@oneOf`, which apollo-compiler does not check |
 //! | [`plan`] | chooses the fetches for an operation, and the shape of its response |
 //!
@@ -18,6 +19,7 @@
 
 pub mod access;
 pub mod compose;
+pub mod cost;
 pub mod decisions;
 pub mod error;
 pub mod field_set;
@@ -31,6 +33,7 @@ pub mod supergraph;
 pub use access::Grants;
 pub use apollo_compiler;
 pub use compose::{Composition, compose};
+pub use cost::CostFormula;
 pub use error::{CompositionError, CompositionErrors, Hint, Level, Location};
 pub use plan::QueryPlan;
 pub use subgraph::Subgraph;

@@ -99,7 +99,7 @@ fn note_conditions(
     }
 }
 
-fn condition<'a>(directives: &'a DirectiveList, name: &str) -> Option<&'a Value> {
+pub(crate) fn condition<'a>(directives: &'a DirectiveList, name: &str) -> Option<&'a Value> {
     Some(directives.get(name)?.specified_argument_by_name("if")?)
 }
 

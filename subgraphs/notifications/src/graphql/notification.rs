@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
 use stoa_schema::UserId;
-use stoa_service::graphql::{Connection, DateTime, call_context, to_graphql_error};
+use stoa_service::graphql::{
+    Connection, DateTime, call_context, list_size, page_arguments, page_fields, to_graphql_error,
+};
 use stoa_service::page::PageRequest;
 
 use super::app;
@@ -69,10 +71,11 @@ impl User {
 
     /// The user's inbox, newest first. Visible only to the user and to
     /// administrators.
+    #[graphql(directive = list_size::apply(page_arguments(), page_fields(), false))]
     async fn notifications(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "At most 100; 20 if not given.")] first: Option<i32>,
+        #[graphql(desc = "At most 100.", default = 20)] first: Option<i32>,
         #[graphql(desc = "Returns the items after this cursor.")] after: Option<String>,
     ) -> Result<Option<Connection<Notification>>> {
         let app = app(ctx)?;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
 use stoa_service::graphql::{
-    Connection, DateTime, MoneyInput, MoneyObject, call_context, to_graphql_error,
+    Connection, DateTime, MoneyInput, MoneyObject, call_context, list_size, page_arguments,
+    page_fields, to_graphql_error,
 };
 use stoa_service::page::PageRequest;
 
@@ -150,10 +151,11 @@ pub struct DiscountQuery;
 #[Object]
 impl DiscountQuery {
     /// All discount codes, in alphabetical order. For administrators.
+    #[graphql(directive = list_size::apply(page_arguments(), page_fields(), false))]
     async fn discount_codes(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "At most 100; 20 if not given.")] first: Option<i32>,
+        #[graphql(desc = "At most 100.", default = 20)] first: Option<i32>,
         #[graphql(desc = "Returns the items after this cursor.")] after: Option<String>,
     ) -> Result<Option<Connection<DiscountCode>>> {
         let app = app(ctx)?;

@@ -6,7 +6,8 @@ use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
 use stoa_schema::{Money, UserId};
 use stoa_service::context::CallerExt;
 use stoa_service::graphql::{
-    AddressObject, Connection, DateTime, MoneyObject, OrderStatus, call_context, to_graphql_error,
+    AddressObject, Connection, DateTime, MoneyObject, OrderStatus, call_context, list_size,
+    page_arguments, page_fields, to_graphql_error,
 };
 use stoa_service::page::PageRequest;
 
@@ -326,10 +327,11 @@ impl User {
     }
 
     /// The user's orders, newest first. For the user and administrators.
+    #[graphql(directive = list_size::apply(page_arguments(), page_fields(), false))]
     async fn orders(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "At most 100; 20 if not given.")] first: Option<i32>,
+        #[graphql(desc = "At most 100.", default = 20)] first: Option<i32>,
         #[graphql(desc = "Returns the items after this cursor.")] after: Option<String>,
         status: Option<OrderStatus>,
     ) -> Result<Option<Connection<Order>>> {

@@ -5,7 +5,10 @@ use stoa_runtime::identity::Caller;
 use stoa_schema::{OrderId, UserId};
 use stoa_service::context::CallerExt;
 use stoa_service::error::{BAD_USER_INPUT, CommonError};
-use stoa_service::graphql::{Connection, DateTime, OrderStatus, call_context, to_graphql_error};
+use stoa_service::graphql::{
+    Connection, DateTime, OrderStatus, call_context, list_size, page_arguments, page_fields,
+    to_graphql_error,
+};
 use stoa_service::page::PageRequest;
 
 use super::order::{Order, User, list};
@@ -49,10 +52,11 @@ impl OrderQuery {
     }
 
     /// All orders, newest first. For administrators.
+    #[graphql(directive = list_size::apply(page_arguments(), page_fields(), false))]
     async fn orders(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "At most 100; 20 if not given.")] first: Option<i32>,
+        #[graphql(desc = "At most 100.", default = 20)] first: Option<i32>,
         #[graphql(desc = "Returns the items after this cursor.")] after: Option<String>,
         status: Option<OrderStatus>,
         #[graphql(desc = "If true, only orders with a step that has taken over ten minutes.")]

@@ -7,7 +7,8 @@ use async_graphql::{
 };
 use stoa_schema::{CategoryId, ProductId};
 use stoa_service::graphql::{
-    BigInt, Connection, DateTime, MoneyInput, MoneyObject, call_context, to_graphql_error,
+    BigInt, Connection, DateTime, MoneyInput, MoneyObject, call_context, list_size, page_arguments,
+    page_fields, to_graphql_error,
 };
 use stoa_service::page::PageRequest;
 
@@ -168,10 +169,11 @@ impl Category {
     }
 
     /// The products of this category and of all its descendants.
+    #[graphql(directive = list_size::apply(page_arguments(), page_fields(), false))]
     async fn products(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "At most 100; 20 if not given.")] first: Option<i32>,
+        #[graphql(desc = "At most 100.", default = 20)] first: Option<i32>,
         #[graphql(desc = "Returns the items after this cursor.")] after: Option<String>,
         sort: Option<ProductSort>,
     ) -> Result<Connection<Product>> {
@@ -250,10 +252,11 @@ impl ProductQuery {
     }
 
     /// The products for sale, newest first unless `sort` is given.
+    #[graphql(directive = list_size::apply(page_arguments(), page_fields(), false))]
     async fn products(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "At most 100; 20 if not given.")] first: Option<i32>,
+        #[graphql(desc = "At most 100.", default = 20)] first: Option<i32>,
         #[graphql(desc = "Returns the items after this cursor.")] after: Option<String>,
         #[graphql(
             desc = "Search words. A word of the name, description or SKU must begin with each."

@@ -7,7 +7,9 @@ use stoa_runtime::identity::{Caller, Role};
 use stoa_schema::UserId;
 use stoa_service::context::CallerExt;
 use stoa_service::error::CommonError;
-use stoa_service::graphql::{Connection, DateTime, call_context, to_graphql_error};
+use stoa_service::graphql::{
+    Connection, DateTime, call_context, list_size, page_arguments, page_fields, to_graphql_error,
+};
 use stoa_service::page::PageRequest;
 
 use super::address::SavedAddress;
@@ -135,10 +137,11 @@ impl AccountQuery {
     }
 
     /// All users, newest first. Administrators only.
+    #[graphql(directive = list_size::apply(page_arguments(), page_fields(), false))]
     async fn users(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "At most 100; 20 if not given.")] first: Option<i32>,
+        #[graphql(desc = "At most 100.", default = 20)] first: Option<i32>,
         #[graphql(desc = "Returns the items after this cursor.")] after: Option<String>,
     ) -> Result<Option<Connection<User>>> {
         let app = app(ctx)?;

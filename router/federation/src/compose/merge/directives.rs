@@ -16,7 +16,7 @@ use crate::compose::check::{CARRIED, every_directive};
 use crate::compose::spec::{self, DirectiveBuilder};
 use crate::error::{CompositionError, Level};
 use crate::links::name_of;
-use crate::subgraph::Subgraph;
+use crate::subgraph::{Subgraph, int_argument, strings_argument};
 
 impl Merge<'_, '_> {
     /// Merges the directives that clients, access checks and tools need in the
@@ -96,7 +96,7 @@ impl Merge<'_, '_> {
                 "policy" => out.push(combine_demands("policy", "policies", &same)),
                 // The highest of the subgraphs' costs applies.
                 "cost" => {
-                    let weight = same.iter().filter_map(|d| int(d, "weight")).max();
+                    let weight = same.iter().filter_map(|d| int_argument(d, "weight")).max();
                     out.push(
                         DirectiveBuilder::new("cost")
                             .value("weight", number(weight.unwrap_or(1)))
@@ -331,22 +331,8 @@ fn detached(directive: &Node<Directive>) -> Node<Directive> {
     Node::new((**directive).clone())
 }
 
-fn int(directive: &Directive, argument: &str) -> Option<i32> {
-    directive.specified_argument_by_name(argument)?.to_i32()
-}
-
 fn number(value: i32) -> Value {
     Value::Int(value.into())
-}
-
-fn strings(directive: &Directive, argument: &str) -> Vec<String> {
-    match directive.specified_argument_by_name(argument).map(|v| &**v) {
-        Some(Value::List(items)) => items
-            .iter()
-            .filter_map(|item| Some(item.as_str()?.to_owned()))
-            .collect(),
-        _ => Vec::new(),
-    }
 }
 
 /// Combines the demands of all subgraphs, which must all be met: `[[a], [b]]` and
@@ -404,12 +390,16 @@ fn combine_demands(
 
 fn list_size(same: &[&Node<Directive>]) -> Node<Directive> {
     let mut merged = DirectiveBuilder::new("listSize");
-    if let Some(assumed) = same.iter().filter_map(|d| int(d, "assumedSize")).max() {
+    if let Some(assumed) = same
+        .iter()
+        .filter_map(|d| int_argument(d, "assumedSize"))
+        .max()
+    {
         merged = merged.value("assumedSize", number(assumed));
     }
     for argument in ["slicingArguments", "sizedFields"] {
         let mut all: Vec<String> = Vec::new();
-        for text in same.iter().flat_map(|d| strings(d, argument)) {
+        for text in same.iter().flat_map(|d| strings_argument(d, argument)) {
             if !all.contains(&text) {
                 all.push(text);
             }
