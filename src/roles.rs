@@ -109,7 +109,11 @@ fn override_subgraph_url(graph: &mut Supergraph, named: &str) -> Result<(), Erro
 
 /// A subgraph is ready when it answers a minimal query.
 fn subgraph_checks(graph: &Supergraph) -> Result<Vec<Check>, reqwest::Error> {
-    let client = reqwest::Client::builder().timeout(CHECK_TIMEOUT).build()?;
+    // A kept connection may just have been closed.
+    let client = reqwest::Client::builder()
+        .timeout(CHECK_TIMEOUT)
+        .pool_max_idle_per_host(0)
+        .build()?;
     Ok(graph
         .subgraphs
         .iter()
@@ -122,7 +126,8 @@ fn subgraph_checks(graph: &Supergraph) -> Result<Vec<Check>, reqwest::Error> {
                     .json(&serde_json::json!({ "query": "{ __typename }" }));
                 async move {
                     let answer = request.send().await;
-                    answer.is_ok_and(|answer| answer.status().is_success())
+                    // A refusal is an answer, too: it may accept only known queries.
+                    answer.is_ok_and(|answer| !answer.status().is_server_error())
                 }
             })
         })

@@ -21,6 +21,7 @@
 pub mod auth;
 mod batch;
 pub mod config;
+mod cost;
 mod document;
 pub mod headers;
 pub mod health;

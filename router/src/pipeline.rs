@@ -19,12 +19,13 @@ use stoa_federation::{
     CostFormula, Grants, Labels, QueryPlan, Supergraph, apollo_compiler, one_of,
 };
 use stoa_runtime::clock::Clock;
-use stoa_runtime::identity::{Caller, IDENTITY_HEADER, IdentityKey};
+use stoa_runtime::identity::{IDENTITY_HEADER, IdentityKey};
 use stoa_runtime::telemetry::{CORRELATION_HEADER, TRACE_HEADER, in_span, inject_trace};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Span;
 
 use crate::config::Config;
+use crate::cost::{self, Cost};
 use crate::document::without_descriptions;
 use crate::limits;
 use crate::operation::{Client, GraphqlRequest, Prepared};
@@ -38,12 +39,6 @@ const MAX_CACHED_BYTES: usize = 16 * 1024;
 /// condition values, override labels and unmet access demands.
 const MAX_PLANS_PER_DOCUMENT: usize = 64;
 const MAX_RECURSION: usize = 200;
-
-/// What an operation may cost, and the caller's limit.
-struct Cost {
-    estimate: u64,
-    limit: u64,
-}
 
 /// Executes operations of one graph.
 pub struct Pipeline {
@@ -243,7 +238,8 @@ impl Pipeline {
         let given = request.variables.as_ref().map_or("{}", |given| given.get());
         let mut variables = Variables::coerce(self.graph.api(), &prepared.operation, given)
             .map_err(|problem| GraphQLError::new("BAD_USER_INPUT", problem))?;
-        let cost = self.check_cost(prepared, &variables, client)?;
+        let limits = &self.config.limits.cost;
+        let cost = cost::check(&self.graph, prepared, &variables, client, limits)?;
         let plan = self.plan(prepared, &variables, client)?;
         let introspection = if plan.introspects {
             self.introspect(prepared, &variables)?
@@ -266,36 +262,6 @@ impl Pipeline {
             headers: self.subgraph_headers(client),
         };
         Ok((execution, cost))
-    }
-
-    /// Refuses an operation that may cost too much, before anything of it runs.
-    fn check_cost(
-        &self,
-        prepared: &Prepared,
-        variables: &Variables,
-        client: &Client,
-    ) -> Result<Cost, Box<GraphQLError>> {
-        let limits = &self.config.limits.cost;
-        let limit = match client.principal.caller {
-            Caller::Anonymous => limits.anonymous,
-            Caller::User { .. } | Caller::Service { .. } => limits.signed_in,
-        };
-        let estimate = prepared
-            .cost
-            .cost(&self.graph, limits.list_size, &|name| variables.get(name))
-            .map_err(|problem| GraphQLError::new("GRAPHQL_VALIDATION_FAILED", problem))?;
-        // Costs are exact as floats up to 2^53, far above any limit.
-        #[allow(clippy::cast_precision_loss, reason = "a metric")]
-        metrics::histogram!("stoa_operation_cost").record(estimate as f64);
-        if estimate > limit {
-            return Err(Box::new(GraphQLError::new(
-                "QUERY_TOO_COSTLY",
-                format!(
-                    "the operation may cost {estimate}; the limit is {limit}: ask for fewer items at a time, or nest fewer lists"
-                ),
-            )));
-        }
-        Ok(Cost { estimate, limit })
     }
 
     fn plan(

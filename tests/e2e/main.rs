@@ -96,6 +96,7 @@ fn main() {
         events::a_poison_event_is_dead_lettered,
         http::media_types_and_methods,
         http::malformed_and_oversized_requests,
+        http::costly_operations,
         http::tokens,
         http::health_metrics_and_correlation,
         http::the_page_is_served,

@@ -15,8 +15,9 @@ use apollo_compiler::schema::{ExtendedType, FieldDefinition, InputValueDefinitio
 use apollo_compiler::{ExecutableDocument, Name, Node};
 use serde_json::Value as Json;
 
+use crate::arguments::{int_argument, strings_argument};
 use crate::operation::condition;
-use crate::subgraph::{bool_argument, int_argument, strings_argument};
+use crate::subgraph::bool_argument;
 use crate::supergraph::Supergraph;
 
 /// What a mutation counts beside its fields.

@@ -8,6 +8,7 @@
 //! | [`mod@compose`] | merges subgraphs into supergraph SDL (join v0.4 or v0.5, link v1.0), or reports errors |
 //! | [`supergraph`] | loads supergraph SDL (from any composer) into the model that planning reads |
 //! | [`access`] | access control: which fields a client may see |
+//! | `arguments` | reads arguments of directives |
 //! | [`operation`] | a client operation with fragments inlined and conditions decided |
 //! | `links` | what a `@link` says: a specification, and the names it brings |
 //! | [`cost`] | what an operation may cost, by `@cost` and `@listSize` |
@@ -18,6 +19,7 @@
 //! `join`/`link` supergraph specifications.
 
 pub mod access;
+mod arguments;
 pub mod compose;
 pub mod cost;
 pub mod decisions;

@@ -1,7 +1,6 @@
 //! Composes, plans and executes federations of mock subgraphs.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use apollo_compiler::ExecutableDocument;
@@ -9,13 +8,6 @@ use async_trait::async_trait;
 use axum::extract::{Path, State};
 use axum::routing::post;
 use axum::{Json, Router};
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use serde_json::{Map, Value, json};
 use stoa_engine::transport::Events;
 use stoa_engine::{
@@ -244,63 +236,28 @@ pub async fn serve(subgraphs: Arc<MockSubgraphs>) -> std::io::Result<std::net::S
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let app = Router::new()
-        .route("/{name}", post(respond))
+        .route("/{name}", post(respond_over_http))
         .with_state(subgraphs);
     tokio::spawn(async move { axum::serve(listener, app).await });
     Ok(address)
 }
 
-/// The same, but as servers do that close kept connections: the second request on a
-/// connection, if it is no mutation, meets its end instead of a response. Counts those.
-///
-/// # Errors
-/// If no port is available.
-pub async fn serve_closing(
-    subgraphs: Arc<MockSubgraphs>,
-    closed: Arc<AtomicUsize>,
-) -> std::io::Result<std::net::SocketAddr> {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    tokio::spawn(async move {
-        while let Ok((socket, _)) = listener.accept().await {
-            let (subgraphs, closed) = (subgraphs.clone(), closed.clone());
-            let answered = Arc::new(AtomicUsize::new(0));
-            let service = service_fn(move |request: Request<Incoming>| {
-                let (subgraphs, closed) = (subgraphs.clone(), closed.clone());
-                let is_first = answered.fetch_add(1, Ordering::Relaxed) == 0;
-                async move {
-                    let name = request.uri().path().trim_start_matches('/').to_owned();
-                    let body = request.into_body().collect().await?.to_bytes();
-                    let body: Value = serde_json::from_slice(&body)?;
-                    let query = body["query"].as_str().unwrap_or_default();
-                    if !is_first && !query.trim_start().starts_with("mutation") {
-                        closed.fetch_add(1, Ordering::Relaxed);
-                        // An error of a service closes the connection.
-                        return Err("closed".into());
-                    }
-                    let Json(answer) = respond(State(subgraphs), Path(name), Json(body)).await;
-                    let answer = Response::new(Full::<Bytes>::from(answer.to_string()));
-                    Ok::<_, Box<dyn std::error::Error + Send + Sync>>(answer)
-                }
-            });
-            let socket = TokioIo::new(socket);
-            tokio::spawn(http1::Builder::new().serve_connection(socket, service));
-        }
-    });
-    Ok(address)
-}
-
-async fn respond(
+async fn respond_over_http(
     State(subgraphs): State<Arc<MockSubgraphs>>,
     Path(name): Path<String>,
     Json(body): Json<Value>,
 ) -> Json<Value> {
+    Json(respond(&subgraphs, &name, &body))
+}
+
+/// A subgraph's answer to the body of a request.
+pub(crate) fn respond(subgraphs: &MockSubgraphs, name: &str, body: &Value) -> Value {
     let query = body["query"].as_str().unwrap_or_default();
     let variables = body["variables"].as_object().cloned().unwrap_or_default();
-    Json(match subgraphs.get(&name) {
+    match subgraphs.get(name) {
         Some(mock) => mock.answer(query, &variables),
         None => Value::Null,
-    })
+    }
 }
 
 /// A transport to subgraphs that [`serve`] serves.

@@ -165,7 +165,8 @@ pub struct Tracked {
 
 impl Tracked {
     fn note_sent(&self, sent: &Poll<io::Result<usize>>) {
-        if matches!(sent, Poll::Ready(Ok(_))) {
+        // A failed attempt counts, too: nothing was received since.
+        if sent.is_ready() {
             self.state.0.received.store(false, Ordering::Relaxed);
         }
     }

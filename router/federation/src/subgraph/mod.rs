@@ -472,18 +472,6 @@ pub(crate) fn bool_argument(directive: &Directive, name: &str) -> Option<bool> {
     directive.specified_argument_by_name(name)?.to_bool()
 }
 
-pub(crate) fn int_argument(directive: &Directive, name: &str) -> Option<i32> {
-    directive.specified_argument_by_name(name)?.to_i32()
-}
-
-/// The strings of a list; empty without one.
-pub(crate) fn strings_argument(directive: &Directive, name: &str) -> Vec<String> {
-    let value = directive.specified_argument_by_name(name);
-    let items = value.and_then(|value| value.as_list()).unwrap_or_default();
-    let strings = items.iter().filter_map(|item| item.as_str());
-    strings.map(str::to_owned).collect()
-}
-
 /// The `fields` of a directive; Federation 1 took lists and bare names too.
 pub(crate) fn set_text(directive: &Directive) -> Option<String> {
     match &**directive.specified_argument_by_name("fields")? {

@@ -11,12 +11,13 @@ use super::composed::import;
 use super::join::text;
 use super::values::same_application;
 use crate::access::options;
+use crate::arguments::{int_argument, strings_argument};
 use crate::compose::Source;
 use crate::compose::check::{CARRIED, every_directive};
 use crate::compose::spec::{self, DirectiveBuilder};
 use crate::error::{CompositionError, Level};
 use crate::links::name_of;
-use crate::subgraph::{Subgraph, int_argument, strings_argument};
+use crate::subgraph::Subgraph;
 
 impl Merge<'_, '_> {
     /// Merges the directives that clients, access checks and tools need in the
