@@ -1,6 +1,15 @@
-//! Arguments of directives, as the types that their specifications give them.
+//! Arguments of directives, in the types that their specifications give them; `None` if
+//! an argument is absent, has no default, or is of another type.
 
 use apollo_compiler::ast::Directive;
+
+pub(crate) fn string_argument<'a>(directive: &'a Directive, name: &str) -> Option<&'a str> {
+    directive.specified_argument_by_name(name)?.as_str()
+}
+
+pub(crate) fn bool_argument(directive: &Directive, name: &str) -> Option<bool> {
+    directive.specified_argument_by_name(name)?.to_bool()
+}
 
 pub(crate) fn int_argument(directive: &Directive, name: &str) -> Option<i32> {
     directive.specified_argument_by_name(name)?.to_i32()

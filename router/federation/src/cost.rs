@@ -15,9 +15,8 @@ use apollo_compiler::schema::{ExtendedType, FieldDefinition, InputValueDefinitio
 use apollo_compiler::{ExecutableDocument, Name, Node};
 use serde_json::Value as Json;
 
-use crate::arguments::{int_argument, strings_argument};
+use crate::arguments::{bool_argument, int_argument, strings_argument};
 use crate::operation::condition;
-use crate::subgraph::bool_argument;
 use crate::supergraph::Supergraph;
 
 /// What a mutation counts beside its fields.
@@ -33,34 +32,29 @@ pub struct CostFormula {
 /// A field, with everything below.
 #[derive(Debug, Clone)]
 struct Term {
-    /// The field, for messages: `Type.field`.
-    coordinate: String,
     weight: i64,
     /// How many items it has; `None` if it is not a list.
     size: Option<Size>,
-    /// It must be given exactly one slicing argument.
-    requires_one: Option<Slices>,
+    /// For a field that must be given exactly one of these arguments: `Type.field`.
+    requires_one: Option<(String, Vec<Given>)>,
     /// Arguments whose values have a cost.
-    arguments: Vec<(Node<InputValueDefinition>, Node<Value>)>,
+    arguments: Vec<(Node<InputValueDefinition>, Given)>,
     /// Directives that may leave it out.
     conditions: Vec<DirectiveList>,
     below: Vec<Term>,
 }
 
-#[derive(Debug, Clone)]
-enum Size {
-    /// Nothing is known of it.
-    Unknown,
-    Assumed(i64),
-    /// The largest of these, else what is assumed.
-    Sliced(Slices, Option<i64>),
+/// The size of a list: the largest slicing argument, else what is assumed; with neither,
+/// nothing is known of it.
+#[derive(Debug, Clone, Default)]
+struct Size {
+    slices: Vec<Given>,
+    assumed: Option<i64>,
 }
 
-type Slices = Vec<Slice>;
-
-/// A slicing argument.
+/// The value of an argument.
 #[derive(Debug, Clone)]
-struct Slice {
+struct Given {
     value: Node<Value>,
     /// If the value is a variable that has none.
     default: Option<Node<Value>>,
@@ -151,30 +145,26 @@ impl Writer<'_> {
     fn field(&mut self, ty: &Name, field: &Field, sized: Option<&Sized<'_>>) -> Option<Term> {
         let definition = self.graph.definition(ty, &field.name)?.clone();
         let directive = definition.directives.get("listSize");
-        let slices = directive.map(|directive| {
-            let names = strings_argument(directive, "slicingArguments");
-            slices(&definition, field, &names)
-        });
-        let slices = slices.unwrap_or_default();
-        let assumed = directive
-            .and_then(|directive| int_argument(directive, "assumedSize"))
-            .map(i64::from);
-        let own_size = match (slices.is_empty(), assumed) {
-            (false, assumed) => Size::Sliced(slices.clone(), assumed),
-            (true, Some(assumed)) => Size::Assumed(assumed),
-            (true, None) => Size::Unknown,
+        let names =
+            |argument| directive.map_or_else(Vec::new, |found| strings_argument(found, argument));
+        let (slicing, below_fields) = (names("slicingArguments"), names("sizedFields"));
+        let own_size = Size {
+            slices: slices(&definition, field, &slicing),
+            assumed: directive
+                .and_then(|found| int_argument(found, "assumedSize"))
+                .map(i64::from),
         };
-        let below_fields = directive
-            .map(|directive| strings_argument(directive, "sizedFields"))
-            .unwrap_or_default();
         let outer = sized.filter(|sized| sized.fields.iter().any(|name| field.name == **name));
         let size = definition.ty.is_list().then(|| match outer {
             Some(sized) => sized.size.clone(),
             None => own_size.clone(),
         });
-        let needs_one = directive.is_some_and(|directive| {
-            !strings_argument(directive, "slicingArguments").is_empty()
-                && bool_argument(directive, "requireOneSlicingArgument") != Some(false)
+        let requires_one = directive.is_some_and(|found| {
+            !slicing.is_empty() && bool_argument(found, "requireOneSlicingArgument") != Some(false)
+        });
+        let requires_one = requires_one.then(|| {
+            let coordinate = format!("{ty}.{}", field.name);
+            (coordinate, own_size.slices.clone())
         });
         let mut conditions_here = self.conditions.clone();
         conditions_here.extend(conditions(&field.directives));
@@ -188,10 +178,9 @@ impl Writer<'_> {
         self.set(&field.selection_set, Some(&inner), &mut below);
         self.conditions = around;
         Some(Term {
-            coordinate: format!("{ty}.{}", field.name),
             weight: self.weight(&definition),
             size,
-            requires_one: needs_one.then_some(slices),
+            requires_one,
             arguments: self.arguments(&definition, field),
             conditions: conditions_here,
             below,
@@ -207,13 +196,13 @@ impl Writer<'_> {
         &self,
         definition: &FieldDefinition,
         field: &Field,
-    ) -> Vec<(Node<InputValueDefinition>, Node<Value>)> {
+    ) -> Vec<(Node<InputValueDefinition>, Given)> {
         let costly = definition.arguments.iter().filter(|argument| {
             let ty = argument.ty.inner_named_type();
             argument.directives.has("cost") || weight_of_type(self.graph, ty) != 0
         });
         let given = costly.filter_map(|argument| {
-            let value = value_of(argument, field)?;
+            let value = given(argument, field)?;
             Some((argument.clone(), value))
         });
         given.collect()
@@ -226,23 +215,23 @@ fn conditions(directives: &DirectiveList) -> Option<DirectiveList> {
     (has("skip") || has("include")).then(|| directives.clone())
 }
 
-/// The value of an argument: as written, else its default.
-fn value_of(argument: &InputValueDefinition, field: &Field) -> Option<Node<Value>> {
-    let written = field.specified_argument_by_name(&argument.name);
-    written.or(argument.default_value.as_ref()).cloned()
+/// The value of an argument, as written or by default.
+fn given(argument: &InputValueDefinition, field: &Field) -> Option<Given> {
+    let default = argument.default_value.clone();
+    let written = field.specified_argument_by_name(&argument.name).cloned();
+    Some(Given {
+        value: written.or_else(|| default.clone())?,
+        default,
+    })
 }
 
 /// The arguments of these names that have a value.
-fn slices(definition: &FieldDefinition, field: &Field, names: &[String]) -> Slices {
+fn slices(definition: &FieldDefinition, field: &Field, names: &[String]) -> Vec<Given> {
     let arguments = definition.arguments.iter();
     let slicing = arguments.filter(|argument| names.iter().any(|name| argument.name == **name));
-    let with_value = slicing.filter_map(|argument| {
-        Some(Slice {
-            value: value_of(argument, field)?,
-            default: argument.default_value.clone(),
-        })
-    });
-    with_value.collect()
+    slicing
+        .filter_map(|argument| given(argument, field))
+        .collect()
 }
 
 /// The `weight` of a `@cost`.
@@ -291,28 +280,22 @@ impl Evaluation<'_> {
     }
 
     fn term(&self, term: &Term) -> Result<i64, String> {
-        if let Some(slices) = &term.requires_one {
+        if let Some((coordinate, slices)) = &term.requires_one {
             let count = self.sizes(slices).count();
             if count != 1 {
                 return Err(format!(
-                    "\"{}\" needs exactly one of the arguments that limit its size, not {count}",
-                    term.coordinate
+                    "\"{coordinate}\" needs exactly one of the arguments that limit its size, not {count}"
                 ));
             }
         }
         let each = term.weight.saturating_add(self.sum(&term.below)?);
-        let items = match &term.size {
-            None => 1,
-            Some(Size::Unknown) => self.list_size,
-            Some(Size::Assumed(assumed)) => *assumed,
-            Some(Size::Sliced(slices, assumed)) => {
-                let largest = self.sizes(slices).max();
-                largest.or(*assumed).unwrap_or(self.list_size)
-            }
-        };
+        let items = term.size.as_ref().map_or(1, |size| {
+            let largest = self.sizes(&size.slices).max();
+            largest.or(size.assumed).unwrap_or(self.list_size)
+        });
         let mut cost = each.saturating_mul(items.max(0));
-        for (argument, value) in &term.arguments {
-            let value = self.json(value);
+        for (argument, given) in &term.arguments {
+            let value = self.json_of(given);
             cost = cost.saturating_add(self.input(argument, &value));
         }
         // A negative weight makes a field cheaper, not the rest of the operation.
@@ -320,11 +303,20 @@ impl Evaluation<'_> {
     }
 
     /// The values of slicing arguments.
-    fn sizes(&self, slices: &Slices) -> impl Iterator<Item = i64> {
+    fn sizes(&self, slices: &[Given]) -> impl Iterator<Item = i64> {
         slices.iter().filter_map(|slice| {
-            let value = self.json(&slice.value).as_i64();
+            let value = self.json_of(slice).as_i64();
             value.or_else(|| self.json(slice.default.as_ref()?).as_i64())
         })
+    }
+
+    fn json_of(&self, given: &Given) -> Json {
+        match (&*given.value, &given.default) {
+            (Value::Variable(name), Some(default)) if (self.variables)(name).is_none() => {
+                self.json(default)
+            }
+            (value, _) => self.json(value),
+        }
     }
 
     /// What an argument or an input field costs with a value.

@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(breaker.admit(now), None);
         // Requests from before do not count.
         breaker.record(Admission::Normal, Outcome::Failure, now);
-        // A probe whose client disconnected makes room for another.
+        // A cancelled probe does not count: another may be sent.
         breaker.record(Admission::Probe, Outcome::Cancelled, now);
         assert_eq!(breaker.admit(now), Some(Admission::Probe));
         for _ in 0..3 {

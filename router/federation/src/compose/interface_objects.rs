@@ -7,6 +7,7 @@ use apollo_compiler::schema::{Component, ExtendedType};
 use apollo_compiler::{Name, Schema};
 
 use super::{Compose, spec::DirectiveBuilder};
+use crate::arguments::bool_argument;
 use crate::error::CompositionError;
 use crate::subgraph::{fields_of, is_federation_internal};
 
@@ -77,7 +78,7 @@ impl Compose<'_> {
                 let resolvable = subgraph
                     .on_type(ty, "key")
                     .iter()
-                    .any(|key| crate::subgraph::bool_argument(key, "resolvable") != Some(false));
+                    .any(|key| bool_argument(key, "resolvable") != Some(false));
                 if !ty.is_interface() || !resolvable {
                     continue;
                 }

@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use apollo_compiler::Name;
 
 use super::Compose;
+use crate::arguments::string_argument;
 use crate::error::{CompositionError, Hint, Level};
-use crate::subgraph::{Coordinate, Subgraph, fields_of, string_argument};
+use crate::subgraph::{Coordinate, Subgraph, fields_of};
 
 /// A field of a subgraph: the subgraph's index and the public names.
 type SubgraphField = (usize, Coordinate);

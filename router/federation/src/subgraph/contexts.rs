@@ -4,7 +4,8 @@ use apollo_compiler::Node;
 use apollo_compiler::ast::{Directive, InputValueDefinition};
 use apollo_compiler::schema::ExtendedType;
 
-use super::{Subgraph, string_argument};
+use super::Subgraph;
+use crate::arguments::string_argument;
 
 /// Splits the `field` of `@fromContext` into the context's name and the selection.
 pub(crate) fn context_parts(text: &str) -> Option<(&str, &str)> {

@@ -9,8 +9,9 @@ use std::collections::HashMap;
 use apollo_compiler::parser::SourceSpan;
 use apollo_compiler::{Name, Schema};
 
+use super::ComposedDirective;
 use super::definitions::{self, KNOWN, LATEST_MINOR};
-use super::{ComposedDirective, string_argument};
+use crate::arguments::string_argument;
 use crate::error::{CompositionError, Location};
 use crate::links::{self, LINK, Link};
 

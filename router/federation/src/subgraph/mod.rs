@@ -29,6 +29,7 @@ use apollo_compiler::{Name, Node, Schema, name};
 pub(crate) use contexts::context_parts;
 pub(crate) use definitions::is_federation_internal;
 
+use crate::arguments::string_argument;
 use crate::error::{CompositionError, CompositionErrors, Location, diagnostic_location};
 use crate::field_set::{self, FieldSet};
 use crate::links::Link;
@@ -461,15 +462,6 @@ pub(crate) fn fields_of(ty: &ExtendedType) -> Option<&Fields> {
         ExtendedType::Interface(interface) => Some(&interface.fields),
         _ => None,
     }
-}
-
-/// The string argument `name` of a directive.
-pub(crate) fn string_argument<'a>(directive: &'a Directive, name: &str) -> Option<&'a str> {
-    directive.specified_argument_by_name(name)?.as_str()
-}
-
-pub(crate) fn bool_argument(directive: &Directive, name: &str) -> Option<bool> {
-    directive.specified_argument_by_name(name)?.to_bool()
 }
 
 /// The `fields` of a directive; Federation 1 took lists and bare names too.

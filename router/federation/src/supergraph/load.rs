@@ -21,9 +21,9 @@ use super::{
     ContextArgument, FieldJoin, Key, SubgraphId, SubgraphInfo, Supergraph, TypeInfo, api,
     is_federation_internal,
 };
+use crate::arguments::{bool_argument, string_argument};
 use crate::error::{CompositionError, CompositionErrors, diagnostic_location};
 use crate::field_set::{self, FieldSet};
-use crate::subgraph::{bool_argument, string_argument};
 
 impl Supergraph {
     /// Loads supergraph SDL in the `join` format.

@@ -22,8 +22,8 @@ use apollo_compiler::validation::Valid;
 use apollo_compiler::{Name, Node, Schema};
 
 use crate::access::Access;
+use crate::arguments::string_argument;
 use crate::field_set::FieldSet;
-use crate::subgraph::string_argument;
 
 pub(crate) use names::with_canonical_names;
 

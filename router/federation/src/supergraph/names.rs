@@ -9,9 +9,9 @@ use apollo_compiler::collections::{HashMap, HashSet};
 use apollo_compiler::{Name, Schema};
 
 use super::api::map_directives;
+use crate::arguments::string_argument;
 use crate::error::CompositionError;
 use crate::links::{self, Link, name_of};
-use crate::subgraph::string_argument;
 
 /// The specifications whose directives are known here.
 const KNOWN: &[(&str, &[&str])] = &[

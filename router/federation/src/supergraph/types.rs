@@ -6,7 +6,7 @@ use apollo_compiler::collections::HashMap;
 use apollo_compiler::schema::ExtendedType;
 use apollo_compiler::{Name, Schema};
 
-use crate::subgraph::string_argument;
+use crate::arguments::string_argument;
 
 /// The object types that set each context, directly or through an abstract type.
 pub(super) fn contexts(schema: &Schema) -> HashMap<String, BTreeSet<Name>> {

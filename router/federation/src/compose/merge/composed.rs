@@ -11,10 +11,11 @@ use apollo_compiler::collections::IndexMap;
 use apollo_compiler::{Name, Node, Schema};
 
 use super::Merge;
+use crate::arguments::string_argument;
 use crate::compose::spec::DirectiveBuilder;
 use crate::error::CompositionError;
 use crate::links::name_of;
-use crate::subgraph::{ComposedDirective, string_argument};
+use crate::subgraph::ComposedDirective;
 
 /// A specification of which directives are composed.
 pub(super) struct ComposedSpec<'a> {

@@ -11,7 +11,7 @@ use super::composed::import;
 use super::join::text;
 use super::values::same_application;
 use crate::access::options;
-use crate::arguments::{int_argument, strings_argument};
+use crate::arguments::{bool_argument, int_argument, strings_argument};
 use crate::compose::Source;
 use crate::compose::check::{CARRIED, every_directive};
 use crate::compose::spec::{self, DirectiveBuilder};
@@ -412,6 +412,6 @@ fn list_size(same: &[&Node<Directive>]) -> Node<Directive> {
     }
     let one = same
         .iter()
-        .all(|d| crate::subgraph::bool_argument(d, "requireOneSlicingArgument") != Some(false));
+        .all(|d| bool_argument(d, "requireOneSlicingArgument") != Some(false));
     merged.flag("requireOneSlicingArgument", one).build()
 }

@@ -8,12 +8,13 @@ use apollo_compiler::{Name, Node};
 use super::Merge;
 use super::join::{context_name, loosest, text};
 use super::values::same;
+use crate::arguments::string_argument;
 use crate::compose::Source;
 use crate::compose::check::CARRIED;
 use crate::compose::spec::DirectiveBuilder;
 use crate::error::{CompositionError, Level};
 use crate::field_set;
-use crate::subgraph::{Fields, context_parts, fields_of, is_federation_internal, string_argument};
+use crate::subgraph::{Fields, context_parts, fields_of, is_federation_internal};
 
 /// One subgraph's definition of a field.
 pub(super) type Definition<'s, 'a> = (&'s Source<'a>, &'a Component<FieldDefinition>);

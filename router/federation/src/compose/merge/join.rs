@@ -6,10 +6,11 @@ use apollo_compiler::ast::{Directive, Type};
 use apollo_compiler::collections::IndexSet;
 use apollo_compiler::schema::{ComponentName, ExtendedType};
 
+use crate::arguments::{bool_argument, string_argument};
 use crate::compose::Source;
 use crate::compose::spec::DirectiveBuilder;
 use crate::field_set;
-use crate::subgraph::{Subgraph, bool_argument, string_argument};
+use crate::subgraph::Subgraph;
 
 /// A context's name in the supergraph. It has the subgraph's name, as contexts
 /// hold within one subgraph.

@@ -6,8 +6,9 @@ use apollo_compiler::{Name, Node};
 
 use super::sets::{has_alias, has_directive};
 use super::{Check, Field};
+use crate::arguments::{bool_argument, string_argument};
 use crate::field_set;
-use crate::subgraph::{bool_argument, context_parts, fields_of, string_argument};
+use crate::subgraph::{context_parts, fields_of};
 
 impl Check<'_> {
     /// Contexts fill arguments of fields, not of directives.

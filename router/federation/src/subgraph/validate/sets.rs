@@ -6,8 +6,9 @@ use apollo_compiler::schema::ExtendedType;
 use apollo_compiler::{Name, Node};
 
 use super::{Check, Field};
+use crate::arguments::bool_argument;
 use crate::field_set;
-use crate::subgraph::{bool_argument, set_text};
+use crate::subgraph::set_text;
 
 /// The codes of one of the three directives that hold a field set.
 struct Codes {

@@ -6,8 +6,9 @@ use apollo_compiler::schema::ExtendedType;
 use apollo_compiler::{Name, Node};
 
 use super::{Check, Field};
+use crate::arguments::{bool_argument, string_argument};
 use crate::field_set::FieldSet;
-use crate::subgraph::{bool_argument, fields_of, string_argument};
+use crate::subgraph::fields_of;
 
 /// The longest name of a `@tag`, in bytes.
 const MAX_TAG: usize = 128;
