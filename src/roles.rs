@@ -294,3 +294,31 @@ pub(crate) fn own_url(mut address: SocketAddr) -> String {
     }
     format!("http://{address}")
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+    use stoa_federation::{Subgraph, compose};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_subgraph_that_refuses_the_probe_is_available() {
+        for (status, expected) in [
+            (StatusCode::OK, true),
+            (StatusCode::BAD_REQUEST, true),
+            (StatusCode::UNAUTHORIZED, true),
+            (StatusCode::BAD_GATEWAY, false),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = own_url(listener.local_addr().unwrap());
+            let app = axum::Router::new().fallback(async move || status);
+            tokio::spawn(async move { axum::serve(listener, app).await });
+            let subgraph = Subgraph::parse("a", &url, "type Query { a: Int }").unwrap();
+            let composed = compose(&[subgraph]).unwrap();
+            let graph = Supergraph::parse(&composed.supergraph_sdl).unwrap();
+            let checks = subgraph_checks(&graph).unwrap();
+            assert_eq!((checks[0].is_ready)().await, expected, "{status}");
+        }
+    }
+}

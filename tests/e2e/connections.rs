@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use stoa_tests::client::text;
-use stoa_tests::fault_proxy::{Entry, Fault, Pace};
+use stoa_tests::fault_proxy::{Entry, Fault};
 use stoa_tests::{Client, FaultProxies, Mode, Shop, servers};
 
 use crate::support::*;
@@ -60,7 +60,7 @@ async fn scenario(shop: &Shop, proxies: &FaultProxies, during: Duration) {
         let client = new_customer(&shop.client()).await;
         buyers.push(Buyer::new(client, admin.clone(), product.clone(), index));
     }
-    proxies.set_pace(&Pace::of(1));
+    proxies.set_rate(1);
     let until = Instant::now() + during;
     let running: Vec<_> = (buyers.into_iter())
         .map(|buyer| tokio::spawn(buyer.use_shop(until)))
@@ -72,7 +72,7 @@ async fn scenario(shop: &Shop, proxies: &FaultProxies, during: Duration) {
     for buyer in running {
         buyers.push(buyer.await.unwrap());
     }
-    proxies.set_pace(&Pace::default());
+    proxies.set_rate(0);
 
     check_failures(&buyers, proxies);
     let (mut sold, mut adjusted) = (0, 0);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use stoa_federation::apollo_compiler::Schema;
 use stoa_tests::client::text;
-use stoa_tests::fault_proxy::Fault;
+use stoa_tests::fault_proxy::{Ending, Fault};
 use stoa_tests::{Client, FaultProxies, Mode, Shop};
 
 use crate::support::*;
@@ -65,7 +65,8 @@ impl Repeating {
         };
         client.ok(ask, json!({})).await;
         let before = self.mutations(service);
-        self.proxies.arm(service, Fault::LostResponse);
+        let lost = Fault::LostResponse(Ending::Closed);
+        self.proxies.arm(service, lost);
         let answer = client.query(query, variables).await;
         (answer, self.mutations(service) - before)
     }

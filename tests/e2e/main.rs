@@ -9,6 +9,7 @@ mod cart;
 mod catalogue;
 mod chaos;
 mod connections;
+mod cost;
 mod crash;
 mod doctor;
 mod events;
@@ -93,10 +94,10 @@ fn main() {
         catalogue::administrators_keep_it,
         catalogue::bad_input_changes_nothing,
         catalogue::pictures_are_drawn,
+        cost::nested_pages_have_a_limit,
         events::a_poison_event_is_dead_lettered,
         http::media_types_and_methods,
         http::malformed_and_oversized_requests,
-        http::costly_operations,
         http::tokens,
         http::health_metrics_and_correlation,
         http::the_page_is_served,

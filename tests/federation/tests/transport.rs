@@ -312,6 +312,44 @@ async fn what_may_not_be_repeated_is_sent_once() {
     }
 }
 
+/// A kept connection is reset, and the client learns of it when it sends the next
+/// request: its only thread is blocked until then, and the server has its own.
+#[tokio::test]
+async fn a_query_survives_the_reset_of_a_kept_connection() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let (reset, to_reset) = std::sync::mpsc::channel::<()>();
+    let (done, was_reset) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let serve = async {
+            let listener = TcpListener::from_std(listener).unwrap();
+            loop {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                read_request(&mut socket).await;
+                let answer = with_head("200 OK", ANSWER.as_bytes());
+                socket.write_all(&answer).await.unwrap();
+                if to_reset.recv().is_err() {
+                    return;
+                }
+                socket.set_zero_linger().unwrap();
+                drop(socket);
+                done.send(()).unwrap();
+            }
+        };
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().build().unwrap().block_on(serve);
+    });
+    let http = transport(settings());
+    // Below the budget, which allows ten retries.
+    for round in 0..10 {
+        let answer = http.execute(request(&url, true)).await;
+        assert_eq!(json_of(&answer), json!({ "data": { "a": 1 } }), "{round}");
+        reset.send(()).unwrap();
+        was_reset.recv().unwrap();
+    }
+}
+
 #[tokio::test]
 async fn retries_are_bounded_by_a_budget() {
     // Every connection answers once and ends at the second request.

@@ -12,7 +12,7 @@ use stoa_runtime::telemetry::CORRELATION_HEADER;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{Entry, Fault, Proxy};
+use super::{Ending, Entry, Fault, Proxy};
 
 /// How long a closed connection is read on, to log the request that was on its way.
 const LINGER: Duration = Duration::from_millis(500);
@@ -114,7 +114,7 @@ async fn converse(proxy: &Proxy, socket: &mut TcpStream) -> Result<()> {
             return Ok(());
         };
         let fault = proxy.draw(request.is_mutation());
-        let is_forwarded = !matches!(fault, Some(Fault::ClosedUnanswered | Fault::BadGateway));
+        let is_forwarded = !matches!(fault, Some(Fault::ClosedUnanswered(_) | Fault::BadGateway));
         // This request is answered; the next one may meet the fault.
         let own_fault = fault.filter(|fault| !matches!(fault, Fault::ClosedIdle(_)));
         // Logged before the client can know of it.
@@ -127,8 +127,8 @@ async fn converse(proxy: &Proxy, socket: &mut TcpStream) -> Result<()> {
             false => None,
         };
         idle = match (fault, response) {
-            (Some(Fault::LostResponse | Fault::ClosedUnanswered), _) => {
-                return reset_or_close(socket, request.body.len()).await;
+            (Some(Fault::LostResponse(ending) | Fault::ClosedUnanswered(ending)), _) => {
+                return end(socket, ending).await;
             }
             (Some(Fault::BadGateway), _) | (_, None) => {
                 let head =
@@ -202,13 +202,13 @@ async fn close_idle(
     Ok(())
 }
 
-/// Ends the connection without a byte: by turns with a reset, and properly.
-async fn reset_or_close(socket: &mut TcpStream, number: usize) -> Result<()> {
-    if number.is_multiple_of(2) {
-        socket.set_zero_linger()?;
-        return Ok(());
+/// Ends the connection without a byte.
+async fn end(socket: &mut TcpStream, ending: Ending) -> Result<()> {
+    match ending {
+        Ending::Closed => socket.shutdown().await,
+        // Takes effect when the socket is dropped.
+        Ending::Reset => socket.set_zero_linger(),
     }
-    socket.shutdown().await
 }
 
 struct Response {
@@ -219,7 +219,7 @@ struct Response {
 
 impl Response {
     fn to_bytes(&self) -> Vec<u8> {
-        let mut head = format!("HTTP/1.1 {} Something", self.status);
+        let mut head = format!("HTTP/1.1 {} ", self.status);
         for (name, value) in &self.headers {
             let own = [
                 "content-length",

@@ -22,10 +22,10 @@ pub enum Fault {
     /// The connection is closed so long after the response, perhaps as the next request
     /// comes. In the log, a request that came then.
     ClosedIdle(Duration),
-    /// The request is read, and the connection closed; the service does not get it.
-    ClosedUnanswered,
-    /// The service gets the request; its response is lost and the connection closed.
-    LostResponse,
+    /// The request is read, and the connection ends; the service does not get it.
+    ClosedUnanswered(Ending),
+    /// The service gets the request; its response is lost and the connection ends.
+    LostResponse(Ending),
     /// The connection is closed within the response; of a thousand parts of it, so many are
     /// sent, at least one byte.
     CutResponse(u16),
@@ -33,12 +33,21 @@ pub enum Fault {
     BadGateway,
 }
 
+/// How a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Properly: FIN.
+    Closed,
+    /// RST.
+    Reset,
+}
+
 impl Fault {
     /// Whether the connection ends without a byte of the response.
     pub fn is_retried(self) -> bool {
         matches!(
             self,
-            Self::ClosedIdle(_) | Self::ClosedUnanswered | Self::LostResponse
+            Self::ClosedIdle(_) | Self::ClosedUnanswered(_) | Self::LostResponse(_)
         )
     }
 
@@ -48,10 +57,10 @@ impl Fault {
     }
 }
 
-/// How often faults occur. The default is never.
-#[derive(Debug, Clone, Default)]
-pub struct Pace {
-    /// One request in a hundred, of each kind that is no matter for a retry.
+/// Draws the faults of one proxy's requests; by default none.
+#[derive(Debug, Default)]
+pub struct FaultSource {
+    /// Of a hundred requests, so many meet each kind of fault; at most 14.
     pub percent_of_each: u64,
     /// The next mutation's fault.
     pub armed: Option<Fault>,
@@ -62,14 +71,7 @@ pub struct Pace {
     resting_until: Option<Instant>,
 }
 
-impl Pace {
-    pub fn of(percent_of_each: u64) -> Self {
-        Self {
-            percent_of_each,
-            ..Self::default()
-        }
-    }
-
+impl FaultSource {
     /// Draws no fault that needs a retry for the window of the budget.
     pub fn rest_from(&mut self, now: Instant) {
         self.resting_until = Some(now + BUDGET_WINDOW + Duration::from_secs(1));
@@ -92,14 +94,19 @@ impl Pace {
         self.requests.push_back(now);
         let milliseconds =
             |random: &mut fastrand::Rng, most| Duration::from_millis(random.u64(0..=most));
-        let drawn = random.u64(0..100) / self.percent_of_each.max(1);
-        let fault = match drawn {
-            _ if self.percent_of_each == 0 => return None,
+        if self.percent_of_each == 0 {
+            return None;
+        }
+        let ending = match random.bool() {
+            true => Ending::Closed,
+            false => Ending::Reset,
+        };
+        let fault = match random.u64(0..100) / self.percent_of_each {
             0 => Fault::DelayedHead(milliseconds(&mut random, 300)),
             1 => Fault::Compressed,
             2 => Fault::ClosedIdle(milliseconds(&mut random, 20)),
-            3 => Fault::ClosedUnanswered,
-            4 => Fault::LostResponse,
+            3 => Fault::ClosedUnanswered(ending),
+            4 => Fault::LostResponse(ending),
             5 => Fault::CutResponse(random.u16(0..1_000)),
             6 => Fault::BadGateway,
             _ => return None,

@@ -4,24 +4,25 @@
 //! | module | what it holds |
 //! |---|---|
 //! | here | the proxies, their restarts and their log |
-//! | [`faults`] | the faults, and which one a request meets |
+//! | `faults` | the faults, and which one a request meets |
 //! | `connection` | one client's connection, and the faults that happen on it |
 //!
 //! The faults follow from the seed and a request's number. Which request gets which number
 //! depends on the machine.
 
 mod connection;
-pub mod faults;
+mod faults;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-pub use faults::{Fault, Pace};
+use faults::FaultSource;
+pub use faults::{Ending, Fault};
 
 /// How long a restarting proxy refuses connections.
 const DOWNTIME: Duration = Duration::from_millis(300);
@@ -62,7 +63,7 @@ impl FaultProxies {
     }
 
     /// Starts a proxy in front of a service's address; returns its own address. It passes
-    /// everything on until it gets another [`Pace`].
+    /// everything on until [`Self::set_rate`] or [`Self::arm`].
     ///
     /// # Panics
     /// If there is no free port.
@@ -79,10 +80,11 @@ impl FaultProxies {
             upstream: address.to_owned(),
             seed: self.seed ^ (number << 48),
             http: connection::upstream_client(),
-            pace: Mutex::new(Pace::default()),
+            faults: Mutex::default(),
             requests: AtomicUsize::default(),
             log: Mutex::default(),
             restarts: Mutex::default(),
+            restarted: watch::channel(0).0,
             generation: watch::channel(0).0,
         });
         self.runtime.spawn(proxy.clone().run(listener));
@@ -95,9 +97,10 @@ impl FaultProxies {
         all.iter().for_each(action);
     }
 
-    /// From now on, every proxy behaves so.
-    pub fn set_pace(&self, pace: &Pace) {
-        self.each(|proxy| *proxy.pace.lock().expect("not poisoned") = pace.clone());
+    /// From now on, of a hundred requests through each proxy so many meet each kind of
+    /// fault.
+    pub fn set_rate(&self, percent: u64) {
+        self.each(|proxy| proxy.faults().percent_of_each = percent);
     }
 
     /// The next mutation that goes through a proxy meets this fault.
@@ -108,7 +111,7 @@ impl FaultProxies {
         let all = self.all.lock().expect("not poisoned");
         let proxy = all.iter().find(|proxy| proxy.name == service);
         let proxy = proxy.expect("a proxy in front of the service");
-        proxy.pace.lock().expect("not poisoned").armed = Some(fault);
+        proxy.faults().armed = Some(fault);
     }
 
     /// Restarts each proxy once in every one of so many periods, at times that follow from
@@ -153,12 +156,14 @@ struct Proxy {
     upstream: String,
     seed: u64,
     http: reqwest::Client,
-    pace: Mutex<Pace>,
+    faults: Mutex<FaultSource>,
     requests: AtomicUsize,
     log: Mutex<Vec<Entry>>,
     restarts: Mutex<Vec<(Instant, Instant)>>,
     /// Grows with each restart: connections of an earlier one are closed.
     generation: watch::Sender<usize>,
+    /// Grows when it listens again.
+    restarted: watch::Sender<usize>,
 }
 
 impl Proxy {
@@ -177,7 +182,7 @@ impl Proxy {
                     tokio::time::sleep(DOWNTIME).await;
                     let Ok(again) = socket.listen(1_024) else { return };
                     listener = again;
-                    generation.mark_unchanged();
+                    self.restarted.send_modify(|count| *count += 1);
                 }
             }
         }
@@ -186,13 +191,10 @@ impl Proxy {
     /// Closes what is idle, lets what is running end, and refuses connections for a while.
     async fn restart(&self) {
         let began = Instant::now();
-        self.pace.lock().expect("not poisoned").rest_from(began);
+        self.faults().rest_from(began);
+        let mut restarted = self.restarted.subscribe();
         self.generation.send_modify(|generation| *generation += 1);
-        // The listener is back a little after its downtime.
-        tokio::time::sleep(DOWNTIME + Duration::from_millis(100)).await;
-        while tokio::net::TcpStream::connect(&self.address).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let _ = restarted.changed().await;
         let mut restarts = self.restarts.lock().expect("not poisoned");
         restarts.push((began, Instant::now()));
     }
@@ -200,9 +202,12 @@ impl Proxy {
     /// The next request's number, and its fault, if it is to meet one.
     fn draw(&self, is_mutation: bool) -> Option<Fault> {
         let number = self.requests.fetch_add(1, Ordering::Relaxed) as u64;
-        let mut pace = self.pace.lock().expect("not poisoned");
         let random = fastrand::Rng::with_seed(self.seed.wrapping_add(number));
-        pace.draw(random, is_mutation, Instant::now())
+        self.faults().draw(random, is_mutation, Instant::now())
+    }
+
+    fn faults(&self) -> MutexGuard<'_, FaultSource> {
+        self.faults.lock().expect("not poisoned")
     }
 
     fn note(&self, entry: Entry) {

@@ -53,6 +53,13 @@ impl ConnectionState {
         self.0.used.load(Ordering::Relaxed)
     }
 
+    /// Notes an attempt to send; a failed one counts, too: nothing was received since.
+    fn note_sent(&self, sent: &Poll<io::Result<usize>>) {
+        if sent.is_ready() {
+            self.0.received.store(false, Ordering::Relaxed);
+        }
+    }
+
     pub fn has_received_since_sending(&self) -> bool {
         self.0.received.load(Ordering::Relaxed)
     }
@@ -163,15 +170,6 @@ pub struct Tracked {
     state: ConnectionState,
 }
 
-impl Tracked {
-    fn note_sent(&self, sent: &Poll<io::Result<usize>>) {
-        // A failed attempt counts, too: nothing was received since.
-        if sent.is_ready() {
-            self.state.0.received.store(false, Ordering::Relaxed);
-        }
-    }
-}
-
 impl Connection for Tracked {
     fn connected(&self) -> Connected {
         self.inner.inner().connected().extra(self.state.clone())
@@ -200,7 +198,7 @@ impl AsyncWrite for Tracked {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let sent = Pin::new(&mut self.inner).poll_write(cx, buf);
-        self.note_sent(&sent);
+        self.state.note_sent(&sent);
         sent
     }
 
@@ -210,7 +208,7 @@ impl AsyncWrite for Tracked {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let sent = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
-        self.note_sent(&sent);
+        self.state.note_sent(&sent);
         sent
     }
 
@@ -230,6 +228,21 @@ impl AsyncWrite for Tracked {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn after_a_failed_attempt_to_send_nothing_was_received() {
+        let reset = || io::Error::from(io::ErrorKind::ConnectionReset);
+        for (sent, expected) in [
+            (Poll::Pending, true),
+            (Poll::Ready(Ok(1)), false),
+            (Poll::Ready(Err(reset())), false),
+        ] {
+            let state = ConnectionState::default();
+            state.0.received.store(true, Ordering::Relaxed);
+            state.note_sent(&sent);
+            assert_eq!(state.has_received_since_sending(), expected, "{sent:?}");
+        }
+    }
 
     #[test]
     fn a_url_may_have_credentials() {
