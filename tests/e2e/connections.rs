@@ -16,6 +16,9 @@ use crate::support::*;
 const CLIENTS: usize = 50;
 /// In a run of `.ci/run`; the full size is 60.
 const SECONDS: u64 = 12;
+/// What the services get at least, so that every kind of fault occurs: a slow machine needs
+/// longer for it.
+const REQUESTS: usize = 1_000;
 /// A restart in each; longer than the retry budget's window.
 const PERIOD: Duration = Duration::from_secs(20);
 const UNITS: i64 = 1_000_000;
@@ -52,7 +55,7 @@ fn run(mode: Mode) {
     shop.doctor();
 }
 
-async fn scenario(shop: &Shop, proxies: &FaultProxies, during: Duration) {
+async fn scenario(shop: &Shop, proxies: &Arc<FaultProxies>, during: Duration) {
     let admin = shop.sign_in("admin").await;
     let product = new_product(&admin, UNITS).await;
     let mut buyers = Vec::new();
@@ -63,7 +66,7 @@ async fn scenario(shop: &Shop, proxies: &FaultProxies, during: Duration) {
     proxies.set_rate(1);
     let until = Instant::now() + during;
     let running: Vec<_> = (buyers.into_iter())
-        .map(|buyer| tokio::spawn(buyer.use_shop(until)))
+        .map(|buyer| tokio::spawn(buyer.use_shop(until, proxies.clone())))
         .collect();
     let periods = u32::try_from(during.as_secs() / PERIOD.as_secs()).unwrap();
     let period = PERIOD.min(during);
@@ -146,8 +149,9 @@ impl Buyer {
         }
     }
 
-    async fn use_shop(mut self, until: Instant) -> Self {
-        while Instant::now() < until {
+    async fn use_shop(mut self, until: Instant, proxies: Arc<FaultProxies>) -> Self {
+        let before = proxies.requests();
+        while Instant::now() < until || proxies.requests() < before + REQUESTS {
             match self.random.u8(0..100) {
                 0..35 => {
                     self.ask("query", CATALOGUE, &json!({}), false).await;

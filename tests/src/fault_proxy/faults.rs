@@ -79,7 +79,8 @@ impl FaultSource {
 
     pub fn draw(
         &mut self,
-        mut random: fastrand::Rng,
+        seed: u64,
+        number: u64,
         is_mutation: bool,
         now: Instant,
     ) -> Option<Fault> {
@@ -97,11 +98,16 @@ impl FaultSource {
         if self.percent_of_each == 0 {
             return None;
         }
+        // Each hundred requests meet each kind as often as the others, in another order.
+        let mut order: Vec<u64> = (0..100).collect();
+        fastrand::Rng::with_seed(seed.wrapping_add(number / 100)).shuffle(&mut order);
+        let drawn = order[usize::try_from(number % 100).unwrap_or(0)];
+        let mut random = fastrand::Rng::with_seed(seed.wrapping_add(number));
         let ending = match random.bool() {
             true => Ending::Closed,
             false => Ending::Reset,
         };
-        let fault = match random.u64(0..100) / self.percent_of_each {
+        let fault = match drawn / self.percent_of_each {
             0 => Fault::DelayedHead(milliseconds(&mut random, 300)),
             1 => Fault::Compressed,
             2 => Fault::ClosedIdle(milliseconds(&mut random, 20)),

@@ -132,7 +132,14 @@ impl FaultProxies {
         futures_util::future::join_all(running).await;
     }
 
-    /// Everything that was logged, by proxy, in the order of its requests' ends.
+    /// How many requests there were.
+    pub fn requests(&self) -> usize {
+        let mut requests = 0;
+        self.each(|proxy| requests += proxy.requests.load(Ordering::Relaxed));
+        requests
+    }
+
+    /// Everything that was logged, by proxy, in the order in which requests came.
     pub fn log(&self) -> Vec<Entry> {
         let mut log = Vec::new();
         self.each(|proxy| log.extend_from_slice(&proxy.log.lock().expect("not poisoned")));
@@ -202,8 +209,8 @@ impl Proxy {
     /// The next request's number, and its fault, if it is to meet one.
     fn draw(&self, is_mutation: bool) -> Option<Fault> {
         let number = self.requests.fetch_add(1, Ordering::Relaxed) as u64;
-        let random = fastrand::Rng::with_seed(self.seed.wrapping_add(number));
-        self.faults().draw(random, is_mutation, Instant::now())
+        self.faults()
+            .draw(self.seed, number, is_mutation, Instant::now())
     }
 
     fn faults(&self) -> MutexGuard<'_, FaultSource> {
